@@ -1,0 +1,269 @@
+//! Every bound of the product, unit last in the name, and the relations between them.
+//!
+//! The constants are the defaults and the fixed numbers; [`Limits`] holds those that an operator's
+//! limits file may change. Sources and reasons: `docs/SECURITY.md`, section "Limits".
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// Slots of the placement map. Fixed for ever: it decides where a name lives.
+pub const SLOTS: u16 = 1024;
+/// Bytes of a user name.
+pub const NAME_BYTES_MAX: usize = 32;
+/// Bytes of a server id.
+pub const SERVER_ID_BYTES_MAX: usize = 16;
+/// Servers in one cluster started by `load_balancer`: peer ports are 100 above client ports.
+pub const SERVERS_MAX: u16 = 99;
+/// Distance between a server's client port and its peer port.
+pub const PEER_PORT_OFFSET: u16 = 100;
+
+/// Bytes of one frame on the session stream.
+pub const FRAME_BYTES_MAX: usize = 64 * 1024;
+/// Bytes of one frame between servers: a client's frame and its addressing.
+pub const PEER_FRAME_BYTES_MAX: usize = FRAME_BYTES_MAX + 16 * 1024;
+/// Bytes of an encoded envelope: a frame less its own fields.
+pub const ENVELOPE_BYTES_MAX: usize = FRAME_BYTES_MAX - 256;
+/// Bytes of one text, before padding and encryption. Leaves room for header, key and padding.
+pub const TEXT_BYTES_MAX: usize = 32 * 1024;
+/// Bytes of an encoded signed bundle.
+pub const BUNDLE_BYTES_MAX: usize = 16 * 1024;
+/// Devices in one bundle, retired ones included.
+pub const BUNDLE_DEVICES_MAX: usize = 32;
+/// Names in one answer to `Who`.
+pub const WHO_USERS_MAX: usize = 1_000;
+
+/// Unanswered appends of a client per log.
+pub const UNANSWERED_PER_LOG_MAX: usize = 64;
+/// Unanswered appends of a session that an edge accepts.
+pub const UNANSWERED_PER_SESSION_MAX: usize = 256;
+/// Hashes of past appends kept per (log, author, device), to answer a repeated one.
+pub const PRODUCER_HASHES_KEPT: usize = 64;
+/// Entries pushed beyond a session's cursor before the home waits for the cursor.
+pub const ENTRIES_BEYOND_CURSOR_MAX: u64 = 256;
+/// Bytes an edge holds for one session before it closes the session's logs.
+pub const SESSION_BUFFER_BYTES_MAX: usize = 1024 * 1024;
+/// Outputs a home holds for one edge before it breaks that link.
+pub const EDGE_OUTPUTS_MAX: usize = 16 * 1024;
+/// Requests that may wait at a home's writer before senders are told `BUSY`.
+pub const WRITER_QUEUE_MAX: usize = 8 * 1024;
+/// Operations in one transaction of the writer.
+pub const WRITER_BATCH_MAX: usize = 512;
+
+/// Edges in one answer of the balancer.
+pub const EDGES_PER_ANSWER_MAX: usize = 3;
+/// Life of an admission ticket.
+pub const TICKET_LIFE: Duration = Duration::from_secs(60);
+/// Quiet time after which a client's cursor is sent at the latest.
+pub const CURSOR_INTERVAL: Duration = Duration::from_millis(50);
+/// First pause of a reconnecting client; doubles with full jitter up to [`RECONNECT_PAUSE_MAX`].
+pub const RECONNECT_PAUSE_MIN: Duration = Duration::from_millis(100);
+/// Longest pause of a reconnecting client.
+pub const RECONNECT_PAUSE_MAX: Duration = Duration::from_secs(5);
+/// Longest pause of a log whose sender was told to wait.
+pub const LOG_PAUSE_MAX: Duration = Duration::from_secs(600);
+/// How long an orderly stop may take.
+pub const STOP_DEADLINE: Duration = Duration::from_secs(5);
+
+/// Unwraps of a conversation key that one peer can cause in an hour.
+pub const UNWRAPS_PER_PEER_PER_HOUR_MAX: u32 = 60;
+/// Life of an encryption key before the client makes another.
+pub const ENCRYPTION_KEY_LIFE: Duration = Duration::from_secs(30 * 24 * 3600);
+/// How long an old encryption key, and a retired device, can still be used for reading.
+pub const RETIRED_KEY_LIFE: Duration = Duration::from_secs(30 * 24 * 3600);
+/// Smallest accepted password.
+pub const PASSWORD_CHARS_MIN: usize = 10;
+
+const _: () = assert!(ENVELOPE_BYTES_MAX < FRAME_BYTES_MAX);
+const _: () = assert!(PEER_FRAME_BYTES_MAX > FRAME_BYTES_MAX);
+// A text grows by padding (1/16 of its power of two) and the token, key and header around it.
+const _: () = assert!(TEXT_BYTES_MAX + TEXT_BYTES_MAX / 8 + 4096 < ENVELOPE_BYTES_MAX);
+const _: () = assert!(UNANSWERED_PER_LOG_MAX <= UNANSWERED_PER_SESSION_MAX);
+const _: () = assert!(UNANSWERED_PER_LOG_MAX <= PRODUCER_HASHES_KEPT);
+const _: () = assert!(WRITER_BATCH_MAX <= WRITER_QUEUE_MAX);
+
+/// What an operator's limits file may change. Unknown keys are an error.
+///
+/// Durations are given in milliseconds (`_ms`) or seconds (`_s`), sizes in bytes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// Client connections per server; one more gets `SERVER_FULL`. Each costs about 40 KiB.
+    pub connections_max: u32,
+    /// Client connections per IP address; one more gets `SERVER_FULL`.
+    pub connections_per_ip_max: u32,
+    /// Handshakes not finished before quinn asks for address validation.
+    pub handshakes_before_retry: u32,
+    /// Handshakes not finished before new ones are refused.
+    pub handshakes_max: u32,
+    /// Handshakes per second from one IP before further ones are ignored.
+    pub handshakes_per_ip_per_s: u32,
+    /// A QUIC handshake takes at most this long.
+    pub handshake_deadline_ms: u64,
+    /// From handshake to login; the time in the password queue does not count.
+    pub login_deadline_ms: u64,
+    /// A frame that began completes within this.
+    pub frame_deadline_ms: u64,
+    /// A silent connection is dropped after this.
+    pub idle_timeout_ms: u64,
+    /// A client keeps its connection alive this often. Below half of the idle timeout.
+    pub keep_alive_ms: u64,
+    /// Requests other than Append and Cursor, per session.
+    pub requests_per_s: u32,
+    /// Requests that may come at once.
+    pub requests_burst: u32,
+    /// Failed logins or malformed frames before the connection is closed.
+    pub failures_per_connection_max: u32,
+    /// Password logins per minute from one IP.
+    pub logins_per_ip_per_min: u32,
+    /// Sign-ups per minute from one IP.
+    pub sign_ups_per_ip_per_min: u32,
+    /// Look-ups before login per minute from one IP.
+    pub look_ups_per_ip_per_min: u32,
+    /// Wrong passwords for one user before each further one costs a doubling delay.
+    pub password_failures_free: u32,
+    /// Longest such delay.
+    pub password_delay_max_s: u64,
+    /// Passwords waiting for the bcrypt pool before `BUSY`.
+    pub password_queue_max: u32,
+    /// bcrypt cost: 10 is 51 ms of a core. Between 4 and 15.
+    pub bcrypt_cost: u32,
+    /// Unread entries of one inbox.
+    pub inbox_entries_max: u64,
+    /// Unread bytes of one inbox.
+    pub inbox_bytes_max: u64,
+    /// Unread entries of one inbox from one author.
+    pub inbox_author_entries_max: u64,
+    /// Unread bytes of one inbox from one author.
+    pub inbox_author_bytes_max: u64,
+    /// People one account may write to for the first time, per hour.
+    pub new_peers_per_hour: u32,
+    /// Bundle versions of one account per day.
+    pub bundles_per_day: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections_max: 12_000,
+            connections_per_ip_max: 256,
+            handshakes_before_retry: 128,
+            handshakes_max: 1_024,
+            handshakes_per_ip_per_s: 30,
+            handshake_deadline_ms: 5_000,
+            login_deadline_ms: 10_000,
+            frame_deadline_ms: 10_000,
+            idle_timeout_ms: 60_000,
+            keep_alive_ms: 20_000,
+            requests_per_s: 50,
+            requests_burst: 200,
+            failures_per_connection_max: 3,
+            logins_per_ip_per_min: 20,
+            sign_ups_per_ip_per_min: 5,
+            look_ups_per_ip_per_min: 120,
+            password_failures_free: 5,
+            password_delay_max_s: 900,
+            password_queue_max: 256,
+            bcrypt_cost: 10,
+            inbox_entries_max: 10_000,
+            inbox_bytes_max: 64 * 1024 * 1024,
+            inbox_author_entries_max: 1_000,
+            inbox_author_bytes_max: 8 * 1024 * 1024,
+            new_peers_per_hour: 30,
+            bundles_per_day: 10,
+        }
+    }
+}
+
+/// Why a limits file cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum LimitsError {
+    /// Not TOML, an unknown key, or a value of the wrong kind; the text names line and column.
+    #[error("{0}")]
+    Syntax(#[from] toml::de::Error),
+    /// A value outside what makes sense.
+    #[error("{key} = {value}: {rule}")]
+    Range {
+        /// The key in the file.
+        key: &'static str,
+        /// What it says.
+        value: u64,
+        /// What it must be.
+        rule: &'static str,
+    },
+}
+
+impl Limits {
+    /// Reads the text of a limits file; what it leaves out keeps its default.
+    ///
+    /// # Errors
+    /// [`LimitsError`] names the key and the rule.
+    pub fn parse(text: &str) -> Result<Self, LimitsError> {
+        let limits: Self = toml::from_str(text)?;
+        limits.check()?;
+        Ok(limits)
+    }
+
+    fn check(&self) -> Result<(), LimitsError> {
+        let positive = "must be at least 1";
+        for (key, value) in [
+            ("connections_max", u64::from(self.connections_max)),
+            ("connections_per_ip_max", u64::from(self.connections_per_ip_max)),
+            ("handshakes_max", u64::from(self.handshakes_max)),
+            ("handshakes_per_ip_per_s", u64::from(self.handshakes_per_ip_per_s)),
+            ("handshake_deadline_ms", self.handshake_deadline_ms),
+            ("login_deadline_ms", self.login_deadline_ms),
+            ("frame_deadline_ms", self.frame_deadline_ms),
+            ("requests_per_s", u64::from(self.requests_per_s)),
+            ("requests_burst", u64::from(self.requests_burst)),
+            ("failures_per_connection_max", u64::from(self.failures_per_connection_max)),
+            ("logins_per_ip_per_min", u64::from(self.logins_per_ip_per_min)),
+            ("sign_ups_per_ip_per_min", u64::from(self.sign_ups_per_ip_per_min)),
+            ("look_ups_per_ip_per_min", u64::from(self.look_ups_per_ip_per_min)),
+            ("password_queue_max", u64::from(self.password_queue_max)),
+            ("inbox_entries_max", self.inbox_entries_max),
+            ("inbox_author_entries_max", self.inbox_author_entries_max),
+            ("new_peers_per_hour", u64::from(self.new_peers_per_hour)),
+            ("bundles_per_day", u64::from(self.bundles_per_day)),
+        ] {
+            if value == 0 {
+                return Err(LimitsError::Range { key, value, rule: positive });
+            }
+        }
+        if !(4..=15).contains(&self.bcrypt_cost) {
+            let value = u64::from(self.bcrypt_cost);
+            return Err(LimitsError::Range { key: "bcrypt_cost", value, rule: "from 4 to 15" });
+        }
+        if self.keep_alive_ms == 0 || self.keep_alive_ms * 2 > self.idle_timeout_ms {
+            return Err(LimitsError::Range {
+                key: "keep_alive_ms",
+                value: self.keep_alive_ms,
+                rule: "must be at least 1 and at most half of idle_timeout_ms",
+            });
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_file_means_the_defaults() {
+        assert_eq!(Limits::parse("").unwrap(), Limits::default());
+    }
+
+    #[test]
+    fn an_unknown_key_and_an_impossible_value_are_refused() {
+        assert!(matches!(Limits::parse("inbox_entrys_max = 1"), Err(LimitsError::Syntax(_))));
+        assert!(matches!(
+            Limits::parse("bcrypt_cost = 31"),
+            Err(LimitsError::Range { key: "bcrypt_cost", .. })
+        ));
+        assert!(matches!(
+            Limits::parse("keep_alive_ms = 40000"),
+            Err(LimitsError::Range { key: "keep_alive_ms", .. })
+        ));
+    }
+}

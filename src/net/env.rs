@@ -1,0 +1,279 @@
+//! `Env`: the only door to time of day, chance, UDP, task spawning and the cost of cryptography.
+//!
+//! In life it is the operating system. In the simulator it is a seeded world in which a whole
+//! cluster runs in one thread: the same seed gives the same packets at the same virtual times.
+//! Durations are always tokio's (`tokio::time`), which the simulator pauses and advances.
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use quinn::{AsyncUdpSocket, Runtime};
+use rand::rngs::StdRng;
+use rand::{Rng, RngExt, SeedableRng};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+/// Where a node runs: the operating system, or the simulator.
+pub trait World: Send + Sync + 'static {
+    /// What quinn drives its endpoints with.
+    fn runtime(&self) -> Arc<dyn Runtime>;
+    /// Opens a UDP socket. Port 0 picks a free one.
+    ///
+    /// # Errors
+    /// As the operating system: the port is taken, or the address is not ours.
+    fn bind(&self, addr: SocketAddr) -> io::Result<Arc<dyn AsyncUdpSocket>>;
+    /// Milliseconds since 1970, for people's screens and for tickets; no rule of delivery reads it.
+    fn unix_ms(&self) -> u64;
+    /// How long the next write to disk takes. Zero in life, where the disk itself takes its time;
+    /// the simulator puts the moments at which a crash can strike here.
+    fn disk_pause(&self) -> Duration;
+    /// Whether store work runs inside async tasks (the simulator) instead of on threads.
+    fn is_simulated(&self) -> bool;
+}
+
+/// A node's view of the world. Cheap to clone.
+#[derive(Clone)]
+pub struct Env {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    world: Arc<dyn World>,
+    rng: Mutex<StdRng>,
+    /// Ends every task of this node at its next await: how the simulator kills a process.
+    killed: CancellationToken,
+    #[cfg(feature = "testkit")]
+    test: TestOptions,
+}
+
+/// What tests may change. Does not exist in release builds.
+#[cfg(feature = "testkit")]
+#[derive(Clone, Debug, Default)]
+pub struct TestOptions {
+    /// Cheap password costs and the committed RSA keys of `testkit::keys`.
+    pub cheap_crypto: bool,
+    /// A bug planted to see whether the checkers catch it.
+    pub bug: Option<Bug>,
+}
+
+/// Bugs that the simulator plants in one node, to prove that its checkers can fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bug {
+    /// The home answers `Appended` before its COMMIT.
+    AckBeforeCommit,
+    /// The home stores the entry and the producer's number in two transactions.
+    DedupInAnotherTransaction,
+    /// The home stores an append whose `n` leaves a gap.
+    NoGapCheck,
+    /// The client sends its cursor before its own COMMIT.
+    ClientAckBeforeCommit,
+}
+
+impl Env {
+    /// The operating system.
+    pub fn system() -> Self {
+        let mut seed = [0; 32];
+        rand::rng().fill_bytes(&mut seed);
+        Self::in_world(Arc::new(System), StdRng::from_seed(seed))
+    }
+
+    fn in_world(world: Arc<dyn World>, rng: StdRng) -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                world,
+                rng: Mutex::new(rng),
+                killed: CancellationToken::new(),
+                #[cfg(feature = "testkit")]
+                test: TestOptions::default(),
+            }),
+        }
+    }
+
+    /// A node of a simulated world: `killed` ends all its tasks, `seed` fixes its chance.
+    #[cfg(feature = "testkit")]
+    pub fn simulated(
+        world: Arc<dyn World>,
+        seed: u64,
+        killed: CancellationToken,
+        test: TestOptions,
+    ) -> Self {
+        let rng = Mutex::new(StdRng::seed_from_u64(seed));
+        Self { inner: Arc::new(Inner { world, rng, killed, test }) }
+    }
+
+    /// The operating system with cheap keys and passwords, for tests over real sockets.
+    #[cfg(feature = "testkit")]
+    pub fn system_for_tests() -> Self {
+        let mut seed = [0; 32];
+        rand::rng().fill_bytes(&mut seed);
+        Self {
+            inner: Arc::new(Inner {
+                world: Arc::new(System),
+                rng: Mutex::new(StdRng::from_seed(seed)),
+                killed: CancellationToken::new(),
+                test: TestOptions { cheap_crypto: true, bug: None },
+            }),
+        }
+    }
+
+    /// Milliseconds since 1970.
+    pub fn unix_ms(&self) -> u64 {
+        self.inner.world.unix_ms()
+    }
+
+    /// What quinn drives its endpoints with.
+    pub fn runtime(&self) -> Arc<dyn Runtime> {
+        self.inner.world.runtime()
+    }
+
+    /// Opens a UDP socket; port 0 picks a free one.
+    ///
+    /// # Errors
+    /// As the operating system.
+    pub fn bind(&self, addr: SocketAddr) -> io::Result<Arc<dyn AsyncUdpSocket>> {
+        self.inner.world.bind(addr)
+    }
+
+    /// Fills `out` with random bytes: unpredictable in life, seeded in the simulator.
+    ///
+    /// For ids, nonces and jitter. Keys come from the system generator inside `crypto`.
+    pub fn fill(&self, out: &mut [u8]) {
+        self.rng(|rng| rng.fill_bytes(out));
+    }
+
+    /// A random number.
+    pub fn random_u64(&self) -> u64 {
+        self.rng(|rng| rng.next_u64())
+    }
+
+    /// A random number other than 0, for ids in which 0 means "none".
+    pub fn random_id(&self) -> u64 {
+        self.random_u64().max(1)
+    }
+
+    /// A random number below `bound`; 0 when `bound` is 0.
+    pub fn random_below(&self, bound: usize) -> usize {
+        if bound == 0 { 0 } else { self.rng(|rng| rng.random_range(0..bound)) }
+    }
+
+    /// A random duration up to `max`: full jitter.
+    pub fn jitter(&self, max: Duration) -> Duration {
+        max.mul_f64(self.rng(|rng| rng.random_range(0.0..1.0)))
+    }
+
+    fn rng<T>(&self, draw: impl FnOnce(&mut StdRng) -> T) -> T {
+        draw(&mut self.inner.rng.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Spawns a task of this node. It ends early when the simulator kills the node.
+    pub fn spawn<F>(&self, task: F) -> JoinHandle<Option<F::Output>>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        let killed = self.inner.killed.clone();
+        tokio::spawn(async move { killed.run_until_cancelled(task).await })
+    }
+
+    /// Runs work that takes a core for milliseconds without holding up other tasks.
+    ///
+    /// In the simulator it runs at once, in line, so that nothing depends on threads.
+    pub async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> T {
+        if self.inner.world.is_simulated() {
+            return work();
+        }
+        match tokio::task::spawn_blocking(work).await {
+            Ok(done) => done,
+            Err(failed) => std::panic::resume_unwind(failed.into_panic()),
+        }
+    }
+
+    /// Runs short work that may wait for the disk, on this task.
+    ///
+    /// On a multi-threaded runtime the other tasks of this worker move elsewhere meanwhile.
+    pub fn in_place<T>(&self, work: impl FnOnce() -> T) -> T {
+        use tokio::runtime::{Handle, RuntimeFlavor};
+        match Handle::try_current().map(|handle| handle.runtime_flavor()) {
+            Ok(RuntimeFlavor::MultiThread) => tokio::task::block_in_place(work),
+            Ok(_) | Err(_) => work(),
+        }
+    }
+
+    /// Waits as long as the simulated disk takes; returns at once in life.
+    pub async fn disk_pause(&self) {
+        let pause = self.inner.world.disk_pause();
+        if !pause.is_zero() {
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    /// Whether store work runs inside async tasks instead of on threads of its own.
+    pub fn is_simulated(&self) -> bool {
+        self.inner.world.is_simulated()
+    }
+
+    /// SQLite's `synchronous`: FULL, always. In the simulator a crash is modelled above SQLite, so
+    /// nothing is gained by waiting for a real disk.
+    pub fn sqlite_synchronous(&self) -> &'static str {
+        if self.inner.world.is_simulated() { "OFF" } else { "FULL" }
+    }
+
+    /// Whether tests asked for cheap keys and passwords. Always false in release builds.
+    pub fn cheap_crypto(&self) -> bool {
+        #[cfg(feature = "testkit")]
+        return self.inner.test.cheap_crypto;
+        #[cfg(not(feature = "testkit"))]
+        false
+    }
+
+    /// Whether this bug is planted in this node. Always false in release builds.
+    #[cfg_attr(not(feature = "testkit"), expect(unused_variables, reason = "no bugs in life"))]
+    pub fn has_bug(&self, bug: Bug) -> bool {
+        #[cfg(feature = "testkit")]
+        return self.inner.test.bug == Some(bug);
+        #[cfg(not(feature = "testkit"))]
+        false
+    }
+}
+
+/// The operating system.
+struct System;
+
+impl World for System {
+    fn runtime(&self) -> Arc<dyn Runtime> {
+        Arc::new(quinn::TokioRuntime)
+    }
+
+    fn bind(&self, addr: SocketAddr) -> io::Result<Arc<dyn AsyncUdpSocket>> {
+        use socket2::{Domain, Protocol, Socket, Type};
+        let socket = Socket::new(Domain::for_address(addr), Type::DGRAM, Some(Protocol::UDP))?;
+        // Measured: with the default buffers 1,000 clients lose tens of thousands of packets. The
+        // kernel may grant less; that is not an error.
+        let _ = socket.set_recv_buffer_size(UDP_BUFFER_BYTES);
+        let _ = socket.set_send_buffer_size(UDP_BUFFER_BYTES);
+        socket.bind(&addr.into())?;
+        self.runtime().wrap_udp_socket(socket.into())
+    }
+
+    fn unix_ms(&self) -> u64 {
+        std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+    }
+
+    fn disk_pause(&self) -> Duration {
+        Duration::ZERO
+    }
+
+    fn is_simulated(&self) -> bool {
+        false
+    }
+}
+
+const UDP_BUFFER_BYTES: usize = 4 * 1024 * 1024;

@@ -1,0 +1,293 @@
+//! Names and numbers of the product: parsed once at the door, trusted afterwards.
+//!
+//! Deliberately holds no behaviour beyond parsing, printing and comparing.
+
+use std::fmt;
+
+use sha2::{Digest, Sha256};
+use unicode_normalization::UnicodeNormalization;
+
+use crate::limits;
+
+/// Why a text is not a name.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NameError {
+    /// Nothing was given.
+    #[error("a name is empty")]
+    Empty,
+    /// Longer than [`limits::NAME_BYTES_MAX`].
+    #[error("a name of {0} bytes, at most {max} allowed", max = limits::NAME_BYTES_MAX)]
+    TooLong(usize),
+    /// A character outside `[a-z0-9._-]`, or a first one outside `[a-z0-9]`.
+    #[error(
+        "a name may hold letters a-z, digits, '.', '_' and '-', and starts with a letter or digit; got {0:?}"
+    )]
+    BadCharacter(char),
+    /// A log name without its `@`.
+    #[error("a log name starts with '@'")]
+    NoSigil,
+}
+
+/// A user's canonical name: `[a-z0-9][a-z0-9._-]{0,31}` after NFC and case folding.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct UserName(String);
+
+impl UserName {
+    /// Parses what a person typed: NFC, lower case, then the alphabet.
+    ///
+    /// # Errors
+    /// [`NameError`] says which rule was broken.
+    pub fn parse(text: &str) -> Result<Self, NameError> {
+        // Bounded before it is normalised: NFC of a long hostile text is not free.
+        if text.len() > 4 * limits::NAME_BYTES_MAX {
+            return Err(NameError::TooLong(text.len()));
+        }
+        Self::canonical(&text.nfc().collect::<String>().to_lowercase())
+    }
+
+    /// Parses a name that must already be canonical, as on the wire.
+    ///
+    /// # Errors
+    /// [`NameError`] says which rule was broken.
+    pub fn canonical(text: &str) -> Result<Self, NameError> {
+        let first = text.chars().next().ok_or(NameError::Empty)?;
+        if !(first.is_ascii_lowercase() || first.is_ascii_digit()) {
+            return Err(NameError::BadCharacter(first));
+        }
+        if let Some(bad) = text.chars().find(|c| {
+            !(c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '.' | '_' | '-'))
+        }) {
+            return Err(NameError::BadCharacter(bad));
+        }
+        if text.len() > limits::NAME_BYTES_MAX {
+            return Err(NameError::TooLong(text.len()));
+        }
+        Ok(Self(text.to_owned()))
+    }
+
+    /// The canonical text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for UserName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+impl fmt::Debug for UserName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "@{}", self.0)
+    }
+}
+
+/// The name of a log. Today every log is somebody's inbox, written `@alice`.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LogName(UserName);
+
+impl LogName {
+    /// The inbox of `owner`.
+    pub fn inbox(owner: UserName) -> Self {
+        Self(owner)
+    }
+
+    /// Parses `@name`, as on the wire.
+    ///
+    /// # Errors
+    /// [`NameError`] for a missing `@` or a name that is not canonical.
+    pub fn canonical(text: &str) -> Result<Self, NameError> {
+        let name = text.strip_prefix('@').ok_or(NameError::NoSigil)?;
+        UserName::canonical(name).map(Self)
+    }
+
+    /// Whose inbox it is.
+    pub fn owner(&self) -> &UserName {
+        &self.0
+    }
+}
+
+impl fmt::Display for LogName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "@{}", self.0)
+    }
+}
+impl fmt::Debug for LogName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "@{}", self.0)
+    }
+}
+
+/// A server of the cluster: `s1`, `s2`, ...; also the name in its certificate.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ServerId(String);
+
+impl ServerId {
+    /// The server with this number, counted from 1.
+    pub fn numbered(number: u16) -> Self {
+        Self(format!("s{number}"))
+    }
+
+    /// Parses `[a-z0-9-]{1,16}`.
+    ///
+    /// # Errors
+    /// [`NameError`] says which rule was broken.
+    pub fn parse(text: &str) -> Result<Self, NameError> {
+        if text.is_empty() {
+            return Err(NameError::Empty);
+        }
+        if text.len() > limits::SERVER_ID_BYTES_MAX {
+            return Err(NameError::TooLong(text.len()));
+        }
+        match text.chars().find(|c| !(c.is_ascii_lowercase() || c.is_ascii_digit() || *c == '-')) {
+            Some(bad) => Err(NameError::BadCharacter(bad)),
+            None => Ok(Self(text.to_owned())),
+        }
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for ServerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+impl fmt::Debug for ServerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+macro_rules! numbers {
+    ($($(#[$doc:meta])* $name:ident($inner:ty);)*) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(pub $inner);
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+    )*};
+}
+
+numbers! {
+    /// Counts the messages of one device into one log, from 1. With log, author and device it is
+    /// the message id. 0 means "none yet".
+    N(u64);
+    /// Position of an entry in a log, from 1, without gaps. 0 means "before the first".
+    Seq(u64);
+    /// A device: random, made with the client's profile. Never 0.
+    DeviceId(u64);
+    /// One life of a log's sequence: random; a restored database gets another. 0 means "unknown".
+    LogEpoch(u64);
+    /// Counts the sessions of a user. 0 means "not logged in".
+    SessionEpoch(u64);
+    /// Version of the placement map. Only grows.
+    MapVersion(u64);
+    /// An edge's number for one client connection, unique while that edge process runs.
+    SessionId(u64);
+    /// A slot of the placement map, below [`crate::limits::SLOTS`].
+    SlotId(u16);
+}
+
+/// SHA-256 of the SPKI DER of the cluster's CA: what a client pins and every signature names.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ClusterId(pub [u8; 32]);
+
+/// SHA-256 of the SPKI DER of a key. Of an identity key it is that person's fingerprint.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct KeyId(pub [u8; 32]);
+
+impl KeyId {
+    /// The id of the key with this SubjectPublicKeyInfo.
+    pub fn of_spki(spki_der: &[u8]) -> Self {
+        Self(Sha256::digest(spki_der).into())
+    }
+}
+
+/// Writes bytes in lower-case hexadecimal.
+pub fn hex(bytes: &[u8]) -> String {
+    use fmt::Write as _;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut out, byte| {
+        let _ = write!(out, "{byte:02x}");
+        out
+    })
+}
+
+/// Reads lower- or upper-case hexadecimal; colons between bytes are allowed.
+pub fn unhex(text: &str) -> Option<Vec<u8>> {
+    let digits: Vec<u32> =
+        text.chars().filter(|c| *c != ':').map(|c| c.to_digit(16)).collect::<Option<_>>()?;
+    let (pairs, rest) = digits.as_chunks::<2>();
+    if !rest.is_empty() {
+        return None;
+    }
+    pairs.iter().map(|[high, low]| u8::try_from(high * 16 + low).ok()).collect()
+}
+
+macro_rules! hex_ids {
+    ($($name:ident),*) => {$(
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&hex(&self.0))
+            }
+        }
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&hex(&self.0))
+            }
+        }
+        impl $name {
+            /// Parses 64 hexadecimal digits.
+            pub fn parse(text: &str) -> Option<Self> {
+                unhex(text)?.try_into().ok().map(Self)
+            }
+            /// Takes exactly 32 bytes.
+            pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+                bytes.try_into().ok().map(Self)
+            }
+        }
+    )*};
+}
+hex_ids!(ClusterId, KeyId);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_typed_name_is_folded_and_a_wire_name_is_not() {
+        assert_eq!(UserName::parse("Alice").map(|n| n.to_string()), Ok("alice".to_owned()));
+        assert_eq!(UserName::canonical("Alice"), Err(NameError::BadCharacter('A')));
+    }
+
+    #[test]
+    fn a_name_has_at_most_32_bytes_and_a_plain_first_character() {
+        assert!(UserName::parse(&"a".repeat(32)).is_ok());
+        assert_eq!(UserName::parse(&"a".repeat(33)), Err(NameError::TooLong(33)));
+        assert_eq!(UserName::parse(""), Err(NameError::Empty));
+        for bad in [".a", "-a", "_a", "a b", "a/b", "ä", "a\u{202e}b", "a\0"] {
+            assert!(matches!(UserName::parse(bad), Err(NameError::BadCharacter(_))), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_log_name_needs_its_sigil() {
+        assert_eq!(LogName::canonical("alice"), Err(NameError::NoSigil));
+        assert_eq!(LogName::canonical("@alice").map(|l| l.to_string()), Ok("@alice".to_owned()));
+    }
+
+    #[test]
+    fn hexadecimal_reads_what_it_wrote() {
+        assert_eq!(unhex(&hex(&[0, 1, 0xfe])), Some(vec![0, 1, 0xfe]));
+        assert_eq!(unhex("a1:b2"), Some(vec![0xa1, 0xb2]));
+        assert_eq!(unhex("a"), None);
+        assert_eq!(unhex("xy"), None);
+    }
+}
