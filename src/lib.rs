@@ -14,6 +14,7 @@
 #![forbid(unsafe_code)]
 
 pub mod client;
+pub mod crypto;
 pub mod limits;
 pub mod net;
 pub mod placement;
