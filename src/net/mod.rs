@@ -11,6 +11,9 @@ pub mod pki;
 pub mod stream;
 pub mod tls;
 
+#[cfg(test)]
+mod tests;
+
 pub use accept::AcceptGate;
 pub use endpoint::{
     ConnectError, ListenError, ListenKind, Target, client_endpoint, connect, discover_cluster,
