@@ -18,5 +18,7 @@ pub mod crypto;
 pub mod limits;
 pub mod net;
 pub mod placement;
+#[cfg(feature = "testkit")]
+pub mod testkit;
 pub mod types;
 pub mod wire;
