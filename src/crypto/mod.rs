@@ -154,12 +154,11 @@
 //! suites, at most one device active, suite 1 among the suites, version from 1.
 //!
 //! # What an error means to a reader
-//! - [`EnvelopeError::BadSignature`], [`EnvelopeError::WrongAuthor`]: `BAD_SIGNATURE`.
-//! - [`EnvelopeError::UnknownDevice`]: nothing until the author's newest bundle is at hand, then
-//!   `BAD_SIGNATURE`.
-//! - [`EnvelopeError::UnknownSuite`]: `UNKNOWN_SUITE`.
-//! - [`EnvelopeError::WrongKey`], [`Rf1Error::NotForThisKey`]: nothing yet, it waits for the key.
-//! - Every other one: `BAD_BINDING`.
+//! - `BAD_SIGNATURE`: [`EnvelopeError::BadSignature`], [`EnvelopeError::WrongAuthor`], and
+//!   [`EnvelopeError::UnknownDevice`] once the author's newest bundle is at hand.
+//! - `UNKNOWN_SUITE`: [`EnvelopeError::UnknownSuite`].
+//! - Nothing yet, it waits for the key: [`EnvelopeError::WrongKey`], [`Rf1Error::NotForThisKey`].
+//! - `BAD_BINDING`: every other one.
 
 pub mod bundle;
 mod context;
