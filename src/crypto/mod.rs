@@ -116,8 +116,9 @@
 //! Payload.wrapped_key     RSA-OAEP of the conversation key: SHA-256, MGF1-SHA-256, label
 //!                           "fastchat/rf1/wrap/1" | cluster | fingerprint of the author
 //!                           | fingerprint of the recipient
-//! Payload.token           Fernet of the encoded Inner, its base64 decoded; the time field is 0;
-//!                         the Fernet key is base64url(conversation key)
+//! Payload.token           Fernet of the encoded Inner, its base64 decoded; the time field MUST be
+//!                         0 (readers without a clock refuse more than 60) and is never judged
+//!                         otherwise; the Fernet key is base64url(conversation key)
 //! Inner.header_hash       SHA-256(header)
 //!
 //! salt                    SHA-256("fastchat/auth/1" | cluster | user)
