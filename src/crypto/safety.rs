@@ -41,7 +41,7 @@ impl fmt::Debug for SafetyNumber {
 }
 
 /// The safety number of two people, each given as name and SPKI DER of the identity key. Takes
-/// about 10 ms.
+/// some 10 ms.
 pub fn safety_number(a: (&UserName, &[u8]), b: (&UserName, &[u8])) -> SafetyNumber {
     let mut halves = [half(a.0, a.1), half(b.0, b.1)];
     halves.sort_unstable();
@@ -63,4 +63,32 @@ fn half(user: &UserName, spki: &[u8]) -> [u32; GROUPS] {
         *group = (number % 100_000) as u32;
     }
     groups
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_people_see_the_same_60_digits() {
+        let alice = UserName::canonical("alice").unwrap();
+        let bob = UserName::canonical("bob").unwrap();
+        let number = safety_number((&alice, b"key a"), (&bob, b"key b"));
+        assert_eq!(number, safety_number((&bob, b"key b"), (&alice, b"key a")));
+        let shown = number.to_string();
+        assert_eq!(shown.split(' ').count(), 12);
+        assert!(shown.split(' ').all(|group| group.len() == 5));
+        assert_eq!(number.digits(), shown.replace(' ', ""));
+    }
+
+    #[test]
+    fn another_key_or_name_gives_another_number() {
+        let alice = UserName::canonical("alice").unwrap();
+        let bob = UserName::canonical("bob").unwrap();
+        let number = safety_number((&alice, b"key a"), (&bob, b"key b"));
+        assert_ne!(number, safety_number((&alice, b"key c"), (&bob, b"key b")));
+        assert_ne!(number, safety_number((&alice, b"key b"), (&bob, b"key a")));
+        let bobby = UserName::canonical("bobby").unwrap();
+        assert_ne!(number, safety_number((&alice, b"key a"), (&bobby, b"key b")));
+    }
 }
