@@ -1,4 +1,5 @@
-//! QUIC endpoints, certificates, framed streams, and [`Env`], the only door to time, chance and UDP.
+//! QUIC endpoints, certificates, framed streams, and [`Env`], the only door to time, chance and
+//! UDP.
 //!
 //! Deliberately knows nothing of users, logs or what a frame means.
 

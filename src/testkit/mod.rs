@@ -3,6 +3,7 @@
 //! Behind the feature `testkit`, which no release build switches on. Deliberately holds no tests
 //! of the product: those are in `tests/`.
 
+mod host;
 pub mod net;
 
 pub use net::{NetConfig, NetCounters, SimNet};
