@@ -123,6 +123,7 @@ impl Core {
             Some(known) if known.identity() == bundle.identity() => {
                 if bundle.version > known.version { Learned::Newer } else { Learned::Nothing }
             }
+            // Another identity.
             Some(_) => match person.as_ref().and_then(|p| p.changed.as_ref()) {
                 // The change is known and this is not newer: nothing to say again.
                 Some(known)

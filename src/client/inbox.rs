@@ -435,14 +435,14 @@ impl Core {
     pub(crate) fn bundle_arrived(
         &mut self,
         user: &UserName,
-        device: DeviceId,
+        devices: &std::collections::BTreeSet<DeviceId>,
         encoded: Option<&[u8]>,
     ) -> Result<Option<Learned>, StoreError> {
         self.stale_bundles.remove(user);
         if self.fresh_bundles.len() >= FRESH_BUNDLES_MAX {
             self.fresh_bundles.clear();
         }
-        self.fresh_bundles.insert((user.clone(), device));
+        self.fresh_bundles.extend(devices.iter().map(|&device| (user.clone(), device)));
         let cluster = self.cluster();
         let Some(bundle) = encoded.and_then(|bytes| check_bundle(bytes, &cluster, user)) else {
             return Ok(None);
