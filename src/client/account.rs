@@ -135,11 +135,9 @@ impl From<DialError> for AccountError {
                     since_unix_ms: no.since_unix_ms,
                     last_seen_unix_ms: no.last_seen_unix_ms,
                 },
-                code => Self::Refused {
-                    code,
-                    detail: no.detail,
-                    retry_after_ms: no.retry_after_ms,
-                },
+                code => {
+                    Self::Refused { code, detail: no.detail, retry_after_ms: no.retry_after_ms }
+                }
             },
         }
     }
@@ -202,9 +200,9 @@ pub async fn sign_up(
         return Err(ProfileError::NotEmpty(owner.user.clone()).into());
     }
     let stretched = stretch_password(env, password, cluster.id, user).await?;
-    let same = profile
-        .begun()
-        .is_some_and(|(o, stage)| stage == Stage::SigningUp && o.user == *user && o.cluster == cluster.id);
+    let same = profile.begun().is_some_and(|(o, stage)| {
+        stage == Stage::SigningUp && o.user == *user && o.cluster == cluster.id
+    });
     let unlocked = if same {
         // An earlier try got this far: its answer may only have been lost, so the keys stay.
         profile.unlock_stretched(&stretched)?
@@ -272,9 +270,9 @@ pub async fn log_in(
     let mut line = Line::open(env, cluster, user).await?;
     let known = line.look_up(user).await?;
     let identity = find_identity(env, &profile, &known, password, identity).await?;
-    let same = profile
-        .begun()
-        .is_some_and(|(o, stage)| stage == Stage::Joining && o.user == *user && o.cluster == cluster.id);
+    let same = profile.begun().is_some_and(|(o, stage)| {
+        stage == Stage::Joining && o.user == *user && o.cluster == cluster.id
+    });
     let mut unlocked = if same {
         profile.unlock_stretched(&stretched)?
     } else {
@@ -422,9 +420,8 @@ async fn make_keys(
         }
     };
     add_device(&mut bundle, device, device_key.public());
-    let bundle = bundle
-        .sign(&identity)
-        .map_err(|error| AccountError::BadKeyFile(error.to_string()))?;
+    let bundle =
+        bundle.sign(&identity).map_err(|error| AccountError::BadKeyFile(error.to_string()))?;
     Ok(NewKeys { identity, encryption, device, device_key, bundle })
 }
 

@@ -299,10 +299,7 @@ impl Wire {
     }
 
     /// Sends a sign-up, login or resume.
-    pub(crate) async fn welcome(
-        &mut self,
-        body: client_frame::Body,
-    ) -> Result<Welcome, DialError> {
+    pub(crate) async fn welcome(&mut self, body: client_frame::Body) -> Result<Welcome, DialError> {
         match self.request(body).await? {
             server_frame::Body::Welcome(welcome) => Ok(welcome),
             _ => Err(DialError::Unreachable),
@@ -339,11 +336,8 @@ pub(crate) async fn resolve(at: &Where) -> Option<SocketAddr> {
 /// Learns which cluster answers at the balancer's address.
 pub(crate) async fn discover(env: &Env, at: &Where) -> Result<ClusterId, DialError> {
     let addr = resolve(at).await.ok_or(DialError::Unreachable)?;
-    let any: IpAddr = if addr.is_ipv4() {
-        Ipv4Addr::UNSPECIFIED.into()
-    } else {
-        Ipv6Addr::UNSPECIFIED.into()
-    };
+    let any: IpAddr =
+        if addr.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
     let endpoint =
         client_endpoint(env, SocketAddr::new(any, 0)).map_err(|_| DialError::Unreachable)?;
     endpoint::discover_cluster(env, &endpoint, addr).await.map_err(|_| DialError::Unreachable)

@@ -140,8 +140,7 @@ impl Core {
                 encryption = Some(key);
             }
         }
-        let encoded =
-            bundle.sign(&self.profile.identity()?).map_err(|error| crypto(&error))?;
+        let encoded = bundle.sign(&self.profile.identity()?).map_err(|error| crypto(&error))?;
         let key = &self.profile.key;
         self.profile.store.commit(|tx| {
             set_meta(tx, "next_bundle", &encoded)?;
@@ -179,7 +178,10 @@ impl Core {
         let key = &self.profile.key;
         self.profile.store.commit(|tx| -> Result<(), StoreError> {
             set_meta(tx, "bundle", &encoded)?;
-            tx.execute("DELETE FROM meta WHERE key IN ('next_bundle','next_device','next_seed')", [])?;
+            tx.execute(
+                "DELETE FROM meta WHERE key IN ('next_bundle','next_device','next_seed')",
+                [],
+            )?;
             if let Some((id, device_key)) = &next_device {
                 write_device(tx, key, *id, device_key)?;
                 super::outbox::restart_numbers(tx)?;

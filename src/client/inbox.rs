@@ -169,14 +169,15 @@ impl Core {
             "SELECT epoch, seq, envelope, waits FROM inbox WHERE author = ?1 AND waits <> 1
              ORDER BY epoch, seq LIMIT ?2",
         )?;
-        let found = rows.query_map(params![author, i64::try_from(max).unwrap_or(i64::MAX)], |row| {
-            Ok(Entry {
-                epoch: row.get(0)?,
-                seq: row.get(1)?,
-                envelope: row.get::<_, Vec<u8>>(2)?.into(),
-                tried: row.get::<_, i64>(3)? == 2,
-            })
-        })?;
+        let found =
+            rows.query_map(params![author, i64::try_from(max).unwrap_or(i64::MAX)], |row| {
+                Ok(Entry {
+                    epoch: row.get(0)?,
+                    seq: row.get(1)?,
+                    envelope: row.get::<_, Vec<u8>>(2)?.into(),
+                    tried: row.get::<_, i64>(3)? == 2,
+                })
+            })?;
         Ok(found.collect::<Result<_, _>>()?)
     }
 
@@ -186,10 +187,12 @@ impl Core {
         let Ok(header) = parse_header(&entry.envelope) else {
             // A server made this up: no author, no chat to show it in but one's own.
             let own = self.user().clone();
-            return self.finish(entry, None, &own, Outcome::Trouble {
-                trouble: Trouble::BadSignature,
-                takes_id: false,
-            });
+            return self.finish(
+                entry,
+                None,
+                &own,
+                Outcome::Trouble { trouble: Trouble::BadSignature, takes_id: false },
+            );
         };
         debug_assert_eq!(header.author.as_str(), author);
         let person = self.person(&header.author)?.cloned();
@@ -205,10 +208,12 @@ impl Core {
         }
         let chat = header.author.clone();
         let Some(person) = person else {
-            return self.finish(entry, Some(&header), &chat, Outcome::Trouble {
-                trouble: Trouble::BadSignature,
-                takes_id: false,
-            });
+            return self.finish(
+                entry,
+                Some(&header),
+                &chat,
+                Outcome::Trouble { trouble: Trouble::BadSignature, takes_id: false },
+            );
         };
         let outcome = self.judge(&header, entry, person)?;
         self.finish(entry, Some(&header), &chat, outcome)
@@ -270,7 +275,9 @@ impl Core {
             return Ok(None);
         }
         let digest: Option<Vec<u8>> = db
-            .prepare_cached("SELECT digest FROM accepted WHERE author = ?1 AND device = ?2 AND n = ?3")?
+            .prepare_cached(
+                "SELECT digest FROM accepted WHERE author = ?1 AND device = ?2 AND n = ?3",
+            )?
             .query_row(
                 params![header.author.as_str(), bits(header.device.0), bits(header.n.0)],
                 |row| row.get(0),

@@ -114,11 +114,12 @@ impl Core {
 
     /// Own messages that are not known to be sent.
     pub(crate) fn waiting_count(&self) -> Result<usize, StoreError> {
-        Ok(self.profile.store.db().query_row(
+        let count: i64 = self.profile.store.db().query_row(
             "SELECT count(*) FROM lines WHERE kind = 0 AND state IN (0, 1)",
             [],
             |row| row.get(0),
-        )?)
+        )?;
+        Ok(usize::try_from(count).unwrap_or(0))
     }
 
     /// Seals what waits for a chat, at most `max` envelopes, in one transaction.
@@ -158,7 +159,12 @@ impl Core {
                 tx.prepare_cached(
                     "UPDATE lines SET state = ?2, n = ?3, device = ?4 WHERE id = ?1",
                 )?
-                .execute(params![line, STATE_PENDING, bits(n), bits(sealer.device.0)])?;
+                .execute(params![
+                    line,
+                    STATE_PENDING,
+                    bits(n),
+                    bits(sealer.device.0)
+                ])?;
                 state.next_n += 1;
                 made += 1;
                 pending.push(LocalId(line));
@@ -265,8 +271,10 @@ impl Core {
             let Some(stored_kind) = stored_kind else {
                 return Ok((Answered::Foreign, None, false));
             };
-            tx.prepare_cached("UPDATE outgoing SET answered = 1, kind = ?3 WHERE chat = ?1 AND n = ?2")?
-                .execute(params![chat.as_str(), n, stored_kind])?;
+            tx.prepare_cached(
+                "UPDATE outgoing SET answered = 1, kind = ?3 WHERE chat = ?1 AND n = ?2",
+            )?
+            .execute(params![chat.as_str(), n, stored_kind])?;
             let already_sent = kind == KIND_VOID && stored_kind == KIND_TEXT;
             let moved = match line {
                 Some(line) if stored_kind == KIND_TEXT => {
@@ -423,7 +431,10 @@ impl Core {
                     make_void(tx, &sealer, &chat, n, upto)?;
                 }
             }
-            tx.execute("UPDATE lines SET state = ?2 WHERE id = ?1", params![id.0, STATE_CANCELLED])?;
+            tx.execute(
+                "UPDATE lines SET state = ?2 WHERE id = ?1",
+                params![id.0, STATE_CANCELLED],
+            )?;
             Ok::<_, StoreError>(())
         })?;
         self.emit_state(id, &chat, MessageState::Cancelled);
@@ -514,8 +525,7 @@ impl SendState {
             })?;
         if let Some(sealed) = sealed {
             let bytes = unseal(key, &sealed)?;
-            state.key =
-                Some(ConversationKey::from_bytes(&bytes).map_err(|_| StoreError::Sealed)?);
+            state.key = Some(ConversationKey::from_bytes(&bytes).map_err(|_| StoreError::Sealed)?);
         }
         Ok(state)
     }
@@ -620,7 +630,9 @@ fn reseal_stale(
 ) -> Result<usize, StoreError> {
     let chat = sealer.log.owner();
     let rows: Vec<(i64, i64, Option<i64>)> = tx
-        .prepare_cached("SELECT n, kind, line FROM outgoing WHERE chat = ?1 AND stale = 1 ORDER BY n")?
+        .prepare_cached(
+            "SELECT n, kind, line FROM outgoing WHERE chat = ?1 AND stale = 1 ORDER BY n",
+        )?
         .query_map([chat.as_str()], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
         .collect::<Result<_, _>>()?;
     let count = rows.len();
@@ -732,9 +744,7 @@ fn waiting_lines(
             Ok((row.get(0)?, row.get(1)?, row.get(2)?))
         })?
         .collect::<Result<_, _>>()?;
-    rows.into_iter()
-        .map(|(id, sealed, at)| Ok((id, text_of(key, &sealed)?, unbits(at))))
-        .collect()
+    rows.into_iter().map(|(id, sealed, at)| Ok((id, text_of(key, &sealed)?, unbits(at)))).collect()
 }
 
 fn line_text(db: &Connection, key: &DbKey, line: i64) -> Result<String, StoreError> {
@@ -749,11 +759,7 @@ fn text_of(key: &DbKey, sealed: &[u8]) -> Result<String, StoreError> {
 }
 
 /// Moves an own message, never backwards. True when it moved.
-fn set_state(
-    tx: &Transaction<'_>,
-    line: i64,
-    state: &MessageState,
-) -> Result<bool, StoreError> {
+fn set_state(tx: &Transaction<'_>, line: i64, state: &MessageState) -> Result<bool, StoreError> {
     // A cancelled message can still turn out to have been sent; nothing else leaves an end.
     let reason = match state {
         MessageState::Refused(refusal) => refusal_number(*refusal),

@@ -124,7 +124,8 @@ impl Profile {
         make_private_folder(folder)?;
         let lock = take_lock(&folder.join("lock"))?;
         let store = Store::open(env, &folder.join("profile.sqlite"))?;
-        let mut profile = Self { folder: folder.to_owned(), store, owner: None, stage: None, _lock: lock };
+        let mut profile =
+            Self { folder: folder.to_owned(), store, owner: None, stage: None, _lock: lock };
         profile.read_owner()?;
         Ok(profile)
     }
@@ -268,8 +269,17 @@ pub struct Unlocked {
 
 impl std::fmt::Debug for Unlocked {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { folder, store: _, owner, stage, key: _, device, device_key: _, bundle: _, _lock: _ } =
-            self;
+        let Self {
+            folder,
+            store: _,
+            owner,
+            stage,
+            key: _,
+            device,
+            device_key: _,
+            bundle: _,
+            _lock: _,
+        } = self;
         f.debug_struct("Unlocked")
             .field("folder", folder)
             .field("owner", owner)
@@ -305,7 +315,7 @@ impl Unlocked {
 
     /// For the unlock file in the user's runtime directory.
     pub fn unlock_key(&self) -> Zeroizing<Vec<u8>> {
-        self.key.to_bytes()
+        Zeroizing::new(self.key.to_bytes().to_vec())
     }
 
     /// The identity key, needed only to sign bundles.
@@ -342,7 +352,8 @@ impl Unlocked {
         encryption: &EncryptionKey,
         password: &str,
     ) -> Result<(), ProfileError> {
-        let crypto = |name: &str, error: &dyn std::fmt::Display| damaged(&self.folder.join(name), error);
+        let crypto =
+            |name: &str, error: &dyn std::fmt::Display| damaged(&self.folder.join(name), error);
         let pem = identity.to_pem(password).map_err(|e| crypto(IDENTITY_PEM, &e))?;
         write_private(&self.folder.join(IDENTITY_PEM), pem.as_bytes())?;
         let pem = encryption.to_pem(password).map_err(|e| crypto(ENCRYPTION_PEM, &e))?;
@@ -397,7 +408,10 @@ pub(crate) fn write_encryption_key(
     now_unix_ms: u64,
 ) -> Result<(), rusqlite::Error> {
     let now = i64::try_from(now_unix_ms).unwrap_or(i64::MAX);
-    tx.execute("UPDATE encryption_keys SET retired_unix_ms = ?1 WHERE retired_unix_ms IS NULL", [now])?;
+    tx.execute(
+        "UPDATE encryption_keys SET retired_unix_ms = ?1 WHERE retired_unix_ms IS NULL",
+        [now],
+    )?;
     tx.execute(
         "INSERT OR REPLACE INTO encryption_keys (key_id, sealed_pkcs8, made_unix_ms) VALUES (?1, ?2, ?3)",
         rusqlite::params![encryption.key_id().0, key.seal(&encryption.to_pkcs8()), now],
@@ -449,5 +463,6 @@ fn take_lock(path: &Path) -> Result<File, ProfileError> {
 
 /// Temporary file, fsync, rename: the file is whole under its name, or the old one is.
 fn write_private(path: &Path, bytes: &[u8]) -> Result<(), ProfileError> {
-    crate::net::files::write_private(path, bytes).map_err(io_error(path))
+    crate::net::files::write_private(path, bytes)
+        .map_err(|error| ProfileError::Io { path: error.path, source: error.source })
 }

@@ -83,8 +83,7 @@ pub(crate) async fn run(
         let core = core.lock();
         Dialer::new(&env, core.cluster(), &core.profile.owner.balancer)
     };
-    let mut runner =
-        Runner { env, core, mode, link, dialer, edges: Vec::new(), round: 0 };
+    let mut runner = Runner { env, core, mode, link, dialer, edges: Vec::new(), round: 0 };
     runner.edges = runner.remembered();
     let stopped = runner.keep_going(&mut requests).await;
     runner.link.set(None, runner.env.unix_ms());
@@ -160,8 +159,7 @@ impl Runner {
         let server = wire.server.clone();
         self.link.set(Some(server.clone()), self.env.unix_ms());
         self.emit(Event::Online { server: server.clone() });
-        let end =
-            Session::new(&self.env, &self.core, self.mode, wire, requests).run(backlog).await;
+        let end = Session::new(&self.env, &self.core, self.mode, wire, requests).run(backlog).await;
         // Next time another edge first.
         if let Some(index) = self.edges.iter().position(|edge| edge.server == server) {
             let edge = self.edges.remove(index);
@@ -173,7 +171,8 @@ impl Runner {
 
     /// Pauses before the next round; requests of the front end get their answer meanwhile.
     async fn wait(&mut self, requests: &mut mpsc::Receiver<Request>) -> Option<End> {
-        let doubled = limits::RECONNECT_PAUSE_MIN * 2u32.saturating_pow(self.round.saturating_sub(1).min(10));
+        let doubled =
+            limits::RECONNECT_PAUSE_MIN * 2u32.saturating_pow(self.round.saturating_sub(1).min(10));
         let until = Instant::now() + self.env.jitter(doubled.min(limits::RECONNECT_PAUSE_MAX));
         loop {
             tokio::select! {

@@ -16,7 +16,7 @@ use crate::net::stream::ReadError;
 use crate::types::{DeviceId, LogEpoch, LogName, N, Seq, UserName};
 use crate::wire::Code;
 use crate::wire::client::{
-    Append, Block, Cursor, LookUp, Logout, Open, Opened, PutBundle, Refused as WireRefused,
+    Append, Block, Cursor, Logout, LookUp, Open, Opened, PutBundle, Refused as WireRefused,
     ServerFrame, Who, WhoList, client_frame, server_frame,
 };
 
@@ -35,11 +35,25 @@ pub(crate) enum Request {
     Look,
     /// Try everything now.
     Hurry,
-    Who { all: bool, reply: oneshot::Sender<Result<WhoView, RequestError>> },
-    LookUp { user: UserName, reply: oneshot::Sender<Result<(), RequestError>> },
-    Block { user: UserName, blocked: bool, reply: oneshot::Sender<Result<(), RequestError>> },
-    LogOut { reply: oneshot::Sender<Result<(), RequestError>> },
-    Stop { reply: oneshot::Sender<()> },
+    Who {
+        all: bool,
+        reply: oneshot::Sender<Result<WhoView, RequestError>>,
+    },
+    LookUp {
+        user: UserName,
+        reply: oneshot::Sender<Result<(), RequestError>>,
+    },
+    Block {
+        user: UserName,
+        blocked: bool,
+        reply: oneshot::Sender<Result<(), RequestError>>,
+    },
+    LogOut {
+        reply: oneshot::Sender<Result<(), RequestError>>,
+    },
+    Stop {
+        reply: oneshot::Sender<()>,
+    },
 }
 
 impl Request {
@@ -172,6 +186,7 @@ impl<'a> Session<'a> {
 
     async fn begin(&mut self, backlog: Vec<Request>) -> Result<(), End> {
         self.core.lock().fresh_bundles.clear();
+        self.disk(Core::destroy_old_keys).await?;
         self.offer_bundle().await?;
         if self.mode == Mode::SendAndReceive {
             self.open_own();
@@ -287,11 +302,7 @@ impl<'a> Session<'a> {
             Phase::Paused(until) => Some(until),
             Phase::Opening | Phase::Flowing | Phase::Draining(_) => None,
         });
-        paused
-            .chain(self.own.cursor_due)
-            .chain(self.own.reopen_at)
-            .chain(self.ask_again)
-            .min()
+        paused.chain(self.own.cursor_due).chain(self.own.reopen_at).chain(self.ask_again).min()
     }
 
     async fn timers(&mut self) -> Result<(), End> {
@@ -388,7 +399,11 @@ impl<'a> Session<'a> {
                     Sealing::Made(0) | Sealing::KeyChanged => return Ok(()),
                     Sealing::Made(_) => continue,
                     Sealing::NeedsBundle => {
-                        return if self.is_asked(chat) { Ok(()) } else { self.look_up(chat.clone(), None) };
+                        return if self.is_asked(chat) {
+                            Ok(())
+                        } else {
+                            self.look_up(chat.clone(), None)
+                        };
                     }
                 }
             }
@@ -497,8 +512,10 @@ impl<'a> Session<'a> {
         if self.core.lock().next_bundle()?.is_none() && self.core.lock().encryption_key_is_old()? {
             self.disk(|core| core.plan_bundle(NewBundle::NewEncryptionKey)).await?;
         }
-        if let Some(bundle) = self.core.lock().next_bundle()? {
-            let rid = self.push(client_frame::Body::PutBundle(PutBundle { bundle: bundle.into() }))?;
+        let next = self.core.lock().next_bundle()?;
+        if let Some(bundle) = next {
+            let rid =
+                self.push(client_frame::Body::PutBundle(PutBundle { bundle: bundle.into() }))?;
             self.waiting.insert(rid, Waiting::PutBundle);
         }
         Ok(())

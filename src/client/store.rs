@@ -99,7 +99,8 @@ fn make_private_file(path: &Path) -> Result<(), ProfileError> {
 }
 
 fn migrate(db: &mut Connection) -> Result<(), rusqlite::Error> {
-    let version: usize = db.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    let version: i64 = db.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    let version = usize::try_from(version).unwrap_or(0);
     for (index, migration) in MIGRATIONS.iter().enumerate().skip(version) {
         let tx = db.transaction()?;
         tx.execute_batch(migration)?;
@@ -123,9 +124,7 @@ pub(crate) fn meta_text(db: &Connection, key: &str) -> Result<Option<String>, ru
 
 /// Reads a small number; 0 when it is not there.
 pub(crate) fn meta_u64(db: &Connection, key: &str) -> Result<u64, rusqlite::Error> {
-    Ok(meta(db, key)?
-        .and_then(|bytes| bytes.try_into().ok())
-        .map_or(0, u64::from_be_bytes))
+    Ok(meta(db, key)?.and_then(|bytes| bytes.try_into().ok()).map_or(0, u64::from_be_bytes))
 }
 
 /// Writes a small value.

@@ -200,11 +200,7 @@ impl Core {
         Ok(lines.into_iter().next())
     }
 
-    fn lines(
-        &self,
-        sql: &str,
-        params: impl rusqlite::Params,
-    ) -> Result<Vec<Line>, StoreError> {
+    fn lines(&self, sql: &str, params: impl rusqlite::Params) -> Result<Vec<Line>, StoreError> {
         let mut rows = self.profile.store.db().prepare_cached(sql)?;
         let mut rows = rows.query(params)?;
         let mut lines = Vec::new();
