@@ -54,6 +54,8 @@ pub const WRITER_BATCH_MAX: usize = 512;
 pub const EDGES_PER_ANSWER_MAX: usize = 3;
 /// Life of an admission ticket.
 pub const TICKET_LIFE: Duration = Duration::from_secs(60);
+/// Used admission tickets that a server remembers until they expire.
+pub const TICKETS_REMEMBERED_MAX: usize = 64 * 1024;
 /// Quiet time after which a client's cursor is sent at the latest.
 pub const CURSOR_INTERVAL: Duration = Duration::from_millis(50);
 /// First pause of a reconnecting client; doubles with full jitter up to [`RECONNECT_PAUSE_MAX`].
