@@ -16,6 +16,7 @@
 
 pub mod admission;
 pub mod edge;
+pub mod home;
 pub mod limits;
 pub mod net;
 pub mod placement;
