@@ -15,10 +15,13 @@
 #![forbid(unsafe_code)]
 
 pub mod admission;
+pub mod crypto;
 pub mod edge;
 pub mod home;
 pub mod limits;
 pub mod net;
+pub mod peer;
 pub mod placement;
+pub mod server;
 pub mod types;
 pub mod wire;

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::crypto::{EnvelopeError, parse_header};
 use crate::limits;
 use crate::types::{DeviceId, LogName, ServerId, UserName};
 use crate::wire::client::{Append, ClientFrame, Cursor, Hello, HelloOk, Open, WhoList};
@@ -17,7 +18,6 @@ use crate::wire::{Code, PROTOCOL_VERSION};
 
 use super::Edge;
 use super::answer::{self, About, RETRY_AFTER};
-use super::header::parse_header;
 use super::router::{Generation, PortError, ToHome};
 use super::state::{OpenLog, Pending, Phase, State, Via, WhoMerge};
 
@@ -347,9 +347,14 @@ impl State {
 
     fn append(&mut self, edge: &Edge, append: Append, now: Instant) {
         let Phase::LoggedIn(me) = &self.phase else { return };
-        // Without a number the refusal could not say which message it is about.
-        let Ok(header) = parse_header(&append.envelope) else {
-            return self.malformed(0, "not an envelope", edge.limits(), now);
+        // Without a number a refusal could not say which message it is about.
+        let header = match parse_header(&append.envelope) {
+            Ok(header) => header,
+            Err(error @ EnvelopeError::TooLarge { .. }) => {
+                let code = Code::FrameTooLarge;
+                return self.close(code, code.fate(), error.to_string());
+            }
+            Err(error) => return self.malformed(0, &error.to_string(), edge.limits(), now),
         };
         let fits = header.author == me.user
             && header.device == me.device
@@ -363,10 +368,6 @@ impl State {
                 self.close(Code::Malformed, fate, detail);
             }
             return;
-        }
-        if append.envelope.len() > limits::ENVELOPE_BYTES_MAX {
-            let detail = "the envelope is too long";
-            return self.outbox.answer(answer::refused(about, Code::FrameTooLarge, detail));
         }
         let via = match self.opens.get(&log) {
             Some(open) if open.open_id == append.open_id => open.via.clone(),

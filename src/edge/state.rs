@@ -204,6 +204,11 @@ impl State {
         }
     }
 
+    /// The client says that it sends nothing more: it gets what waits, then the connection ends.
+    pub(super) fn hang_up(&mut self) {
+        self.finish(None, Fate::Closed);
+    }
+
     /// Answers something malformed: the stream ends, and with the last allowed time the connection.
     pub(super) fn malformed(&mut self, rid: u64, detail: &str, limits: &Limits, now: Instant) {
         if self.end.is_some() {
