@@ -23,5 +23,7 @@ pub mod net;
 pub mod peer;
 pub mod placement;
 pub mod server;
+#[cfg(feature = "testkit")]
+pub mod testkit;
 pub mod types;
 pub mod wire;
