@@ -13,6 +13,7 @@
 //! table); server rooms cannot name `seal` or `open`.
 #![forbid(unsafe_code)]
 
+pub mod crypto;
 pub mod home;
 pub mod limits;
 pub mod net;

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension, Result, params};
 
 use super::{ProducerId, RowId, int, num};
+use crate::crypto::Kind;
 use crate::types::{DeviceId, LogEpoch, N, Seq, UserName};
 
 /// A log's own row.
@@ -20,15 +21,8 @@ pub(in crate::home) struct EntryRow {
     pub(in crate::home) producer: ProducerId,
     pub(in crate::home) author: String,
     pub(in crate::home) n: N,
-    pub(in crate::home) kind: EntryKind,
+    pub(in crate::home) kind: Kind,
     pub(in crate::home) bytes: u64,
-}
-
-/// Whether an entry counts in quotas.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::home) enum EntryKind {
-    Message = 1,
-    Void = 2,
 }
 
 /// An entry as it is to be stored.
@@ -37,7 +31,7 @@ pub(in crate::home) struct NewEntry<'a> {
     pub(in crate::home) seq: Seq,
     pub(in crate::home) producer: ProducerId,
     pub(in crate::home) n: N,
-    pub(in crate::home) kind: EntryKind,
+    pub(in crate::home) kind: Kind,
     pub(in crate::home) sha256: &'a [u8; 32],
     pub(in crate::home) envelope: &'a [u8],
 }
@@ -213,11 +207,26 @@ pub(in crate::home) fn insert_entry(conn: &Connection, entry: &NewEntry<'_>) -> 
         int(entry.seq.0),
         entry.producer.0,
         int(entry.n.0),
-        entry.kind as i64,
+        kind_number(entry.kind),
         entry.sha256,
         entry.envelope
     ])
     .map(drop)
+}
+
+fn kind_number(kind: Kind) -> i64 {
+    match kind {
+        Kind::Message => 1,
+        Kind::Void => 2,
+    }
+}
+
+fn read_kind(column: usize, number: i64) -> Result<Kind> {
+    match number {
+        1 => Ok(Kind::Message),
+        2 => Ok(Kind::Void),
+        other => Err(rusqlite::Error::IntegralValueOutOfRange(column, other)),
+    }
 }
 
 /// All entries after `after`, without their envelopes.
@@ -238,7 +247,7 @@ pub(in crate::home) fn entries_after(
             producer: ProducerId(row.get(1)?),
             author: row.get(2)?,
             n: N(num(row.get(3)?)),
-            kind: if kind == 2 { EntryKind::Void } else { EntryKind::Message },
+            kind: read_kind(4, kind)?,
             bytes: row.get(5)?,
         })
     })?;
