@@ -17,7 +17,6 @@
 pub mod admission;
 pub mod crypto;
 pub mod edge;
-pub mod crypto;
 pub mod home;
 pub mod limits;
 pub mod net;

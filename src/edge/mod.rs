@@ -13,6 +13,9 @@ mod request;
 pub mod router;
 mod session;
 mod state;
+#[cfg(test)]
+mod tests;
+mod who;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -19,7 +19,8 @@ use crate::wire::{Code, PROTOCOL_VERSION};
 use super::Edge;
 use super::answer::{self, About, RETRY_AFTER};
 use super::router::{Generation, PortError, ToHome};
-use super::state::{OpenLog, Pending, Phase, State, Via, WhoMerge};
+use super::state::{OpenLog, Pending, Phase, State, Via};
+use super::who::WhoMerge;
 
 /// Characters of an auth key: base64 of 32 bytes.
 const AUTH_KEY_CHARS: usize = 44;
