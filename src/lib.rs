@@ -14,6 +14,8 @@
 #![forbid(unsafe_code)]
 
 pub mod admission;
+pub mod balancer;
+pub mod cli;
 pub mod limits;
 pub mod net;
 pub mod placement;
