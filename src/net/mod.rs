@@ -2,6 +2,22 @@
 //!
 //! Deliberately knows nothing of users, logs or what a frame means.
 
+pub mod accept;
+pub mod endpoint;
 pub mod env;
+pub mod files;
+pub mod keys;
+pub mod pki;
+pub mod stream;
+pub mod tls;
 
+pub use accept::AcceptGate;
+pub use endpoint::{
+    ConnectError, ListenError, ListenKind, Target, client_endpoint, connect, discover_cluster,
+    listen,
+};
 pub use env::Env;
+pub use keys::QuicKeys;
+pub use pki::{Authority, CaCert, Credentials, Role};
+pub use stream::{FrameReader, FrameWriter};
+pub use tls::{PresentedCert, presented};
