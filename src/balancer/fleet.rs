@@ -152,14 +152,17 @@ impl Fleet {
         });
     }
 
-    /// The server of this life does not answer any more.
-    pub(super) fn silent(&self, id: &ServerId, life: u64) {
+    /// The server of this life does not answer any more. Says whether it was ready until now.
+    pub(super) fn silent(&self, id: &ServerId, life: u64) -> bool {
+        let mut was_ready = false;
         self.change(id, |member| {
             if member.life == life && member.state == State::Ready {
+                was_ready = true;
                 member.state = State::Down;
                 member.ready_since = None;
             }
         });
+        was_ready
     }
 
     /// The current life of a server.
