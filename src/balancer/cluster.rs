@@ -227,7 +227,11 @@ fn client_port(wanted: &Wanted, number: u16) -> u16 {
     wanted.port.saturating_add(number)
 }
 
-fn check_ports(wanted: &Wanted) -> Result<(), ClusterError> {
+/// Judges the numbers alone: how many servers, and whether their ports exist.
+///
+/// # Errors
+/// [`ClusterError::Count`] or [`ClusterError::PortRange`].
+pub fn check_ports(wanted: &Wanted) -> Result<(), ClusterError> {
     let Wanted { count, port, .. } = *wanted;
     if count == 0 || count > limits::SERVERS_MAX {
         return Err(ClusterError::Count(count));

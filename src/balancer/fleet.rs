@@ -33,6 +33,13 @@ impl State {
     }
 }
 
+/// Whether a server that fell silent was handed out until then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum WasReady {
+    Yes,
+    No,
+}
+
 /// What a server last said of itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Load {
@@ -114,6 +121,15 @@ impl Fleet {
         }
     }
 
+    /// Returns once every server is ready at the same time.
+    pub async fn wait_all_ready(&self) {
+        let all_ready =
+            |members: &Vec<Member>| members.iter().all(|member| member.state == State::Ready);
+        if self.subscribe().wait_for(all_ready).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
     /// A new process of this server is running.
     pub fn process_started(&self, id: &ServerId, pid: u32) {
         self.change(id, |member| {
@@ -152,12 +168,12 @@ impl Fleet {
         });
     }
 
-    /// The server of this life does not answer any more. Says whether it was ready until now.
-    pub(super) fn silent(&self, id: &ServerId, life: u64) -> bool {
-        let mut was_ready = false;
+    /// The server of this life does not answer any more.
+    pub(super) fn silent(&self, id: &ServerId, life: u64) -> WasReady {
+        let mut was_ready = WasReady::No;
         self.change(id, |member| {
             if member.life == life && member.state == State::Ready {
-                was_ready = true;
+                was_ready = WasReady::Yes;
                 member.state = State::Down;
                 member.ready_since = None;
             }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, timeout};
 
-use super::fleet::{Fleet, Load, State};
+use super::fleet::{Fleet, Load, State, WasReady};
 use crate::limits::{Limits, PEER_FRAME_BYTES_MAX};
 use crate::net::pki::BALANCER_NAME;
 use crate::net::{Credentials, Env, FrameReader, FrameWriter, Target, connect, presented};
@@ -28,8 +28,8 @@ const SILENCE_MAX: Duration = Duration::from_secs(1);
 const ATTEMPT_MIN: Duration = Duration::from_millis(150);
 /// The longest attempt to connect.
 const ATTEMPT_MAX: Duration = Duration::from_secs(3);
-/// Pause between two attempts.
-const ATTEMPT_PAUSE: Duration = Duration::from_millis(20);
+/// Pause after a server that is another than the map says: only a restart mends that.
+const MISFIT_PAUSE: Duration = Duration::from_secs(5);
 
 /// What every health link of a balancer shares.
 pub(super) struct Watch {
@@ -71,20 +71,30 @@ impl Watch {
     /// Keeps a health link to one server for as long as the task lives.
     pub(super) async fn run(self: Arc<Self>, server: ServerEntry) {
         let mut patience = ATTEMPT_MIN;
-        let mut life = self.fleet.life(&server.id);
         loop {
+            let life = self.fleet.life(&server.id);
             tokio::select! {
                 biased;
                 () = self.fleet.life_ended(&server.id, life) => patience = ATTEMPT_MIN,
-                error = self.link(&server, life, patience) => {
-                    let was_ready = self.fleet.silent(&server.id, life);
-                    patience = if was_ready { ATTEMPT_MIN } else { (patience * 2).min(ATTEMPT_MAX) };
-                    report(&server, was_ready, &error);
-                }
+                was_ready = self.try_once(&server, life, patience) => match was_ready {
+                    WasReady::Yes => patience = ATTEMPT_MIN,
+                    WasReady::No => patience = (patience * 2).min(ATTEMPT_MAX),
+                },
             }
-            life = self.fleet.life(&server.id);
-            sleep(ATTEMPT_PAUSE).await;
         }
+    }
+
+    /// One link from start to end, and the pause after it.
+    async fn try_once(&self, server: &ServerEntry, life: u64, patience: Duration) -> WasReady {
+        let error = self.link(server, life, patience).await;
+        let was_ready = self.fleet.silent(&server.id, life);
+        report(server, was_ready, &error);
+        sleep(match error {
+            LinkError::WrongKey | LinkError::OtherMap { .. } => MISFIT_PAUSE,
+            _ => patience / 8,
+        })
+        .await;
+        was_ready
     }
 
     /// One link from start to end.
@@ -180,17 +190,17 @@ impl Watch {
 }
 
 /// A process that is there and says nothing is worth a warning; one that ended says so otherwise.
-fn report(server: &ServerEntry, was_ready: bool, error: &LinkError) {
+fn report(server: &ServerEntry, was_ready: WasReady, error: &LinkError) {
     let server = &server.id;
-    match error {
-        LinkError::Silent if was_ready => {
-            tracing::warn!(%server, %error, "not handed out any more")
+    match (error, was_ready) {
+        (LinkError::Silent, WasReady::Yes) => {
+            tracing::warn!(%server, %error, "not handed out any more");
         }
-        LinkError::WrongKey | LinkError::OtherMap { .. } => {
+        (LinkError::WrongKey | LinkError::OtherMap { .. }, _) => {
             tracing::warn!(%server, %error, "not handed out");
         }
-        _ if was_ready => tracing::info!(%server, %error, "not handed out any more"),
-        _ => tracing::debug!(%server, %error, "no health link"),
+        (_, WasReady::Yes) => tracing::info!(%server, %error, "not handed out any more"),
+        (_, WasReady::No) => tracing::debug!(%server, %error, "no health link"),
     }
 }
 

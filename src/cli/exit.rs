@@ -118,6 +118,22 @@ pub fn finish(outcome: Result<Exit, Failure>) -> ExitCode {
     }
 }
 
+/// An error and its causes as one sentence: `Cannot write a/b: permission denied.`
+pub fn sentence(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        let inner_text = inner.to_string();
+        if !text.ends_with(&inner_text) {
+            text = format!("{text}: {inner_text}");
+        }
+        cause = inner.source();
+    }
+    let mut letters = text.chars();
+    let first = letters.next().map(char::to_uppercase).into_iter().flatten();
+    first.chain(letters).chain(['.']).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -128,6 +144,14 @@ mod tests {
             assert_eq!(Exit::from_number(i32::from(exit.number())), Some(exit));
         }
         assert_eq!(Exit::from_number(77), None);
+    }
+
+    #[test]
+    fn an_error_with_its_causes_is_one_sentence() {
+        let cause = std::io::Error::other("disk gone");
+        let path = "a/b".into();
+        let error = crate::net::files::FileError { action: "write", path, source: cause };
+        assert_eq!(sentence(&error), "Cannot write a/b: disk gone.");
     }
 
     #[test]

@@ -3,4 +3,10 @@
 //! Deliberately holds no logic of the product.
 
 pub mod exit;
+pub mod load_balancer;
 pub mod logs;
+mod operator;
+mod refusals;
+mod screen;
+pub mod server;
+mod signals;
