@@ -18,6 +18,7 @@ pub mod admission;
 pub mod balancer;
 pub mod cli;
 pub mod edge;
+pub mod crypto;
 pub mod home;
 pub mod limits;
 pub mod net;
