@@ -16,6 +16,9 @@
 
 pub mod client;
 pub mod admission;
+pub mod balancer;
+pub mod cli;
+pub mod edge;
 pub mod crypto;
 pub mod edge;
 pub mod home;
