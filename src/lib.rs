@@ -18,4 +18,5 @@ pub mod limits;
 pub mod net;
 pub mod placement;
 pub mod types;
+pub mod ui;
 pub mod wire;
