@@ -30,4 +30,5 @@ pub mod server;
 #[cfg(feature = "testkit")]
 pub mod testkit;
 pub mod types;
+pub mod ui;
 pub mod wire;
