@@ -14,11 +14,10 @@
 //! table); server rooms cannot name `seal` or `open`.
 #![forbid(unsafe_code)]
 
-pub mod client;
 pub mod admission;
 pub mod balancer;
 pub mod cli;
-pub mod edge;
+pub mod client;
 pub mod crypto;
 pub mod edge;
 pub mod home;

@@ -231,5 +231,9 @@ fn failure(error: ServerError) -> Failure {
     match error {
         ServerError::Listen(ListenError::PortTaken(addr)) => super::load_balancer::port_taken(addr),
         ServerError::Listen(_) => Failure::new(Exit::Unreachable, what, ""),
+        ServerError::Map(_) | ServerError::NotInMap(_) | ServerError::Open(_) => {
+            Failure::new(Exit::LocalData, what, "")
+        }
+        ServerError::Home(_) => Failure::new(Exit::Internal, what, ""),
     }
 }

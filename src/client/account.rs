@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use bytes::Bytes;
 use zeroize::Zeroizing;
 
 use crate::crypto::bundle::{Bundle, VerifiedBundle, verify_bundle};
@@ -16,7 +17,7 @@ use crate::wire::Code;
 use crate::wire::client::{Login, LookUp, PutBundle, SignUp, client_frame, server_frame};
 
 use super::connection::{self, DialError, Dialer, EdgeAddr, Wire};
-use super::core::{add_device, generate_encryption_key};
+use super::core::{Core, NewBundle, add_device, generate_encryption_key};
 use super::profile::{
     IDENTITY_PEM, NewKeys, Owner, Profile, ProfileError, Stage, Unlocked, stretch_password,
 };
@@ -243,8 +244,8 @@ async fn finish_sign_up(
 /// Logs in: unlocks the profile, or, in an empty profile, becomes a new device of the account.
 ///
 /// A profile that holds the account is only unlocked, without asking anybody; a wrong password is
-/// found out here. Only where the home no longer takes this device does the password travel (as
-/// its auth key).
+/// found out here. Only where the home no longer takes this device (see
+/// [`super::Event::SignedOut`]) does the password travel, as its auth key.
 ///
 /// # Errors
 /// All of [`AccountError`].
@@ -264,7 +265,10 @@ pub async fn log_in(
         let stretched = stretch_password(env, password, cluster.id, user).await?;
         let mut unlocked = profile.unlock_stretched(&stretched)?;
         unlocked.set_balancer(&cluster.at)?;
-        return Ok(unlocked);
+        if !unlocked.is_signed_out()? {
+            return Ok(unlocked);
+        }
+        return rejoin(env, unlocked, cluster, &stretched, identity, other).await;
     }
     let stretched = stretch_password(env, password, cluster.id, user).await?;
     let mut line = Line::open(env, cluster, user).await?;
@@ -284,23 +288,72 @@ pub async fn log_in(
         write_pem(env, &unlocked, &keys, password).await?;
         unlocked
     };
-    let request = client_frame::Body::Login(Login {
-        user: user.to_string(),
-        auth_key: stretched.auth_key.to_string(),
-        ticket: line.edge.ticket.clone(),
-        device: unlocked.device.0,
-        takeover: other == OtherDevice::TakeOver,
-    });
+    let request = login(user, &stretched, &line.edge, unlocked.device, other);
     let welcome = line.wire.welcome(request).await?;
     let bundle = if welcome.device_known {
         verify_bundle(&welcome.bundle, &cluster.id, user).map_err(|_| AccountError::Unreachable)?
     } else {
-        line.put_bundle(&unlocked).await?
+        line.put(unlocked.bundle.encoded().clone()).await?;
+        unlocked.bundle.clone()
     };
     line.close().await;
     env.disk_pause().await;
     env.in_place(|| unlocked.activate(&bundle))?;
     Ok(unlocked)
+}
+
+/// The home takes this profile's device no longer: the profile becomes a new device of the
+/// account, and keeps its history.
+async fn rejoin(
+    env: &Env,
+    unlocked: Unlocked,
+    cluster: &Cluster,
+    stretched: &Stretched,
+    identity: IdentitySource,
+    other: OtherDevice,
+) -> Result<Unlocked, AccountError> {
+    let user = unlocked.owner().user.clone();
+    let mut line = Line::open(env, cluster, &user).await?;
+    let known = line.look_up(&user).await?;
+    if known.identity() != unlocked.bundle.identity() {
+        // Somebody has given the account another identity since: this profile's key is as good
+        // as none, and taking the account back is said in so many words.
+        match identity {
+            IdentitySource::New => {}
+            IdentitySource::Profile | IdentitySource::Pem(_) => {
+                return Err(AccountError::NoIdentityKey);
+            }
+        }
+    }
+    let (events, _) = tokio::sync::mpsc::channel(1);
+    let mut core = Core::new(env.clone(), unlocked, events);
+    core.plan_bundle_after(&known, NewBundle::NewDevice)?;
+    let next = core.next_device()?.unwrap_or(core.profile.device);
+    let bundle = core.next_bundle()?.unwrap_or_default();
+    let welcome = line.wire.welcome(login(&user, stretched, &line.edge, next, other)).await?;
+    if !welcome.device_known {
+        line.put(bundle.into()).await?;
+    }
+    line.close().await;
+    core.adopt_next_bundle()?;
+    core.profile.set_signed_out(false)?;
+    Ok(core.profile)
+}
+
+fn login(
+    user: &UserName,
+    stretched: &Stretched,
+    edge: &EdgeAddr,
+    device: DeviceId,
+    other: OtherDevice,
+) -> client_frame::Body {
+    client_frame::Body::Login(Login {
+        user: user.to_string(),
+        auth_key: stretched.auth_key.to_string(),
+        ticket: edge.ticket.clone(),
+        device: device.0,
+        takeover: other == OtherDevice::TakeOver,
+    })
 }
 
 /// A connection before login.
@@ -335,11 +388,10 @@ impl Line {
         }
     }
 
-    async fn put_bundle(&mut self, unlocked: &Unlocked) -> Result<VerifiedBundle, AccountError> {
-        let bundle = unlocked.bundle.clone();
-        let request = client_frame::Body::PutBundle(PutBundle { bundle: bundle.encoded().clone() });
+    async fn put(&mut self, bundle: Bytes) -> Result<(), AccountError> {
+        let request = client_frame::Body::PutBundle(PutBundle { bundle });
         match self.wire.request(request).await? {
-            server_frame::Body::Done(_) => Ok(bundle),
+            server_frame::Body::Done(_) => Ok(()),
             _ => Err(AccountError::Unreachable),
         }
     }

@@ -120,10 +120,24 @@ impl Core {
     /// Plans another version of one's own bundle. Everything it needs is on disk before the home
     /// hears of it; [`Self::adopt_next_bundle`] makes it current once the home has it.
     pub(crate) fn plan_bundle(&mut self, why: NewBundle) -> Result<(), StoreError> {
+        let current = self.profile.bundle.clone();
+        self.plan_bundle_after(&current, why)
+    }
+
+    /// As [`Self::plan_bundle`], to follow the version that the home has.
+    pub(crate) fn plan_bundle_after(
+        &mut self,
+        current: &VerifiedBundle,
+        why: NewBundle,
+    ) -> Result<(), StoreError> {
         let crypto = |error: &dyn std::fmt::Display| StoreError::Crypto(error.to_string());
-        let old = &*self.profile.bundle;
-        let mut bundle: Bundle = old.clone();
-        bundle.version += 1;
+        let own = &*self.profile.bundle;
+        // The keys are this profile's; devices and version go on from the home's.
+        let mut bundle: Bundle = own.clone();
+        bundle.version = current.version + 1;
+        if current.identity() == own.identity() {
+            bundle.devices.clone_from(&current.devices);
+        }
         let now = self.now();
         let mut device = None;
         let mut encryption = None;
@@ -153,6 +167,12 @@ impl Core {
             }
             Ok(())
         })
+    }
+
+    /// The device of the planned bundle, if it is a new one.
+    pub(crate) fn next_device(&self) -> Result<Option<DeviceId>, StoreError> {
+        let id = meta_u64(self.profile.store.db(), "next_device")?;
+        Ok((id != 0).then_some(DeviceId(id)))
     }
 
     /// A bundle version that waits to be given to the home.

@@ -336,6 +336,16 @@ impl Unlocked {
         Ok(())
     }
 
+    /// Whether the home refused this device: then only the password helps.
+    pub(crate) fn is_signed_out(&self) -> Result<bool, StoreError> {
+        Ok(meta_u64(self.store.db(), "signed_out")? == 1)
+    }
+
+    /// Notes whether the home refuses this device.
+    pub(crate) fn set_signed_out(&mut self, out: bool) -> Result<(), StoreError> {
+        Ok(self.store.commit(|tx| set_meta_u64(tx, "signed_out", u64::from(out)))?)
+    }
+
     /// Remembers where the balancer was reached.
     pub(crate) fn set_balancer(&mut self, at: &Where) -> Result<(), StoreError> {
         if self.owner.balancer != *at {

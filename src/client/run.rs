@@ -134,6 +134,9 @@ impl Runner {
                         Failure::Offline(reason) => reason,
                         Failure::Local(error) => return End::Local(error),
                         Failure::SignedOut(code) => {
+                            if let Err(error) = self.core.lock().profile.set_signed_out(true) {
+                                return End::Local(error);
+                            }
                             self.emit(Event::SignedOut { code });
                             return End::Stopped(None);
                         }
