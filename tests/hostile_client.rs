@@ -127,8 +127,9 @@ async fn a_frame_that_stays_partial_ends_its_stream() {
     let limits = Limits { frame_deadline_ms: 100, ..Limits::default() };
     let cluster = Cluster::start(1, limits).await;
     let conn = cluster.connect(1).await;
-    let (_send, mut reader) = bytes_on(&conn, &[0, 0]).await;
+    let (send, mut reader) = bytes_on(&conn, &[0, 0]).await;
     assert_eq!(error_on(&mut reader).await, Code::Timeout);
+    drop(send);
     let mut raw = Raw::over(conn).await;
     raw.greet().await;
 }

@@ -86,7 +86,7 @@ async fn a_blocked_author_and_an_unknown_name_are_refused_across_servers() {
     let block = Block { user: c.alice.name.to_string(), blocked: true };
     assert_eq!(c.bob_at_1.ask(Ask::Block(block)).await, Answer::Done(Done {}));
     let log = c.alice_at_2.opened(&c.bob.log(), 1, 0).await;
-    c.alice_at_2.send(0, c.alice.append(&c.bob.log(), &log, 1)).await;
+    c.alice_at_2.send(0, c.alice.junk(&c.bob.log(), &log, 1)).await;
     match c.alice_at_2.next().await {
         Answer::Refused(refused) => {
             assert_eq!((refused.code, refused.n), (Code::Blocked as u32, 1));

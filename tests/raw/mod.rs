@@ -31,9 +31,10 @@ use fastchat::wire::Code;
 use fastchat::wire::client::client_frame::Body as Ask;
 use fastchat::wire::client::server_frame::Body as Answer;
 use fastchat::wire::client::{
-    Append, ClientFrame, Cursor, Error, Hello, Login, Open, Opened, Resume, ServerFrame, SignUp,
-    Welcome,
+    Append, ClientFrame, Cursor, Envelope, Error, Header, Hello, Kind, Login, Open, Opened, Resume,
+    ServerFrame, SignUp, Welcome,
 };
+use prost::Message;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -311,6 +312,28 @@ impl Person {
             Answer::Welcome(welcome) => welcome.clone(),
             other => panic!("{} was not let in: {other:?}", self.name),
         }
+    }
+
+    /// A message that only its reader could tell from a real one.
+    pub fn junk(&self, to: &str, open: &Opened, n: u64) -> Ask {
+        let header = Header {
+            suite: 1,
+            kind: Kind::Message as i32,
+            log: to.to_owned(),
+            author: self.name.to_string(),
+            device: self.device.0,
+            n,
+            key_id: Bytes::from_static(&[1; 16]),
+            ..Header::default()
+        };
+        let envelope = Envelope {
+            header: header.encode_to_vec().into(),
+            payload: Bytes::from_static(b"junk"),
+            signature: Bytes::from_static(&[0; 64]),
+        };
+        let (open_id, epoch) = (open.open_id, open.epoch);
+        let envelope = envelope.encode_to_vec().into();
+        Ask::Append(Append { log: to.to_owned(), open_id, epoch, envelope })
     }
 
     /// The smallest message there is: a void of one number.
