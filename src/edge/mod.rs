@@ -212,8 +212,8 @@ impl Edge {
     /// One session stream after the other: a connection outlives a stream closed for a fault.
     async fn streams(&self, conn: &quinn::Connection, address: AddressKey) {
         let mut conduct = Conduct::default();
+        let mut deadline = state::login_deadline(&self.limits, Instant::now());
         loop {
-            let deadline = state::login_deadline(&self.limits, Instant::now());
             let (send, recv) = match timeout_at(deadline, conn.accept_bi()).await {
                 Ok(Ok(stream)) => stream,
                 Ok(Err(_)) => return,
@@ -225,7 +225,13 @@ impl Edge {
             match outcome {
                 Ok(Outcome::Gone) => return,
                 Ok(Outcome::Ended(end)) => match (end.fate, end.code) {
-                    (Fate::Kept | Fate::StreamClosed, _) => conduct = session.conduct(),
+                    (Fate::Kept | Fate::StreamClosed, _) => {
+                        conduct = session.conduct();
+                        // Nobody stays for ever by beginning again and again.
+                        deadline = session
+                            .login_due()
+                            .unwrap_or_else(|| state::login_deadline(&self.limits, Instant::now()));
+                    }
                     (Fate::Closed, Some(code)) => return close(conn, code, code.name()),
                     (Fate::Closed, None) => return conn.close(0u32.into(), b"bye"),
                 },

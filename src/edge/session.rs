@@ -65,6 +65,11 @@ impl Session {
         std::mem::take(&mut lock(&self.state).conduct)
     }
 
+    /// When a login would have had to be there; `None` after one.
+    pub(super) fn login_due(&self) -> Option<Instant> {
+        lock(&self.state).login_due()
+    }
+
     /// Changes the state; whatever it wants written is written soon.
     pub(super) fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
         let done = self.look(change);
@@ -235,7 +240,7 @@ mod tests {
         })
         .await;
         std::panic::set_hook(quiet);
-        assert!(caught.map(|()| ()).is_err());
+        assert!(caught.is_err());
         assert_eq!(catch_panic(async { 7 }).await.unwrap(), 7);
     }
 }
