@@ -211,6 +211,8 @@ impl World {
         for index in 0..self.servers.len() {
             self.start_server(index).await;
         }
+        // The first servers found no others: their links come up by themselves.
+        sleep(Duration::from_secs(5)).await;
         for index in 0..self.people.len() {
             self.sign_up(index).await?;
         }
