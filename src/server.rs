@@ -131,6 +131,13 @@ struct Running {
 impl Running {
     fn start(env: &Env, config: ServerConfig) -> Result<Self, ServerError> {
         let (map, limits) = (Arc::new(config.map), Arc::new(config.limits));
+        // The ports first: they say at once whether this server runs already.
+        let open =
+            |addr, kind| listen(env, addr, kind, &config.credentials, &config.quic_keys, &limits);
+        let clients = open(config.listen, ListenKind::Client)?;
+        let peers = open(config.peer_listen, ListenKind::Peer)?;
+        let links = client_endpoint(env, SocketAddr::new(config.peer_listen.ip(), 0))
+            .map_err(|source| ListenError::Bind { addr: config.peer_listen, source })?;
         let home = HomeHandle::open(
             env,
             HomeConfig {
@@ -141,12 +148,6 @@ impl Running {
                 limits: Arc::clone(&limits),
             },
         )?;
-        let open =
-            |addr, kind| listen(env, addr, kind, &config.credentials, &config.quic_keys, &limits);
-        let clients = open(config.listen, ListenKind::Client)?;
-        let peers = open(config.peer_listen, ListenKind::Peer)?;
-        let links = client_endpoint(env, SocketAddr::new(config.peer_listen.ip(), 0))
-            .map_err(|source| ListenError::Bind { addr: config.peer_listen, source })?;
         let edge = Edge::new(
             env,
             EdgeConfig {

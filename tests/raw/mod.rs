@@ -231,6 +231,14 @@ impl Cluster {
     }
 }
 
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        for running in self.running.iter().flatten() {
+            running.shutdown.cancel();
+        }
+    }
+}
+
 /// An account and its one device.
 pub struct Person {
     pub name: UserName,
