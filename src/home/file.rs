@@ -11,6 +11,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, params};
 use sha2::{Digest, Sha256};
 
 use super::HomeConfig;
+use super::refusal::Fault;
 use crate::net::Env;
 use crate::types::{ClusterId, ServerId, SlotId};
 
@@ -70,9 +71,9 @@ pub enum OpenError {
         /// Which file.
         path: PathBuf,
         /// Its version.
-        got: usize,
+        got: u32,
         /// The highest version known here.
-        known: usize,
+        known: u32,
     },
     /// A migration in the file is not the one of that number known here.
     #[error("migration {version} of {path} is another than the one known here")]
@@ -80,7 +81,7 @@ pub enum OpenError {
         /// Which file.
         path: PathBuf,
         /// The migration.
-        version: usize,
+        version: u32,
     },
     /// It belongs to another cluster.
     #[error("{path} belongs to cluster {got}, expected {expected}")]
@@ -198,8 +199,8 @@ fn fill_new(
 }
 
 /// Applies the migrations after `version`, inside the caller's transaction.
-fn migrate(conn: &Connection, version: usize) -> rusqlite::Result<()> {
-    for (number, sql) in (1..).zip(MIGRATIONS).skip(version) {
+fn migrate(conn: &Connection, version: u32) -> rusqlite::Result<()> {
+    for (number, sql) in (1u32..).zip(MIGRATIONS).skip_while(|(number, _)| *number <= version) {
         conn.execute_batch(sql)?;
         conn.execute(
             "INSERT INTO migrations (version, sha256) VALUES (?1, ?2)",
@@ -301,6 +302,14 @@ fn judge(path: &Path, cause: rusqlite::Error) -> OpenError {
     }
 }
 
+/// A database that passed its checks but could not be read.
+pub(super) fn misread(path: &Path, fault: Fault) -> OpenError {
+    match fault {
+        Fault::Sqlite(cause) => judge(path, cause),
+        Fault::Damaged(detail) => OpenError::Damaged { path: path.to_owned(), detail },
+    }
+}
+
 fn pragma<T: rusqlite::types::FromSql>(conn: &Connection, name: &str) -> rusqlite::Result<T> {
     conn.pragma_query_value(None, name, |row| row.get(0))
 }
@@ -330,12 +339,12 @@ fn quick_check(path: &Path, conn: &Connection) -> Result<(), OpenError> {
 /// Compares the migrations in the file with those known here, and applies what is missing.
 fn update(path: &Path, conn: &Connection) -> Result<(), OpenError> {
     let judged = |cause: rusqlite::Error| judge(path, cause);
-    let version: usize = pragma(conn, "user_version").map_err(judged)?;
-    if version > MIGRATIONS.len() {
-        let known = MIGRATIONS.len();
+    let version: u32 = pragma(conn, "user_version").map_err(judged)?;
+    let known = u32::try_from(MIGRATIONS.len()).unwrap_or(u32::MAX);
+    if version > known {
         return Err(OpenError::Newer { path: path.to_owned(), got: version, known });
     }
-    for (number, sql) in (1..).zip(MIGRATIONS).take(version) {
+    for (number, sql) in (1..=version).zip(MIGRATIONS) {
         let stored: Option<Vec<u8>> = conn
             .query_row("SELECT sha256 FROM migrations WHERE version = ?1", [number], |r| r.get(0))
             .optional()
@@ -344,7 +353,7 @@ fn update(path: &Path, conn: &Connection) -> Result<(), OpenError> {
             return Err(OpenError::Migration { path: path.to_owned(), version: number });
         }
     }
-    if version < MIGRATIONS.len() {
+    if version < known {
         conn.execute_batch("BEGIN IMMEDIATE").map_err(judged)?;
         migrate(conn, version).map_err(judged)?;
         conn.execute_batch("COMMIT").map_err(judged)?;

@@ -6,18 +6,37 @@
 //! frames' bytes (an edge's business), of passwords (hashes only) and of what messages say: it
 //! reads the header of an envelope and never opens one.
 
+mod accounts;
+mod cache;
+mod edges;
+mod file;
+mod live;
+mod logs;
+mod producer;
+mod push;
+mod refusal;
 mod request;
+mod sessions;
+mod sql;
+mod state;
+#[cfg(test)]
+mod tests;
+mod writer;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::limits::{EDGE_OUTPUTS_MAX, Limits};
+use self::state::{Home, Job};
+use self::writer::{Item, Shared, Writer};
+use crate::limits::{Limits, WRITER_QUEUE_MAX};
 use crate::net::Env;
 use crate::placement::PlacementMap;
-use crate::types::{ClusterId, ServerId, SlotId, UserName};
+use crate::types::{ClusterId, ServerId, UserName};
 
+pub use file::{CreateError, OpenError, create};
 pub use request::{
     Call, Caller, HomeFailure, HomeGone, HomeRequest, HomeStats, Output, StoredVerifier, Takeover,
     Target,
@@ -38,119 +57,14 @@ pub struct HomeConfig {
     pub limits: Arc<Limits>,
 }
 
-/// Why a database could not be made.
-#[derive(Debug, thiserror::Error)]
-pub enum CreateError {
-    /// There is one already; a database is never made twice.
-    #[error("{0} exists already")]
-    Exists(PathBuf),
-    /// The folder cannot be written.
-    #[error("cannot write {0}")]
-    Io(PathBuf, #[source] std::io::Error),
-    /// SQLite refused.
-    #[error("cannot make a database at {0}")]
-    Sqlite(PathBuf, #[source] rusqlite::Error),
-}
-
-/// Why a database cannot be served. It is never repaired, replaced or deleted.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// No such file.
-    #[error("there is no database at {0}")]
-    Missing(PathBuf),
-    /// Another process serves it.
-    #[error("{0} is in use by another process")]
-    InUse(PathBuf),
-    /// Not a FastChat server database.
-    #[error("{0} is not a database of this program")]
-    NotOurs(PathBuf),
-    /// The file is damaged.
-    #[error("{path} is damaged: {detail}")]
-    Damaged {
-        /// Which file.
-        path: PathBuf,
-        /// What the check found.
-        detail: String,
-    },
-    /// Made by a newer version of the program.
-    #[error("{path} has version {got}, this program knows up to {known}")]
-    Newer {
-        /// Which file.
-        path: PathBuf,
-        /// Its version.
-        got: u32,
-        /// The highest version known here.
-        known: u32,
-    },
-    /// A migration in the file is not the one of that number known here.
-    #[error("migration {version} of {path} is another than the one known here")]
-    Migration {
-        /// Which file.
-        path: PathBuf,
-        /// The migration.
-        version: u32,
-    },
-    /// It belongs to another cluster.
-    #[error("{path} belongs to cluster {got}, expected {expected}")]
-    OtherCluster {
-        /// Which file.
-        path: PathBuf,
-        /// Its cluster.
-        got: ClusterId,
-        /// Ours.
-        expected: ClusterId,
-    },
-    /// It belongs to another server.
-    #[error("{path} belongs to server {got}, expected {expected}")]
-    OtherServer {
-        /// Which file.
-        path: PathBuf,
-        /// Its server.
-        got: String,
-        /// Us.
-        expected: ServerId,
-    },
-    /// The slots it owns are not those the placement map gives this server.
-    #[error(
-        "{path} owns other slots than the placement map says: {missing} missing, {extra} extra"
-    )]
-    OtherSlots {
-        /// Which file.
-        path: PathBuf,
-        /// Slots of the map that the database does not own.
-        missing: usize,
-        /// Slots the database owns and the map gives to another server.
-        extra: usize,
-    },
-    /// The file cannot be read or written.
-    #[error("cannot open {0}")]
-    Io(PathBuf, #[source] std::io::Error),
-    /// SQLite refused.
-    #[error("cannot open {0}")]
-    Sqlite(PathBuf, #[source] rusqlite::Error),
-}
-
-/// Makes the database of one server: the only place where one comes into being.
-///
-/// Atomic: the file appears under its name complete and on disk, or not at all.
-///
-/// # Errors
-/// [`CreateError`]; an existing file is left alone.
-pub fn create(
-    _env: &Env,
-    path: &Path,
-    _server: &ServerId,
-    _cluster: &ClusterId,
-    _slots: &[SlotId],
-) -> Result<(), CreateError> {
-    Err(CreateError::Exists(path.to_owned()))
-}
-
-/// The way to a home. Cheap to clone; the home ends when the last clone is gone.
+/// The way to a home. Cheap to clone; the home ends when the last clone is gone, as if the process
+/// had been killed: what was answered is on disk, what was not may be lost.
 #[derive(Clone)]
 pub struct HomeHandle {
-    #[expect(dead_code, reason = "skeleton")]
-    database: PathBuf,
+    queue: mpsc::Sender<Item>,
+    shared: Arc<Shared>,
+    failure: watch::Receiver<Option<HomeFailure>>,
+    database: Arc<Path>,
 }
 
 impl HomeHandle {
@@ -160,48 +74,100 @@ impl HomeHandle {
     ///
     /// # Errors
     /// [`OpenError`] says what is wrong; the file is left as it was.
-    pub fn open(_env: &Env, config: HomeConfig) -> Result<Self, OpenError> {
-        Err(OpenError::Missing(config.database))
+    pub fn open(env: &Env, config: HomeConfig) -> Result<Self, OpenError> {
+        let path: Arc<Path> = config.database.as_path().into();
+        let database = file::open(env, &config)?;
+        let home = Home::new(env, config, database).map_err(|fault| file::misread(&path, fault))?;
+        let (queue, waiting) = mpsc::channel(WRITER_QUEUE_MAX);
+        let (tell, failure) = watch::channel(None);
+        let shared = Arc::new(Shared::default());
+        let waker = queue.downgrade();
+        Writer::new(env, home, Arc::clone(&shared), waiting, waker, tell)
+            .start()
+            .map_err(|cause| OpenError::Io(path.to_path_buf(), cause))?;
+        Ok(Self { queue, shared, failure, database: path })
     }
 
     /// Makes `edge` known and returns what the home sends it: answers, pushes, replaced sessions.
     ///
     /// Attaching again ends the earlier attachment: its receiver ends, its sessions and opens are
     /// forgotten, and its calls that still wait are dropped. The receiver also ends when the edge
-    /// let [`EDGE_OUTPUTS_MAX`] outputs pile up, or the home stopped; the edge then attaches again
-    /// and tells its clients to open their logs again.
-    pub fn attach(&self, _edge: ServerId) -> mpsc::Receiver<Output> {
-        mpsc::channel(EDGE_OUTPUTS_MAX).1
+    /// lets [`EDGE_OUTPUTS_MAX`](crate::limits::EDGE_OUTPUTS_MAX) outputs pile up, or when the home
+    /// is gone; the edge then attaches again and has its clients open their logs again.
+    pub fn attach(&self, edge: ServerId) -> mpsc::Receiver<Output> {
+        let receiver = self.shared.attachments.attach(edge);
+        // Ends the earlier receiver soon; if the queue is full, the writer is about to look anyway.
+        let _ = self.queue.try_send(Item::Attached);
+        receiver
     }
 
-    /// Queues one request; calls of one edge are applied in the order they were queued. Waits while
-    /// the queue is full. The answer comes to the edge's receiver; the call of an edge that is not
-    /// attached is dropped.
+    /// Queues one request; those of one edge are applied in the order they were queued. Waits while
+    /// [`WRITER_QUEUE_MAX`] wait. The answer comes to the edge's receiver; the call of an edge that
+    /// is not attached is dropped.
     ///
     /// # Errors
     /// [`HomeGone`] after a stop or a failure.
-    pub async fn call(&self, _edge: &ServerId, _call: Call) -> Result<(), HomeGone> {
-        Err(HomeGone)
+    pub async fn call(&self, edge: &ServerId, call: Call) -> Result<(), HomeGone> {
+        let Some(generation) = self.shared.attachments.generation(edge) else { return Ok(()) };
+        let job = Job { edge: edge.clone(), generation, call };
+        self.queue.send(Item::Call(job)).await.map_err(|_| HomeGone)
     }
 
     /// The login verifier of an account of this home; `None` when there is none.
     ///
     /// # Errors
     /// [`HomeGone`] after a stop or a failure.
-    pub async fn verifier(&self, _user: &UserName) -> Result<Option<StoredVerifier>, HomeGone> {
-        Err(HomeGone)
+    pub async fn verifier(&self, user: &UserName) -> Result<Option<StoredVerifier>, HomeGone> {
+        let (answer, answered) = oneshot::channel();
+        let item = Item::Verifier(user.clone(), answer);
+        self.queue.send(item).await.map_err(|_| HomeGone)?;
+        answered.await.map_err(|_| HomeGone)
     }
 
-    /// How the home is doing.
+    /// How the home is doing. Looks at the size of two files.
     pub fn stats(&self) -> HomeStats {
-        HomeStats::default()
+        let waiting = self.queue.max_capacity() - self.queue.capacity();
+        let mut log = self.database.as_os_str().to_owned();
+        log.push("-wal");
+        let bytes = |path: &Path| std::fs::metadata(path).map_or(0, |found| found.len());
+        HomeStats {
+            sessions: self.shared.sessions.load(Ordering::Relaxed),
+            queue: waiting as u64,
+            database_bytes: bytes(&self.database) + bytes(Path::new(&log)),
+        }
     }
 
     /// Finishes what waits, checkpoints, closes the file. Later calls get [`HomeGone`].
-    pub async fn stop(&self) {}
+    pub async fn stop(&self) {
+        let (answer, answered) = oneshot::channel();
+        if self.queue.send(Item::Stop(answer)).await.is_ok() {
+            // An error: it ended otherwise, and is gone just the same.
+            let _ = answered.await;
+        }
+    }
 
     /// Waits until the home fails; after an orderly stop, for ever.
     pub async fn failed(&self) -> HomeFailure {
-        std::future::pending().await
+        let mut failure = self.failure.clone();
+        match failure.wait_for(Option::is_some).await.map(|found| found.clone()) {
+            Ok(Some(failure)) => failure,
+            Ok(None) | Err(_) => std::future::pending().await,
+        }
+    }
+
+    /// Ends the home as kill -9 would, and waits until it is gone.
+    #[cfg(test)]
+    async fn kill(self) {
+        self.shared.killed.store(true, Ordering::Release);
+        let _ = self.queue.try_send(Item::Attached);
+        self.queue.closed().await;
+    }
+
+    /// Runs SQL on the writer's connection.
+    #[cfg(test)]
+    async fn tamper(&self, sql: &'static str) {
+        let (done, waiting) = oneshot::channel();
+        assert!(self.queue.send(Item::Tamper(sql, done)).await.is_ok());
+        waiting.await.unwrap();
     }
 }

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension, Result, Row, params};
 
-use super::{RowId, int, num};
+use super::{RowId, index, int, num};
 use crate::types::{DeviceId, SessionEpoch, SessionId, UserName};
 
 /// What is stored of an account, less its login verifier.
@@ -197,17 +197,15 @@ pub(in crate::home) fn set_resume_count(
     device: DeviceId,
     count: u64,
 ) -> Result<()> {
-    conn.prepare_cached(
-        "UPDATE devices SET resume_count = ?3 WHERE account = ?1 AND device = ?2",
-    )?
-    .execute(params![account.0, int(device.0), int(count)])
-    .map(drop)
+    conn.prepare_cached("UPDATE devices SET resume_count = ?3 WHERE account = ?1 AND device = ?2")?
+        .execute(params![account.0, int(device.0), int(count)])
+        .map(drop)
 }
 
 /// Names in order, at most `limit`.
 pub(in crate::home) fn names(conn: &Connection, limit: usize) -> Result<Vec<String>> {
     let mut select = conn.prepare_cached("SELECT name FROM accounts ORDER BY name LIMIT ?1")?;
-    select.query_map([limit], |row| row.get(0))?.collect()
+    select.query_map([index(limit)], |row| row.get(0))?.collect()
 }
 
 pub(in crate::home) fn blocks(conn: &Connection, account: RowId) -> Result<Vec<String>> {

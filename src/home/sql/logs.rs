@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension, Result, params};
 
-use super::{ProducerId, RowId, int, num};
+use super::{ProducerId, RowId, index, int, num};
 use crate::crypto::Kind;
 use crate::types::{DeviceId, LogEpoch, N, Seq, UserName};
 
@@ -67,11 +67,9 @@ pub(in crate::home) fn log(conn: &Connection, owner: &UserName) -> Result<Option
 }
 
 pub(in crate::home) fn insert_log(conn: &Connection, id: RowId, epoch: LogEpoch) -> Result<()> {
-    conn.prepare_cached(
-        "INSERT INTO logs (id, epoch, first_seq, head_seq) VALUES (?1, ?2, 1, 0)",
-    )?
-    .execute(params![id.0, int(epoch.0)])
-    .map(drop)
+    conn.prepare_cached("INSERT INTO logs (id, epoch, first_seq, head_seq) VALUES (?1, ?2, 1, 0)")?
+        .execute(params![id.0, int(epoch.0)])
+        .map(drop)
 }
 
 pub(in crate::home) fn set_log(conn: &Connection, id: RowId, first: Seq, head: Seq) -> Result<()> {
@@ -248,7 +246,7 @@ pub(in crate::home) fn entries_after(
             author: row.get(2)?,
             n: N(num(row.get(3)?)),
             kind: read_kind(4, kind)?,
-            bytes: row.get(5)?,
+            bytes: num(row.get(5)?),
         })
     })?;
     rows.collect()
@@ -268,7 +266,7 @@ pub(in crate::home) fn page(
         "SELECT seq, sha256, envelope FROM entries
          WHERE log = ?1 AND seq > ?2 AND seq <= ?3 ORDER BY seq LIMIT ?4",
     )?;
-    let mut rows = select.query(params![log.0, int(after.0), int(upto.0), entries_max])?;
+    let mut rows = select.query(params![log.0, int(after.0), int(upto.0), index(entries_max)])?;
     let mut page = Vec::new();
     let mut bytes = 0;
     while let Some(row) = rows.next()? {

@@ -14,6 +14,10 @@ fn num(stored: i64) -> u64 {
     stored.cast_unsigned()
 }
 
+fn index(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
 /// The row of an account, which is also that of its log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct RowId(pub(super) i64);
