@@ -19,9 +19,14 @@ pub mod balancer;
 pub mod cli;
 pub mod edge;
 pub mod crypto;
+pub mod edge;
 pub mod home;
 pub mod limits;
 pub mod net;
+pub mod peer;
 pub mod placement;
+pub mod server;
+#[cfg(feature = "testkit")]
+pub mod testkit;
 pub mod types;
 pub mod wire;

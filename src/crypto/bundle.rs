@@ -301,3 +301,165 @@ pub fn verify_bundle(
 fn signed_text(cluster: &ClusterId, bundle: &[u8]) -> Context {
     Context::new(ANY_SUITE, "bundle", cluster).fixed(&Sha256::digest(bundle).into())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::DeviceKey;
+    use crate::crypto::testkeys;
+
+    const CLUSTER: ClusterId = ClusterId([1; 32]);
+
+    fn alice() -> UserName {
+        UserName::canonical("alice").unwrap()
+    }
+
+    fn device(number: u64, state: DeviceState) -> BundleDevice {
+        let ed25519 = DeviceKey::from_seed(&[number.to_le_bytes()[0]; 32]).public();
+        BundleDevice { device: DeviceId(number), ed25519, state }
+    }
+
+    fn bundle() -> Bundle {
+        Bundle {
+            cluster: CLUSTER,
+            user: alice(),
+            version: 3,
+            identity_spki: testkeys::identity(0).spki().to_vec().into(),
+            enc_spki: testkeys::encryption(0).spki().to_vec().into(),
+            devices: vec![device(1, DeviceState::Retired), device(2, DeviceState::Active)],
+            suites: vec![SUITE_RF1, 2],
+        }
+    }
+
+    /// Signs whatever it is given, as a hostile client can.
+    fn signed(bundle: &wire::Bundle) -> Vec<u8> {
+        let bundle = Bytes::from(bundle.encode_to_vec());
+        let text = signed_text(&CLUSTER, &bundle);
+        let signature = testkeys::identity(0).sign(text.bytes()).unwrap().into();
+        wire::SignedBundle { bundle, signature }.encode_to_vec()
+    }
+
+    fn refusal(change: impl FnOnce(&mut wire::Bundle)) -> Option<BundleError> {
+        let mut bundle = bundle().to_wire();
+        change(&mut bundle);
+        verify_bundle(&signed(&bundle), &CLUSTER, &alice()).err()
+    }
+
+    #[test]
+    fn a_signed_bundle_comes_back_as_it_was() {
+        let encoded = bundle().sign(&testkeys::identity(0)).unwrap();
+        let verified = verify_bundle(&encoded, &CLUSTER, &alice()).unwrap();
+        assert_eq!(*verified, bundle());
+        assert_eq!(verified.encoded(), &encoded);
+        assert_eq!(verified.identity(), testkeys::identity(0).key_id());
+        assert_eq!(verified.encryption_key_id(), testkeys::encryption(0).key_id());
+        assert_eq!(verified.active_device().unwrap().device, DeviceId(2));
+        assert_eq!(verified.device(DeviceId(1)).unwrap().state, DeviceState::Retired);
+        assert_eq!(verified.device(DeviceId(3)), None);
+        assert_eq!(refusal(|_| ()), None, "the helper itself makes a good bundle");
+    }
+
+    #[test]
+    fn a_bundle_counts_for_one_cluster_user_and_identity_only() {
+        let encoded = bundle().sign(&testkeys::identity(0)).unwrap();
+        let elsewhere = ClusterId([2; 32]);
+        let refused = verify_bundle(&encoded, &elsewhere, &alice()).err();
+        assert_eq!(refused, Some(BundleError::WrongCluster));
+        let bob = UserName::canonical("bob").unwrap();
+        let refused = verify_bundle(&encoded, &CLUSTER, &bob).err();
+        assert_eq!(refused, Some(BundleError::WrongUser));
+        let refused = bundle().sign(&testkeys::identity(1)).err();
+        assert_eq!(refused, Some(BundleError::BadSignature));
+        let other = testkeys::identity(1).spki().to_vec();
+        let refused = refusal(|bundle| bundle.identity_spki = other.into());
+        assert_eq!(refused, Some(BundleError::BadSignature));
+    }
+
+    #[test]
+    fn no_byte_of_a_bundle_can_be_altered() {
+        let encoded = bundle().sign(&testkeys::identity(0)).unwrap();
+        for position in 0..encoded.len() {
+            let mut altered = encoded.to_vec();
+            altered[position] ^= 1;
+            assert!(verify_bundle(&altered, &CLUSTER, &alice()).is_err(), "{position}");
+        }
+        // A field that no version knows, outside of what is signed.
+        let longer = [encoded.as_ref(), &[0x18, 0x01]].concat();
+        let refused = verify_bundle(&longer, &CLUSTER, &alice()).err();
+        assert_eq!(refused, Some(BundleError::Malformed("not in canonical encoding")));
+    }
+
+    #[test]
+    fn unusable_keys_are_refused() {
+        let identity = testkeys::identity(0).spki().to_vec();
+        let refused = refusal(|bundle| bundle.enc_spki = identity.into());
+        assert_eq!(refused, Some(BundleError::OneKeyForBoth));
+        let refused = refusal(|bundle| bundle.enc_spki = Bytes::from_static(b"x"));
+        assert_eq!(refused, Some(BundleError::EncryptionKey(KeyError::NotAPublicKey)));
+        let refused = refusal(|bundle| bundle.identity_spki = Bytes::new());
+        assert_eq!(refused, Some(BundleError::IdentityKey(KeyError::NotAPublicKey)));
+    }
+
+    #[test]
+    fn impossible_devices_are_refused() {
+        let refused = refusal(|bundle| bundle.devices[0].device = 2);
+        assert_eq!(refused, Some(BundleError::DuplicateDevice(DeviceId(2))));
+        let refused = refusal(|bundle| bundle.devices[0].device = 0);
+        assert_eq!(refused, Some(BundleError::Malformed("device 0")));
+        let active = wire::DeviceState::DeviceActive.into();
+        let refused = refusal(|bundle| bundle.devices[0].state = active);
+        assert_eq!(refused, Some(BundleError::ActiveDevices(2)));
+        for state in [0, 3] {
+            let refused = refusal(|bundle| bundle.devices[0].state = state);
+            assert_eq!(refused, Some(BundleError::Malformed("unknown state of a device")));
+        }
+        let mut weak = [0; 32];
+        weak[0] = 1;
+        let refused = refusal(|bundle| bundle.devices[0].ed25519 = weak.to_vec().into());
+        assert_eq!(refused, Some(BundleError::WeakDeviceKey(DeviceId(1))));
+        let refused = refusal(|bundle| bundle.devices[0].ed25519 = Bytes::from_static(&[1; 31]));
+        assert_eq!(refused, Some(BundleError::Malformed("a device key is not 32 bytes")));
+    }
+
+    #[test]
+    fn a_bundle_holds_32_devices_and_16_suites_and_no_more() {
+        let with = |count: usize| -> Vec<BundleDevice> {
+            (1..=count as u64).map(|number| device(number, DeviceState::Retired)).collect()
+        };
+        let largest = Bundle {
+            devices: with(BUNDLE_DEVICES_MAX),
+            suites: (1..=SUITES_MAX as u32).collect(),
+            ..bundle()
+        };
+        let encoded = largest.sign(&testkeys::identity(0)).unwrap();
+        assert!(verify_bundle(&encoded, &CLUSTER, &alice()).is_ok());
+
+        let more = Bundle { devices: with(BUNDLE_DEVICES_MAX + 1), ..bundle() };
+        let refused = BundleError::TooManyDevices(BUNDLE_DEVICES_MAX + 1);
+        assert_eq!(more.sign(&testkeys::identity(0)), Err(refused.clone()));
+        let devices = more.to_wire().devices;
+        assert_eq!(refusal(|bundle| bundle.devices = devices), Some(refused));
+        let suites = (1..=SUITES_MAX as u32 + 1).collect();
+        let refused = refusal(|bundle| bundle.suites = suites);
+        assert_eq!(refused, Some(BundleError::Malformed("too many suites")));
+    }
+
+    #[test]
+    fn size_version_suites_and_names_are_judged() {
+        let long = vec![0; BUNDLE_BYTES_MAX + 1];
+        let refused = verify_bundle(&long, &CLUSTER, &alice()).err();
+        assert_eq!(refused, Some(BundleError::TooLarge(BUNDLE_BYTES_MAX + 1)));
+        let refused = refusal(|bundle| bundle.bundle_version = 0);
+        assert_eq!(refused, Some(BundleError::Malformed("version 0")));
+        let refused = refusal(|bundle| bundle.suites = vec![2]);
+        assert_eq!(refused, Some(BundleError::NoCommonSuite));
+        let refused = refusal(|bundle| bundle.user = "Alice".to_owned());
+        assert_eq!(refused, Some(BundleError::Malformed("the user is not a canonical name")));
+        let refused = verify_bundle(&[], &CLUSTER, &alice()).err();
+        assert_eq!(
+            refused,
+            Some(BundleError::Malformed("the cluster id is not 32 bytes")),
+            "nothing at all"
+        );
+    }
+}

@@ -113,3 +113,69 @@ pub(super) fn verify(
 pub(super) fn is_sound(public: &[u8; 32]) -> bool {
     VerifyingKey::from_bytes(public).is_ok_and(|key| !key.is_weak())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::hex;
+
+    #[test]
+    fn a_resume_fits_one_edge_user_device_and_count_only() {
+        let key = DeviceKey::from_seed(&[9; 32]);
+        let (cluster, elsewhere) = (ClusterId([1; 32]), ClusterId([2; 32]));
+        let (s1, s2) = (ServerId::numbered(1), ServerId::numbered(2));
+        let (alice, bob) =
+            (UserName::canonical("alice").unwrap(), UserName::canonical("bob").unwrap());
+        let claim = ResumeClaim {
+            cluster: &cluster,
+            server: &s1,
+            user: &alice,
+            device: DeviceId(5),
+            count: 7,
+        };
+        let signature = key.sign_resume(&claim);
+        assert_eq!(verify_resume(&claim, &key.public(), &signature), Ok(()));
+        for other in [
+            ResumeClaim { cluster: &elsewhere, ..claim },
+            ResumeClaim { server: &s2, ..claim },
+            ResumeClaim { user: &bob, ..claim },
+            ResumeClaim { device: DeviceId(6), ..claim },
+            ResumeClaim { count: 8, ..claim },
+        ] {
+            let verdict = verify_resume(&other, &key.public(), &signature);
+            assert_eq!(verdict, Err(SignatureError), "{other:?}");
+        }
+        let other_key = DeviceKey::generate().public();
+        assert_eq!(verify_resume(&claim, &other_key, &signature), Err(SignatureError));
+        assert_eq!(verify_resume(&claim, &key.public(), &signature[1..]), Err(SignatureError));
+        assert_eq!(verify_resume(&claim, &key.public(), &[]), Err(SignatureError));
+    }
+
+    #[test]
+    fn keys_of_small_order_and_bytes_that_are_no_point_are_not_sound() {
+        assert!(is_sound(&DeviceKey::generate().public()));
+        let mut neutral = [0; 32];
+        neutral[0] = 1;
+        assert!(!is_sound(&neutral));
+        assert!(!is_sound(&[0; 32]));
+        let mut no_point = [0; 32];
+        no_point[0] = 2;
+        assert!(!is_sound(&no_point));
+    }
+
+    #[test]
+    fn a_key_comes_back_from_its_seed() {
+        let key = DeviceKey::generate();
+        assert_eq!(DeviceKey::from_seed(&key.seed()).public(), key.public());
+        // RFC 8032, section 7.1, test 1.
+        let seed = "9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60";
+        let seed: [u8; 32] = crate::types::unhex(seed).unwrap().try_into().unwrap();
+        let public = "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a";
+        assert_eq!(hex(&DeviceKey::from_seed(&seed).public()), public);
+    }
+
+    #[test]
+    fn debug_shows_no_seed() {
+        assert_eq!(format!("{:?}", DeviceKey::from_seed(&[9; 32])), "DeviceKey { .. }");
+    }
+}

@@ -16,7 +16,7 @@ use aws_lc_rs::rsa::{
 use aws_lc_rs::signature::{
     KeyPair as _, RSA_PSS_2048_8192_SHA256, RSA_PSS_SHA256, UnparsedPublicKey,
 };
-use rsa::pkcs8::{DecodePublicKey, EncodePrivateKey, EncodePublicKey};
+use rsa::pkcs8::{DecodePrivateKey, DecodePublicKey, EncodePrivateKey, EncodePublicKey};
 use rsa::rand_core::OsRng;
 use rsa::traits::PublicKeyParts;
 use rsa::{RsaPrivateKey, RsaPublicKey};
@@ -93,6 +93,15 @@ fn generate_pkcs8() -> Result<Zeroizing<Vec<u8>>, KeyError> {
     Ok(document.to_bytes())
 }
 
+/// What is wrong with a key that aws-lc does not take: mostly its size.
+fn why_refused(pkcs8: &[u8]) -> KeyError {
+    RsaPrivateKey::from_pkcs8_der(pkcs8)
+        .ok()
+        .and_then(|key| key.to_public_key().to_public_key_der().ok())
+        .and_then(|spki| check_public(spki.as_bytes()).err())
+        .unwrap_or(KeyError::NotAPrivateKey)
+}
+
 /// The long-lived key of a person: signs bundles (RSA-PSS-SHA256) and nothing else. Its id is the
 /// person's fingerprint. Cheap to clone.
 #[derive(Clone)]
@@ -121,7 +130,7 @@ impl IdentityKey {
     /// # Errors
     /// [`KeyError`] unless it is an RSA key of an accepted size and exponent.
     pub fn from_pkcs8(pkcs8: &[u8]) -> Result<Self, KeyError> {
-        let pair = KeyPair::from_pkcs8(pkcs8).map_err(|_| KeyError::NotAPrivateKey)?;
+        let pair = KeyPair::from_pkcs8(pkcs8).map_err(|_| why_refused(pkcs8))?;
         let spki: PublicKeyX509Der<'_> =
             pair.public_key().as_der().map_err(|_| KeyError::NotAPrivateKey)?;
         check_public(spki.as_ref())?;
@@ -155,7 +164,7 @@ impl EncryptionKey {
     /// # Errors
     /// [`KeyError`] unless it is an RSA key of an accepted size and exponent.
     pub fn from_pkcs8(pkcs8: &[u8]) -> Result<Self, KeyError> {
-        let key = PrivateDecryptingKey::from_pkcs8(pkcs8).map_err(|_| KeyError::NotAPrivateKey)?;
+        let key = PrivateDecryptingKey::from_pkcs8(pkcs8).map_err(|_| why_refused(pkcs8))?;
         let spki: PublicKeyX509Der<'_> =
             key.public_key().as_der().map_err(|_| KeyError::NotAPrivateKey)?;
         check_public(spki.as_ref())?;
@@ -244,3 +253,103 @@ macro_rules! shared_by_both_keys {
     )*};
 }
 shared_by_both_keys!(IdentityKey, EncryptionKey);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::testkeys;
+    use rsa::BigUint;
+
+    fn spki_of(n: BigUint, e: u32) -> Vec<u8> {
+        RsaPublicKey::new_unchecked(n, e.into()).to_public_key_der().unwrap().as_bytes().to_vec()
+    }
+
+    #[test]
+    fn keys_of_2048_to_4096_bits_are_taken_and_no_others() {
+        for (bits, verdict) in [
+            (1024, Err(KeyError::Size(1024))),
+            (2047, Err(KeyError::Size(2047))),
+            (2048, Ok(())),
+            (3072, Ok(())),
+            (4096, Ok(())),
+            (4097, Err(KeyError::NotAPublicKey)),
+        ] {
+            let n = (BigUint::from(1_u8) << (bits - 1)) + 1_u8;
+            assert_eq!(check_public(&spki_of(n, EXPONENT)), verdict, "{bits}");
+        }
+    }
+
+    #[test]
+    fn an_exponent_other_than_65537_is_refused() {
+        let n = (BigUint::from(1_u8) << 3071) + 1_u8;
+        for e in [3, 17, 65_539] {
+            assert_eq!(check_public(&spki_of(n.clone(), e)), Err(KeyError::Exponent), "{e}");
+        }
+    }
+
+    #[test]
+    fn a_public_key_has_one_encoding_only() {
+        let spki = testkeys::identity(0).spki().to_vec();
+        assert_eq!(check_public(&spki), Ok(()));
+        let longer = [spki.as_slice(), &[0]].concat();
+        assert_eq!(check_public(&longer), Err(KeyError::NotAPublicKey));
+        // The algorithm without its NULL: 2 bytes shorter, in both lengths around it.
+        let mut without = spki;
+        without.drain(17..19);
+        without[3] -= 2;
+        without[5] -= 2;
+        assert_eq!(check_public(&without), Err(KeyError::NotAPublicKey));
+        assert_eq!(check_public(&[]), Err(KeyError::NotAPublicKey));
+    }
+
+    #[test]
+    fn made_keys_have_3072_bits_and_come_back_from_pkcs8() {
+        let key = IdentityKey::generate().unwrap();
+        assert_eq!(RsaPublicKey::from_public_key_der(key.spki()).unwrap().n().bits(), 3072);
+        let again = IdentityKey::from_pkcs8(&key.to_pkcs8()).unwrap();
+        assert_eq!(again.key_id(), key.key_id());
+        let other_job = EncryptionKey::from_pkcs8(&key.to_pkcs8()).unwrap();
+        assert_eq!(*other_job.to_pkcs8(), *key.to_pkcs8());
+    }
+
+    #[test]
+    fn a_private_key_that_is_too_small_is_refused_by_its_size() {
+        let small = RsaPrivateKey::new(&mut OsRng, 1024).unwrap().to_pkcs8_der().unwrap();
+        let refused = IdentityKey::from_pkcs8(small.as_bytes()).err();
+        assert_eq!(refused, Some(KeyError::Size(1024)));
+        let refused = EncryptionKey::from_pkcs8(small.as_bytes()).err();
+        assert_eq!(refused, Some(KeyError::Size(1024)));
+        assert_eq!(IdentityKey::from_pkcs8(b"x").err(), Some(KeyError::NotAPrivateKey));
+    }
+
+    #[test]
+    fn a_signature_fits_its_text_and_key_only() {
+        let (key, other) = (testkeys::identity(0), testkeys::identity(1));
+        let signature = key.sign(b"text").unwrap();
+        assert_eq!(verify_pss(key.spki(), b"text", &signature), Ok(()));
+        assert_eq!(verify_pss(key.spki(), b"texT", &signature), Err(SignatureError));
+        assert_eq!(verify_pss(other.spki(), b"text", &signature), Err(SignatureError));
+    }
+
+    #[test]
+    fn what_is_encrypted_opens_under_its_label_and_key_only() {
+        let (key, other) = (testkeys::encryption(0), testkeys::encryption(1));
+        let mut sealed = encrypt_oaep(key.spki(), b"secret", b"label").unwrap();
+        assert_eq!(key.decrypt(&sealed, b"label").unwrap().as_slice(), b"secret");
+        assert!(key.decrypt(&sealed, b"lable").is_none());
+        assert!(other.decrypt(&sealed, b"label").is_none());
+        sealed[100] ^= 1;
+        assert!(key.decrypt(&sealed, b"label").is_none());
+        assert!(key.decrypt(b"short", b"label").is_none());
+    }
+
+    #[test]
+    fn debug_shows_the_key_id_and_nothing_else() {
+        let identity = testkeys::identity(0);
+        let shown = format!("{identity:?}");
+        assert_eq!(shown, format!("IdentityKey({})", identity.key_id()));
+        let encryption = testkeys::encryption(0);
+        let shown = format!("{encryption:?}");
+        assert_eq!(shown, format!("EncryptionKey({})", encryption.key_id()));
+    }
+}

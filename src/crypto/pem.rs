@@ -5,9 +5,9 @@
 
 use pkcs8::der::Decode;
 use pkcs8::der::pem::{LineEnding, PemLabel};
-use pkcs8::pkcs5::EncryptionScheme as Scheme;
 use pkcs8::pkcs5::pbes2::{EncryptionScheme, Kdf, Parameters, ScryptParams};
-use pkcs8::{EncryptedPrivateKeyInfo, PrivateKeyInfo, SecretDocument};
+use pkcs8::pkcs5::{EncryptionScheme as Scheme, Error as Pkcs5Error};
+use pkcs8::{EncryptedPrivateKeyInfo, Error as Pkcs8Error, PrivateKeyInfo, SecretDocument};
 use rsa::rand_core::{OsRng, RngCore};
 use zeroize::Zeroizing;
 
@@ -64,7 +64,12 @@ pub(super) fn open(pem: &str, passphrase: &str) -> Result<SecretDocument, KeyErr
         return Err(KeyError::UnknownScheme);
     };
     judge_cost(&parameters.kdf)?;
-    let opened = sealed.decrypt(passphrase).map_err(|_| KeyError::WrongPassphrase)?;
+    let opened = sealed.decrypt(passphrase).map_err(|error| match error {
+        Pkcs8Error::EncryptedPrivateKey(
+            Pkcs5Error::UnsupportedAlgorithm { .. } | Pkcs5Error::AlgorithmParametersInvalid { .. },
+        ) => KeyError::UnknownScheme,
+        _garbage_came_out => KeyError::WrongPassphrase,
+    })?;
     // A wrong passphrase passes the padding of the cipher once in 256 times.
     PrivateKeyInfo::try_from(opened.as_bytes()).map_err(|_| KeyError::WrongPassphrase)?;
     Ok(opened)
@@ -89,5 +94,53 @@ fn judge_cost(kdf: &Kdf<'_>) -> Result<(), KeyError> {
         }
         Kdf::Pbkdf2(_) => Ok(()),
         _foreign => Err(KeyError::UnknownScheme),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pkcs8::pkcs5::pbes2::{Pbkdf2Params, Pbkdf2Prf};
+
+    fn scrypt(n: u64, r: u16, p: u16) -> Result<(), KeyError> {
+        judge_cost(&Kdf::Scrypt(ScryptParams {
+            salt: b"salt",
+            cost_parameter: n,
+            block_size: r,
+            parallelization: p,
+            key_length: None,
+        }))
+    }
+
+    fn pbkdf2(iteration_count: u32) -> Result<(), KeyError> {
+        judge_cost(&Kdf::Pbkdf2(Pbkdf2Params {
+            salt: b"salt",
+            iteration_count,
+            key_length: None,
+            prf: Pbkdf2Prf::HmacWithSha256,
+        }))
+    }
+
+    #[test]
+    fn a_file_may_cost_256_mib_16_passes_or_ten_million_rounds_and_no_more() {
+        assert_eq!(scrypt(1 << 18, 8, 16), Ok(()));
+        assert_eq!(scrypt(1 << 19, 8, 1), Err(KeyError::TooCostly));
+        assert_eq!(scrypt(1 << 18, 9, 1), Err(KeyError::TooCostly));
+        assert_eq!(scrypt(1 << 14, 8, 17), Err(KeyError::TooCostly));
+        assert_eq!(scrypt(1 << 63, u16::MAX, 1), Err(KeyError::TooCostly));
+        assert_eq!(pbkdf2(PBKDF2_ROUNDS_MAX), Ok(()));
+        assert_eq!(pbkdf2(PBKDF2_ROUNDS_MAX + 1), Err(KeyError::TooCostly));
+    }
+
+    #[test]
+    fn parameters_that_scrypt_does_not_have_are_refused() {
+        for (n, r, p) in [(0, 8, 1), (1, 8, 1), (3, 8, 1), (16, 0, 1), (16, 8, 0)] {
+            assert_eq!(scrypt(n, r, p), Err(KeyError::UnknownScheme), "{n} {r} {p}");
+        }
+    }
+
+    #[test]
+    fn what_we_write_is_within_what_we_read() {
+        assert_eq!(scrypt(SCRYPT_N, SCRYPT_R, SCRYPT_P), Ok(()));
     }
 }

@@ -37,7 +37,7 @@ pub enum Rf1Error {
 }
 
 /// The Fernet key of one direction of a conversation. Cleared from memory when dropped.
-#[derive(Clone, PartialEq, Eq, Zeroize, ZeroizeOnDrop)]
+#[derive(Clone, Zeroize, ZeroizeOnDrop)]
 pub struct ConversationKey([u8; 32]);
 
 impl ConversationKey {
@@ -132,4 +132,71 @@ pub fn unwrap(
 
 fn label(cluster: &ClusterId, author: &KeyId, recipient: &KeyId) -> Context {
     Context::new(RF1, "wrap", cluster).fixed(&author.0).fixed(&recipient.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::testkeys;
+
+    const CLUSTER: ClusterId = ClusterId([1; 32]);
+
+    #[test]
+    fn a_wrapped_key_opens_for_its_recipient_author_and_cluster_only() {
+        let (alice, bob) = (testkeys::identity(0).key_id(), testkeys::identity(1).key_id());
+        let ours = testkeys::encryption(1);
+        let key = ConversationKey::generate();
+        let wrapped = wrap(&key, &CLUSTER, &alice, &bob, ours.spki()).unwrap();
+        assert_eq!(wrapped.bytes.len(), 384);
+        let opened = unwrap(&ours, &CLUSTER, &alice, &bob, &wrapped).unwrap();
+        assert_eq!(opened.as_bytes(), key.as_bytes());
+
+        let elsewhere = ClusterId([2; 32]);
+        for (cluster, author, recipient) in
+            [(&elsewhere, &alice, &bob), (&CLUSTER, &bob, &alice), (&CLUSTER, &bob, &bob)]
+        {
+            let refused = unwrap(&ours, cluster, author, recipient, &wrapped).err();
+            assert_eq!(refused, Some(Rf1Error::Unwrap));
+        }
+        let other = testkeys::encryption(2);
+        let refused = unwrap(&other, &CLUSTER, &alice, &bob, &wrapped).err();
+        assert!(matches!(refused, Some(Rf1Error::NotForThisKey { .. })));
+        let lying = WrappedKey { to: other.key_id(), ..wrapped };
+        let refused = unwrap(&other, &CLUSTER, &alice, &bob, &lying).err();
+        assert_eq!(refused, Some(Rf1Error::Unwrap));
+    }
+
+    #[test]
+    fn what_is_wrapped_must_be_32_bytes() {
+        let (alice, bob) = (testkeys::identity(0).key_id(), testkeys::identity(1).key_id());
+        let ours = testkeys::encryption(1);
+        let label = label(&CLUSTER, &alice, &bob);
+        let bytes = encrypt_oaep(ours.spki(), &[7; 31], label.bytes()).unwrap();
+        let wrapped = WrappedKey { to: ours.key_id(), bytes };
+        let refused = unwrap(&ours, &CLUSTER, &alice, &bob, &wrapped).err();
+        assert_eq!(refused, Some(Rf1Error::Unwrap));
+        assert_eq!(ConversationKey::from_bytes(&[7; 33]).err(), Some(Rf1Error::Length(33)));
+    }
+
+    #[test]
+    fn nothing_is_wrapped_to_a_key_we_do_not_accept() {
+        let id = testkeys::identity(0).key_id();
+        let refused = wrap(&ConversationKey::generate(), &CLUSTER, &id, &id, b"no key").err();
+        assert_eq!(refused, Some(Rf1Error::RecipientKey(KeyError::NotAPublicKey)));
+    }
+
+    #[test]
+    fn a_key_id_depends_on_key_and_cluster() {
+        let key = ConversationKey::from_bytes(&[1; 32]).unwrap();
+        let other = ConversationKey::from_bytes(&[2; 32]).unwrap();
+        assert_eq!(key.key_id(&CLUSTER), key.clone().key_id(&CLUSTER));
+        assert_ne!(key.key_id(&CLUSTER), other.key_id(&CLUSTER));
+        assert_ne!(key.key_id(&CLUSTER), key.key_id(&ClusterId([2; 32])));
+    }
+
+    #[test]
+    fn debug_shows_no_key() {
+        let key = ConversationKey::from_bytes(&[9; 32]).unwrap();
+        assert_eq!(format!("{key:?}"), "ConversationKey { .. }");
+    }
 }

@@ -64,3 +64,31 @@ fn half(user: &UserName, spki: &[u8]) -> [u32; GROUPS] {
     }
     groups
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_people_see_the_same_60_digits() {
+        let alice = UserName::canonical("alice").unwrap();
+        let bob = UserName::canonical("bob").unwrap();
+        let number = safety_number((&alice, b"key a"), (&bob, b"key b"));
+        assert_eq!(number, safety_number((&bob, b"key b"), (&alice, b"key a")));
+        let shown = number.to_string();
+        assert_eq!(shown.split(' ').count(), 12);
+        assert!(shown.split(' ').all(|group| group.len() == 5));
+        assert_eq!(number.digits(), shown.replace(' ', ""));
+    }
+
+    #[test]
+    fn another_key_or_name_gives_another_number() {
+        let alice = UserName::canonical("alice").unwrap();
+        let bob = UserName::canonical("bob").unwrap();
+        let number = safety_number((&alice, b"key a"), (&bob, b"key b"));
+        assert_ne!(number, safety_number((&alice, b"key c"), (&bob, b"key b")));
+        assert_ne!(number, safety_number((&alice, b"key b"), (&bob, b"key a")));
+        let bobby = UserName::canonical("bobby").unwrap();
+        assert_ne!(number, safety_number((&alice, b"key a"), (&bobby, b"key b")));
+    }
+}

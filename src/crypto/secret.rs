@@ -190,3 +190,89 @@ impl fmt::Debug for DbKey {
         f.debug_struct("DbKey").finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CLUSTER: ClusterId = ClusterId([1; 32]);
+
+    fn cheap(password: &str, cluster: &ClusterId, user: &str) -> Stretched {
+        let user = UserName::canonical(user).unwrap();
+        stretch(password, cluster, &user, StretchCost::Cheap).unwrap()
+    }
+
+    #[test]
+    fn password_user_and_cluster_each_change_both_keys() {
+        let base = cheap("password", &CLUSTER, "alice");
+        assert_eq!(base.auth_key.len(), 44);
+        assert_eq!(base.auth_key, cheap("password", &CLUSTER, "alice").auth_key);
+        for other in [
+            cheap("Password", &CLUSTER, "alice"),
+            cheap("password", &ClusterId([2; 32]), "alice"),
+            cheap("password", &CLUSTER, "bob"),
+        ] {
+            assert_ne!(base.auth_key, other.auth_key);
+            assert_ne!(base.vault_key.0, other.vault_key.0);
+        }
+        assert_ne!(STANDARD.decode(base.auth_key.as_bytes()).unwrap(), base.vault_key.0);
+    }
+
+    #[test]
+    fn a_composed_and_a_decomposed_password_are_the_same() {
+        let composed = cheap("p\u{e4}ssword", &CLUSTER, "alice");
+        let decomposed = cheap("pa\u{308}ssword", &CLUSTER, "alice");
+        assert_eq!(composed.auth_key, decomposed.auth_key);
+    }
+
+    #[test]
+    fn a_password_of_4096_bytes_is_stretched_and_a_longer_one_refused() {
+        cheap(&"x".repeat(PASSWORD_BYTES_MAX), &CLUSTER, "alice");
+        let user = UserName::canonical("alice").unwrap();
+        let long = "x".repeat(PASSWORD_BYTES_MAX + 1);
+        let refused = stretch(&long, &CLUSTER, &user, StretchCost::Cheap).err();
+        assert_eq!(refused, Some(SecretError::PasswordTooLong(PASSWORD_BYTES_MAX + 1)));
+    }
+
+    #[test]
+    fn a_db_key_opens_with_the_password_that_wrapped_it_only() {
+        let key = DbKey::generate();
+        let wrapped = key.wrap(&cheap("password", &CLUSTER, "alice").vault_key);
+        let vault = cheap("password", &CLUSTER, "alice").vault_key;
+        assert_eq!(DbKey::unwrap(&wrapped, &vault).unwrap().to_bytes(), key.to_bytes());
+        let vault = cheap("other", &CLUSTER, "alice").vault_key;
+        assert_eq!(DbKey::unwrap(&wrapped, &vault).err(), Some(SecretError::WrongKey));
+    }
+
+    #[test]
+    fn what_is_sealed_opens_under_its_key_only_and_only_unaltered() {
+        let key = DbKey::generate();
+        for length in [0, 1, 15, 16, 17, 100_000] {
+            let plain = vec![7; length];
+            let sealed = key.seal(&plain);
+            assert!((58..=73).contains(&(sealed.len() - length)), "{length}");
+            assert_eq!(*key.open(&sealed).unwrap(), plain);
+        }
+        let mut sealed = key.seal(b"text");
+        assert_eq!(DbKey::generate().open(&sealed).err(), Some(SecretError::WrongKey));
+        sealed[30] ^= 1;
+        assert_eq!(key.open(&sealed).err(), Some(SecretError::WrongKey));
+        assert_eq!(key.open(&[]).err(), Some(SecretError::WrongKey));
+        let again = DbKey::from_bytes(key.to_bytes().as_ref()).unwrap();
+        assert_eq!(*again.open(&key.seal(b"text")).unwrap(), b"text");
+        assert_eq!(DbKey::from_bytes(&[1; 31]).err(), Some(SecretError::Length(31)));
+    }
+
+    #[test]
+    fn sealed_bytes_tell_no_time() {
+        assert_eq!(DbKey::generate().seal(b"text")[1..9], [0; 8]);
+    }
+
+    #[test]
+    fn debug_shows_no_key() {
+        let stretched = cheap("password", &CLUSTER, "alice");
+        assert_eq!(format!("{stretched:?}"), "Stretched { .. }");
+        assert_eq!(format!("{:?}", stretched.vault_key), "VaultKey { .. }");
+        assert_eq!(format!("{:?}", DbKey::generate()), "DbKey { .. }");
+    }
+}

@@ -69,11 +69,6 @@ impl Outbox {
         Some(frame)
     }
 
-    /// Whether nothing waits.
-    pub(super) fn is_empty(&self) -> bool {
-        self.frames.is_empty()
-    }
-
     /// Whether so much waits that no more requests should be read.
     pub(super) fn is_slow(&self) -> bool {
         self.bytes > PAUSE_BYTES
@@ -111,7 +106,7 @@ mod tests {
         outbox.drop_pushes("@alice");
         assert_eq!(outbox.pop(), Some(entry("@bob", 10)));
         assert_eq!(outbox.pop().and_then(|frame| frame.body), Some(answer));
-        assert!(outbox.is_empty());
+        assert_eq!(outbox.pop(), None);
         assert_eq!(outbox.bytes, 0);
     }
 }

@@ -10,14 +10,15 @@ use tokio::time::Instant;
 
 use crate::limits::{self, Limits};
 use crate::types::{DeviceId, ServerId, SessionEpoch, SessionId, UserName};
-use crate::wire::client::{Presence, ServerFrame, WhoList, server_frame::Body};
+use crate::wire::Code;
+use crate::wire::client::{ServerFrame, server_frame::Body};
 use crate::wire::code::Fate;
-use crate::wire::{Code, client};
 
 use super::answer;
 use super::limits::{AddressKey, Meter};
 use super::outbox::Outbox;
 use super::router::Generation;
+use super::who::WhoMerge;
 
 /// How far a connection has come.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,14 +75,6 @@ impl Via {
     fn is(&self, home: &ServerId, up_to: Generation) -> bool {
         self.home == *home && self.generation <= up_to
     }
-}
-
-/// The answers to `Who` so far.
-#[derive(Debug)]
-pub(super) struct WhoMerge {
-    pub(super) waiting: BTreeMap<ServerId, Generation>,
-    pub(super) list: WhoList,
-    pub(super) until: Instant,
 }
 
 /// A log the client has open, or asked to.
@@ -177,17 +170,6 @@ impl State {
         }
     }
 
-    /// When the oldest `Who` stops waiting.
-    pub(super) fn who_due(&self) -> Option<Instant> {
-        self.pending
-            .values()
-            .filter_map(|pending| match pending {
-                Pending::Who(merge) => Some(merge.until),
-                Pending::Plain(_) | Pending::Proof(_) | Pending::Logout(_) => None,
-            })
-            .min()
-    }
-
     /// Ends the session with an `Error` of rid 0 that says why.
     pub(super) fn close(&mut self, code: Code, fate: Fate, detail: impl Into<String>) {
         if self.end.is_none() {
@@ -202,6 +184,11 @@ impl State {
             self.end = Some(End { code, fate });
             self.wake_reader = true;
         }
+    }
+
+    /// The client says that it sends nothing more: it gets what waits, then the connection ends.
+    pub(super) fn hang_up(&mut self) {
+        self.finish(None, Fate::Closed);
     }
 
     /// Answers something malformed: the stream ends, and with the last allowed time the connection.
@@ -340,25 +327,6 @@ impl State {
         });
     }
 
-    /// Answers every `Who` that waited long enough with what is there.
-    pub(super) fn who_overdue(&mut self, now: Instant) {
-        let due: Vec<u64> = self
-            .pending
-            .iter()
-            .filter_map(|(rid, pending)| match pending {
-                Pending::Who(merge) => (merge.until <= now).then_some(*rid),
-                Pending::Plain(_) | Pending::Proof(_) | Pending::Logout(_) => None,
-            })
-            .collect();
-        for rid in due {
-            if let Some(Pending::Who(merge)) = self.pending.get_mut(&rid) {
-                let late = std::mem::take(&mut merge.waiting);
-                merge.list.missing.extend(late.keys().map(ToString::to_string));
-            }
-            self.finish_who(rid);
-        }
-    }
-
     /// The home says that the connection is over, or passes on something worth knowing.
     fn dismiss(&mut self, home: &ServerId, code: Code, frame: ServerFrame) {
         let Phase::LoggedIn(me) = &self.phase else { return };
@@ -433,39 +401,6 @@ impl State {
         }
     }
 
-    fn merge_who(&mut self, home: &ServerId, frame: ServerFrame) {
-        let Some(Body::WhoList(list)) = frame.body else { return };
-        let Some(Pending::Who(merge)) = self.pending.get_mut(&frame.rid) else { return };
-        if merge.waiting.remove(home).is_none() {
-            return;
-        }
-        merge.list.users.extend(list.users.into_iter().take(limits::WHO_USERS_MAX));
-        merge.list.truncated |= list.truncated;
-        shorten(&mut merge.list);
-        self.finish_who(frame.rid);
-    }
-
-    fn who_refused(&mut self, home: &ServerId, rid: u64) {
-        if let Some(Pending::Who(merge)) = self.pending.get_mut(&rid)
-            && merge.waiting.remove(home).is_some()
-        {
-            merge.list.missing.push(home.to_string());
-            self.finish_who(rid);
-        }
-    }
-
-    /// Answers a `Who` for which nothing is waited any more.
-    pub(super) fn finish_who(&mut self, rid: u64) {
-        if let Some(Pending::Who(merge)) = self.pending.get_mut(&rid)
-            && merge.waiting.is_empty()
-        {
-            let mut list = std::mem::take(&mut merge.list);
-            list.missing.sort();
-            self.pending.remove(&rid);
-            self.outbox.answer(answer::frame(rid, Body::WhoList(list)));
-        }
-    }
-
     fn has_open(&self, home: &ServerId, log: &str, open_id: u32) -> bool {
         self.opens.get(log).is_some_and(|open| open.open_id == open_id && open.via.home == *home)
     }
@@ -498,15 +433,6 @@ impl State {
             let why = "the connection is too slow";
             self.outbox.answer(answer::closed(log, open_id, Code::Busy, why));
         }
-    }
-}
-
-/// Sorts a merged list by name and cuts it to what one answer holds.
-fn shorten(list: &mut WhoList) {
-    list.users.sort_by(|a: &Presence, b: &client::Presence| a.user.cmp(&b.user));
-    if list.users.len() > limits::WHO_USERS_MAX {
-        list.users.truncate(limits::WHO_USERS_MAX);
-        list.truncated = true;
     }
 }
 

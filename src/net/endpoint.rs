@@ -35,7 +35,7 @@ const PEER_STREAMS: u32 = 64;
 const PEER_WINDOW: u32 = 16 * 1024 * 1024;
 /// A link between servers is few packets for much: a dead peer is noticed soon.
 const PEER_KEEP_ALIVE: Duration = Duration::from_secs(1);
-const PEER_IDLE_TIMEOUT: Duration = Duration::from_secs(10);
+const PEER_IDLE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Connection attempts that wait to be accepted; quinn's default is 65,536.
 const INCOMING_MAX: usize = 1_024;

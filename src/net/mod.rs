@@ -1,4 +1,5 @@
-//! QUIC endpoints, certificates, framed streams, and [`Env`], the only door to time, chance and UDP.
+//! QUIC endpoints, certificates, framed streams, and [`Env`], the only door to time, chance and
+//! UDP.
 //!
 //! Deliberately knows nothing of users, logs or what a frame means.
 
@@ -10,6 +11,9 @@ pub mod keys;
 pub mod pki;
 pub mod stream;
 pub mod tls;
+
+#[cfg(test)]
+mod tests;
 
 pub use accept::AcceptGate;
 pub use endpoint::{

@@ -58,7 +58,7 @@ pub enum PkiError {
         expected: &'static str,
     },
     /// Two files that do not belong together.
-    #[error("{key} is not the key of {certificate}", key = key.display(), certificate = certificate.display())]
+    #[error("{} is not the key of {}", .key.display(), .certificate.display())]
     Mismatch {
         /// The key file.
         key: PathBuf,
@@ -346,6 +346,13 @@ impl Credentials {
         &self.ca
     }
 
+    /// The same certificate, shown with the CA of a cluster that did not issue it: an attack.
+    #[cfg(test)]
+    pub(super) fn with_ca_shown(&self, ca: &CaCert) -> Self {
+        let chain = self.chain.iter().take(1).cloned().chain([ca.der.clone()]).collect();
+        Self { chain, ..self.clone() }
+    }
+
     pub(super) fn chain(&self) -> Vec<CertificateDer<'static>> {
         self.chain.to_vec()
     }
@@ -436,4 +443,77 @@ fn date_and_number(env: &Env, params: &mut CertificateParams, life: Duration) {
         *first = *first & 0x3f | 0x40;
     }
     params.serial_number = Some(SerialNumber::from_slice(&serial));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn s1() -> Role {
+        Role::Server(ServerId::numbered(1))
+    }
+
+    #[test]
+    fn what_was_saved_is_loaded_and_its_keys_are_private() {
+        let env = Env::system();
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path().join("certs");
+        let missing = Authority::load(&dir).unwrap_err();
+        assert!(matches!(missing, PkiError::File(error) if error.is_missing()));
+        let authority = Authority::create(&env).unwrap();
+        authority.save(&dir).unwrap();
+        let loaded = Authority::load(&dir).unwrap();
+        assert_eq!(loaded.cluster_id(), authority.cluster_id());
+        assert_eq!(CaCert::load(&dir.join("ca.pem")).unwrap().cluster_id(), authority.cluster_id());
+        let issued = loaded.issue(&env, &s1()).unwrap();
+        issued.save(&dir, "s1").unwrap();
+        let read = Credentials::load(&dir, "s1").unwrap();
+        assert_eq!(read.spki_sha256(), issued.spki_sha256());
+        assert_eq!((read.name(), read.cluster_id()), ("s1", authority.cluster_id()));
+        #[cfg(unix)]
+        for (file, mode) in [("ca.key", 0o600), ("s1.key", 0o600), ("ca.pem", 0o644)] {
+            use std::os::unix::fs::PermissionsExt;
+            let rights = std::fs::metadata(dir.join(file)).unwrap().permissions().mode();
+            assert_eq!(rights & 0o777, mode, "{file}");
+        }
+    }
+
+    #[test]
+    fn files_that_do_not_belong_together_are_refused_with_their_names() {
+        let env = Env::system();
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path();
+        let authority = Authority::create(&env).unwrap();
+        authority.save(dir).unwrap();
+        authority.issue(&env, &s1()).unwrap().save(dir, "s1").unwrap();
+        authority.issue(&env, &Role::Balancer).unwrap().save(dir, "balancer").unwrap();
+        std::fs::copy(dir.join("balancer.key"), dir.join("s1.key")).unwrap();
+        let error = Credentials::load(dir, "s1").unwrap_err();
+        assert!(matches!(error, PkiError::Mismatch { .. }), "{error}");
+        std::fs::copy(dir.join("balancer.key"), dir.join("ca.key")).unwrap();
+        assert!(matches!(Authority::load(dir), Err(PkiError::Mismatch { .. })));
+        std::fs::write(dir.join("s1.pem"), "nothing").unwrap();
+        let error = Credentials::load(dir, "s1").unwrap_err();
+        assert!(error.to_string().contains("s1.pem"), "{error}");
+        assert!(matches!(error, PkiError::Content { .. }), "{error}");
+    }
+
+    #[test]
+    fn a_certificate_lasts_ninety_days_and_began_an_hour_ago() {
+        let env = Env::system();
+        let credentials = Authority::create(&env).unwrap().issue(&env, &s1()).unwrap();
+        let validity = parse(&credentials.chain()[0]).unwrap().validity().clone();
+        let lasts = validity.not_after.timestamp() - validity.not_before.timestamp();
+        assert_eq!(lasts, 90 * 24 * 3600 + 3600);
+        let ahead = credentials.expires_unix_ms() - env.unix_ms();
+        assert!(ahead.abs_diff(90 * 24 * 3_600_000) < 60_000);
+    }
+
+    #[test]
+    fn a_leaf_is_no_cluster() {
+        let env = Env::system();
+        let credentials = Authority::create(&env).unwrap().issue(&env, &s1()).unwrap();
+        assert!(CaCert::new(credentials.chain()[0].clone()).is_none());
+        assert!(CaCert::new(CertificateDer::from(vec![1, 2, 3])).is_none());
+    }
 }

@@ -253,3 +253,85 @@ impl<M: Message> FrameWriter<M> {
         let _ = self.send.stopped().await;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const LIMIT: usize = 1_000;
+
+    fn encode(frames: &[Vec<u8>]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for frame in frames {
+            bytes.extend_from_slice(&u32::try_from(frame.len()).unwrap().to_be_bytes());
+            bytes.extend_from_slice(frame);
+        }
+        bytes
+    }
+
+    proptest! {
+        #[test]
+        fn however_the_bytes_are_cut_the_same_frames_come_out(
+            frames in prop::collection::vec(prop::collection::vec(any::<u8>(), 1..80), 0..20),
+            cuts in prop::collection::vec(1_usize..60, 1..20),
+            per_read in 1_usize..CHUNKS_PER_READ,
+        ) {
+            let mut bytes = Bytes::from(encode(&frames));
+            let mut cuts = cuts.into_iter().cycle();
+            let mut chunks = Vec::new();
+            while !bytes.is_empty() {
+                let cut = cuts.next().unwrap().min(bytes.len());
+                chunks.push(bytes.split_to(cut));
+            }
+            let mut assembler = Assembler::new(LIMIT);
+            let mut got = Vec::new();
+            for read in chunks.chunks(per_read) {
+                assembler.chunks.extend(read.iter().cloned());
+                while let Some(frame) = assembler.next_frame().unwrap() {
+                    got.push(frame.to_vec());
+                }
+                prop_assert!(assembler.chunks.is_empty());
+            }
+            prop_assert!(!assembler.is_partial());
+            prop_assert_eq!(got, frames);
+        }
+    }
+
+    #[test]
+    fn an_announced_length_alone_makes_nobody_allocate() {
+        let mut assembler = Assembler::new(LIMIT * 1_000);
+        assembler.chunks.push_back(Bytes::from_static(&[0, 0x0f, 0, 0, 1]));
+        assert_eq!(assembler.next_frame(), Ok(None));
+        assert!(assembler.partial.capacity() < 100);
+    }
+
+    #[test]
+    fn a_length_at_the_limit_passes_and_one_past_it_does_not() {
+        let whole = encode(&[vec![7; LIMIT]]);
+        let mut assembler = Assembler::new(LIMIT);
+        assembler.chunks.push_back(whole.clone().into());
+        assert_eq!(assembler.next_frame().unwrap().unwrap().len(), LIMIT);
+        let too_large = Err(FrameError::TooLarge { length: LIMIT, limit: LIMIT - 1 });
+        for cut in [1, 2, 3, 4, 5, 100] {
+            let mut assembler = Assembler::new(LIMIT - 1);
+            assembler.chunks.push_back(whole[..cut].to_vec().into());
+            assembler.chunks.push_back(whole[cut..].to_vec().into());
+            assert_eq!(assembler.next_frame(), too_large, "cut at {cut}");
+        }
+        assembler.chunks.push_back(Bytes::from_static(&[0; 4]));
+        assert_eq!(assembler.next_frame(), Err(FrameError::Malformed));
+    }
+
+    #[test]
+    fn a_frame_that_arrived_whole_is_not_copied() {
+        let chunk = Bytes::from(encode(&[vec![1; 10], vec![2; 10]]));
+        let range = chunk.as_ptr_range();
+        let mut assembler = Assembler::new(LIMIT);
+        assembler.chunks.push_back(chunk);
+        for _ in 0..2 {
+            assert!(range.contains(&assembler.next_frame().unwrap().unwrap().as_ptr()));
+        }
+    }
+}
