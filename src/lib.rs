@@ -17,7 +17,6 @@
 pub mod admission;
 pub mod balancer;
 pub mod cli;
-pub mod edge;
 pub mod crypto;
 pub mod edge;
 pub mod home;
