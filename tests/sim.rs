@@ -21,10 +21,19 @@ fn simulate(seed: u64, config: &SimConfig) -> SimReport {
 #[test]
 fn what_is_promised_holds_on_many_seeds() {
     let (first, seeds) = (number("FASTCHAT_SIM_FIRST", 1), number("FASTCHAT_SIM_SEEDS", 100));
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let mut simulated = Duration::ZERO;
     let (mut crashes, mut texts, mut shown, mut datagrams) = (0, 0, 0, 0);
-    for seed in first..first + seeds {
-        let report = simulate(seed, &SimConfig::default());
+    let run = |start: u64| {
+        let seeds = (start..first + seeds).step_by(threads);
+        seeds.map(|seed| (seed, simulate(seed, &SimConfig::default()))).collect::<Vec<_>>()
+    };
+    let reports: Vec<(u64, SimReport)> = std::thread::scope(|scope| {
+        let workers: Vec<_> =
+            (first..).take(threads).map(|n| scope.spawn(move || run(n))).collect();
+        workers.into_iter().flat_map(|worker| worker.join().unwrap()).collect()
+    });
+    for (seed, report) in reports {
         assert!(report.violations.is_empty(), "seed {seed}: {:#?}", report.violations);
         simulated += report.simulated;
         crashes += report.crashes;

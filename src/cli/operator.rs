@@ -185,14 +185,18 @@ fn cannot_connect(addr: SocketAddr, error: &ConnectError) -> Failure {
                 "Give the balancer's own port with --server HOST:PORT.",
             )
         }
-        ConnectError::Unreachable(_)
-        | ConnectError::Expired
+        ConnectError::Unreachable(_) => Failure::new(
+            Exit::Unreachable,
+            format!("Cannot reach a balancer at {addr} (no answer in 5 s)."),
+            "Is it running? UDP may be blocked.",
+        ),
+        ConnectError::Expired
         | ConnectError::Refused
         | ConnectError::Failed(_)
         | ConnectError::Local(_) => Failure::new(
             Exit::Unreachable,
             format!("Cannot reach a balancer at {addr}: {error}."),
-            "Is it running? UDP may be blocked.",
+            "Try again in a moment.",
         ),
     }
 }

@@ -102,6 +102,8 @@ impl Drop for Folder {
 }
 
 const BALANCER_PORT: u16 = 9000;
+/// Texts that one person writes at once, at most: more than an inbox takes.
+const BURST: usize = 8;
 const PASSWORD: &str = "correct horse battery";
 /// After everything is repaired, all that was written must be shown within this.
 const HEALING: Duration = Duration::from_secs(120);
@@ -366,17 +368,19 @@ impl World {
         for _ in 0..self.pick(4) {
             self.write();
         }
-        let pause = self.rng.random_range(5..1_500);
+        // Half of the time something breaks while those texts are under way.
+        let pause = if self.chance(60) { 0..14 } else { 14..1_500 };
+        let pause = self.rng.random_range(pause);
         sleep(Duration::from_millis(pause)).await;
-        match self.pick(12) {
-            0 | 1 => self.crash_server().await?,
-            2 => self.crash_balancer().await,
-            3 | 4 => self.crash_client().await?,
-            5 => self.partition(),
-            6 => self.net.repair_all(),
-            7 => self.bad_weather(),
-            8 => self.restart_something().await?,
-            9 => self.hold(),
+        match self.pick(13) {
+            0..=2 => self.crash_server().await?,
+            3 => self.crash_balancer().await,
+            4 | 5 => self.crash_client().await?,
+            6 => self.partition(),
+            7 => self.net.repair_all(),
+            8 => self.bad_weather(),
+            9 => self.restart_something().await?,
+            10 => self.hold(),
             _ => {}
         }
         self.audit()
@@ -385,7 +389,7 @@ impl World {
     fn write(&mut self) {
         let (from, to) = (self.pick(self.people.len()), self.pick(self.people.len()));
         let Some(to) = self.people.get(to).map(|person| person.name.clone()) else { return };
-        let burst = 1 + self.pick(4);
+        let burst = 1 + self.pick(BURST);
         let Some(person) = self.people.get_mut(from) else { return };
         if person.name == to {
             return;
@@ -408,6 +412,8 @@ impl World {
         let index = self.pick(self.servers.len());
         if let Some(killed) = self.servers.get_mut(index).and_then(Option::take) {
             self.kill(killed).await;
+            // Before anybody can put right what the crash left behind.
+            self.audit()?;
         }
         if self.chance(60) {
             let pause = self.rng.random_range(1..800);
@@ -499,7 +505,12 @@ impl World {
         self.restart_something().await?;
         let until = self.net.elapsed() + HEALING;
         while self.net.elapsed() < until && !diary(&self.diary).missing().is_empty() {
-            sleep(Duration::from_millis(250)).await;
+            sleep(Duration::from_millis(500)).await;
+            for person in &self.people {
+                if let Some((_, client)) = &person.running {
+                    client.retry()?;
+                }
+            }
         }
         // The answers to the last of them.
         sleep(Duration::from_secs(2)).await;
@@ -509,7 +520,8 @@ impl World {
     fn audit(&mut self) -> Result<(), SetupError> {
         for server in &self.map.servers {
             let path = database(&self.folder, &server.id);
-            self.violations.extend(self.books.audit(&server.id, &path)?);
+            let found = self.books.audit(&server.id, &path, &diary(&self.diary))?;
+            self.violations.extend(found);
         }
         Ok(())
     }
@@ -562,7 +574,11 @@ impl Screen {
                 Event::Lines => self.show().await,
                 Event::State { id, state: MessageState::Sent, .. } => {
                     if let Ok(Some(message)) = self.client.message(id) {
-                        diary(&self.diary).told_sent(&message.text);
+                        let mut diary = diary(&self.diary);
+                        diary.told_sent(&message.text);
+                        if let Some(id) = message.wire_id {
+                            diary.told_stored(&self.name, &message.chat, &id);
+                        }
                     }
                 }
                 _ => {}
@@ -606,6 +622,7 @@ fn options(bug: Option<Bug>) -> TestOptions {
     TestOptions { cheap_crypto: true, bug }
 }
 
+/// An inbox takes few entries of one author, so that senders are refused and have to come back.
 fn limits() -> Limits {
-    Limits { bcrypt_cost: 4, ..Limits::default() }
+    Limits { bcrypt_cost: 4, inbox_author_entries_max: 4, ..Limits::default() }
 }
