@@ -203,7 +203,7 @@ pub(super) fn encrypt_oaep(spki: &[u8], secret: &[u8], label: &[u8]) -> Result<V
 macro_rules! shared_by_both_keys {
     ($($key:ident),*) => {$(
         impl $key {
-            /// Makes an RSA-3072 key. Takes a good part of a second: not for an async thread.
+            /// Makes an RSA-3072 key. Takes 0.3 to 1.2 s: not for an async thread.
             ///
             /// # Errors
             /// [`KeyError::Generate`] when the system cannot.

@@ -116,8 +116,9 @@
 //! Payload.wrapped_key     RSA-OAEP of the conversation key: SHA-256, MGF1-SHA-256, label
 //!                           "fastchat/rf1/wrap/1" | cluster | fingerprint of the author
 //!                           | fingerprint of the recipient
-//! Payload.token           Fernet of the encoded Inner, its base64 decoded; the time field is 0;
-//!                         the Fernet key is base64url(conversation key)
+//! Payload.token           Fernet of the encoded Inner, its base64 decoded; the time field MUST be
+//!                         0 (readers without a clock refuse more than 60) and is never judged
+//!                         otherwise; the Fernet key is base64url(conversation key)
 //! Inner.header_hash       SHA-256(header)
 //!
 //! salt                    SHA-256("fastchat/auth/1" | cluster | user)
@@ -154,12 +155,11 @@
 //! suites, at most one device active, suite 1 among the suites, version from 1.
 //!
 //! # What an error means to a reader
-//! - [`EnvelopeError::BadSignature`], [`EnvelopeError::WrongAuthor`]: `BAD_SIGNATURE`.
-//! - [`EnvelopeError::UnknownDevice`]: nothing until the author's newest bundle is at hand, then
-//!   `BAD_SIGNATURE`.
-//! - [`EnvelopeError::UnknownSuite`]: `UNKNOWN_SUITE`.
-//! - [`EnvelopeError::WrongKey`], [`Rf1Error::NotForThisKey`]: nothing yet, it waits for the key.
-//! - Every other one: `BAD_BINDING`.
+//! - `BAD_SIGNATURE`: [`EnvelopeError::BadSignature`], [`EnvelopeError::WrongAuthor`], and
+//!   [`EnvelopeError::UnknownDevice`] once the author's newest bundle is at hand.
+//! - `UNKNOWN_SUITE`: [`EnvelopeError::UnknownSuite`].
+//! - Nothing yet, it waits for the key: [`EnvelopeError::WrongKey`], [`Rf1Error::NotForThisKey`].
+//! - `BAD_BINDING`: every other one.
 
 pub mod bundle;
 mod context;

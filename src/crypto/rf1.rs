@@ -110,7 +110,7 @@ pub fn wrap(
     Ok(WrappedKey { to: KeyId::of_spki(enc_spki), bytes })
 }
 
-/// Unwraps what [`wrap`] made for us. Takes about 0.7 ms; the caller counts these per author.
+/// Unwraps what [`wrap`] made for us. Takes about 1 ms; the caller counts these per author.
 ///
 /// # Errors
 /// [`Rf1Error::NotForThisKey`] when another of our keys is needed, else [`Rf1Error::Unwrap`].

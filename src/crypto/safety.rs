@@ -41,7 +41,7 @@ impl fmt::Debug for SafetyNumber {
 }
 
 /// The safety number of two people, each given as name and SPKI DER of the identity key. Takes
-/// about 10 ms.
+/// some 10 ms.
 pub fn safety_number(a: (&UserName, &[u8]), b: (&UserName, &[u8])) -> SafetyNumber {
     let mut halves = [half(a.0, a.1), half(b.0, b.1)];
     halves.sort_unstable();

@@ -84,7 +84,7 @@ impl fmt::Debug for VaultKey {
 
 /// Stretches a password (NFC) for one user of one cluster and splits the result.
 ///
-/// [`StretchCost::Full`] takes 64 MiB and a good part of a second: not for an async thread.
+/// [`StretchCost::Full`] takes 64 MiB and 0.15 s: not for an async thread.
 ///
 /// # Errors
 /// [`SecretError::PasswordTooLong`], or [`SecretError::OutOfMemory`].

@@ -64,6 +64,15 @@ struct Running {
 impl Cluster {
     /// Starts that many servers with one limit file.
     pub async fn start(servers: u16, limits: Limits) -> Self {
+        // A port that was free a moment ago may go to another test: then with other ports.
+        loop {
+            if let Some(cluster) = Self::try_start(servers, limits.clone()).await {
+                return cluster;
+            }
+        }
+    }
+
+    async fn try_start(servers: u16, limits: Limits) -> Option<Self> {
         let env = Env::system_for_tests();
         let authority = Authority::create(&env).unwrap();
         let balancer = authority.issue(&env, &Role::Balancer).unwrap();
@@ -112,9 +121,9 @@ impl Cluster {
             ready.push(cluster.spawn(number));
         }
         for ready in ready {
-            ready.await.expect("a server did not start");
+            ready.await.ok()?;
         }
-        cluster
+        Some(cluster)
     }
 
     fn spawn(&mut self, number: u16) -> oneshot::Receiver<()> {
@@ -146,9 +155,10 @@ impl Cluster {
         timeout(LONG, running.task).await.unwrap().unwrap().unwrap();
     }
 
-    /// Starts a stopped server again.
+    /// Starts a stopped server again, as soon as its ports are free.
     pub async fn restart(&mut self, number: u16) {
-        self.spawn(number).await.expect("a server did not start again");
+        let started = async { while self.spawn(number).await.is_err() {} };
+        timeout(LONG, started).await.expect("the server did not start again");
     }
 
     pub fn server(&self, number: u16) -> &ServerEntry {
@@ -218,6 +228,14 @@ impl Cluster {
 
     pub fn person(&self, name: &str, number: usize) -> Person {
         Person::new(self, name, number)
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        for running in self.running.iter().flatten() {
+            running.shutdown.cancel();
+        }
     }
 }
 
