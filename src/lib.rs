@@ -13,6 +13,7 @@
 //! table); server rooms cannot name `seal` or `open`.
 #![forbid(unsafe_code)]
 
+pub mod cli;
 pub mod client;
 pub mod limits;
 pub mod net;

@@ -82,6 +82,18 @@ impl Client {
         Ok(Vec::new())
     }
 
+    /// As [`Self::take_unshown`], of one chat: for `recv --from`.
+    ///
+    /// # Errors
+    /// [`RequestError::Local`].
+    pub fn take_unshown_of(
+        &self,
+        _chat: &UserName,
+        _max: usize,
+    ) -> Result<Vec<Line>, RequestError> {
+        Ok(Vec::new())
+    }
+
     /// As [`Self::take_unshown`], without noting anything: for `recv --peek`.
     ///
     /// # Errors
