@@ -41,6 +41,20 @@ pub const UNANSWERED_PER_SESSION_MAX: usize = 256;
 pub const PRODUCER_HASHES_KEPT: usize = 64;
 /// Entries pushed beyond a session's cursor before the home waits for the cursor.
 pub const ENTRIES_BEYOND_CURSOR_MAX: u64 = 256;
+/// Requests by `rid` of one session that may wait for their answer.
+pub const PENDING_PER_SESSION_MAX: usize = 128;
+/// Logs one session may have open.
+pub const OPENS_PER_SESSION_MAX: usize = 4 * 1024;
+/// How long an answer to `Who` waits for a server before it names it as missing.
+pub const WHO_DEADLINE: Duration = Duration::from_secs(2);
+/// Malformed frames of one connection are counted over this time.
+pub const MALFORMED_WINDOW: Duration = Duration::from_secs(600);
+/// Addresses whose rates an edge counts; a flood from more has to wait.
+pub const ADDRESSES_TRACKED_MAX: usize = 64 * 1024;
+/// Users whose wrong passwords a home counts.
+pub const PASSWORD_FAILURES_TRACKED_MAX: usize = 16 * 1024;
+/// Frames that may wait on the link to one home before senders are told `BUSY`.
+pub const LINK_QUEUE_MAX: usize = 4 * 1024;
 /// Bytes an edge holds for one session before it closes the session's logs.
 pub const SESSION_BUFFER_BYTES_MAX: usize = 1024 * 1024;
 /// Outputs a home holds for one edge before it breaks that link.
@@ -54,6 +68,8 @@ pub const WRITER_BATCH_MAX: usize = 512;
 pub const EDGES_PER_ANSWER_MAX: usize = 3;
 /// Life of an admission ticket.
 pub const TICKET_LIFE: Duration = Duration::from_secs(60);
+/// Used admission tickets that a server remembers until they expire.
+pub const TICKETS_REMEMBERED_MAX: usize = 64 * 1024;
 /// Quiet time after which a client's cursor is sent at the latest.
 pub const CURSOR_INTERVAL: Duration = Duration::from_millis(50);
 /// First pause of a reconnecting client; doubles with full jitter up to [`RECONNECT_PAUSE_MAX`].
@@ -62,6 +78,12 @@ pub const RECONNECT_PAUSE_MIN: Duration = Duration::from_millis(100);
 pub const RECONNECT_PAUSE_MAX: Duration = Duration::from_secs(5);
 /// Longest pause of a log whose sender was told to wait.
 pub const LOG_PAUSE_MAX: Duration = Duration::from_secs(600);
+/// First pause of a server that lost its link to another; doubles up to [`LINK_PAUSE_MAX`].
+pub const LINK_PAUSE_MIN: Duration = Duration::from_millis(100);
+/// Longest pause between two attempts to reach another server.
+pub const LINK_PAUSE_MAX: Duration = Duration::from_secs(2);
+/// How long a closing connection waits for its last frame to arrive.
+pub const LAST_FRAME_DEADLINE: Duration = Duration::from_millis(500);
 /// How long an orderly stop may take.
 pub const STOP_DEADLINE: Duration = Duration::from_secs(5);
 
@@ -120,6 +142,8 @@ pub struct Limits {
     pub sign_ups_per_ip_per_min: u32,
     /// Look-ups before login per minute from one IP.
     pub look_ups_per_ip_per_min: u32,
+    /// Questions to the balancer, "which server?", per minute from one IP.
+    pub asks_per_ip_per_min: u32,
     /// Wrong passwords for one user before each further one costs a doubling delay.
     pub password_failures_free: u32,
     /// Longest such delay.
@@ -161,6 +185,7 @@ impl Default for Limits {
             logins_per_ip_per_min: 20,
             sign_ups_per_ip_per_min: 5,
             look_ups_per_ip_per_min: 120,
+            asks_per_ip_per_min: 600,
             password_failures_free: 5,
             password_delay_max_s: 900,
             password_queue_max: 256,
@@ -220,6 +245,7 @@ impl Limits {
             ("logins_per_ip_per_min", u64::from(self.logins_per_ip_per_min)),
             ("sign_ups_per_ip_per_min", u64::from(self.sign_ups_per_ip_per_min)),
             ("look_ups_per_ip_per_min", u64::from(self.look_ups_per_ip_per_min)),
+            ("asks_per_ip_per_min", u64::from(self.asks_per_ip_per_min)),
             ("password_queue_max", u64::from(self.password_queue_max)),
             ("inbox_entries_max", self.inbox_entries_max),
             ("inbox_author_entries_max", self.inbox_author_entries_max),

@@ -4,4 +4,11 @@
 
 pub mod client;
 pub mod exit;
+pub mod exit;
+pub mod load_balancer;
+pub mod logs;
+mod operator;
+mod refusals;
+mod screen;
+pub mod server;
 mod signals;

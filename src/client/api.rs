@@ -299,6 +299,11 @@ pub enum Event {
     RolledBack,
     /// Another device or process took the session over; the client has stopped.
     SessionReplaced,
+    /// The local database failed; the client has stopped. What was "sent" is safe at its home.
+    LocalData {
+        /// What it said.
+        error: String,
+    },
     /// This device may not log in any more (retired, or its key is refused); the client has stopped.
     SignedOut {
         /// The answer.

@@ -175,7 +175,14 @@ impl Env {
         F::Output: Send + 'static,
     {
         let killed = self.inner.killed.clone();
-        tokio::spawn(async move { killed.run_until_cancelled(task).await })
+        tokio::spawn(async move {
+            // The kill is looked at first: not one more step is taken after it.
+            tokio::select! {
+                biased;
+                () = killed.cancelled() => None,
+                done = task => Some(done),
+            }
+        })
     }
 
     /// Runs work that takes a core for milliseconds without holding up other tasks.

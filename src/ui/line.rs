@@ -464,6 +464,7 @@ impl Session {
                 ));
             }
             Event::RolledBack => self.complain(&say::rolled_back()),
+            Event::LocalData { error } => self.over(say::local_data(&error)),
             Event::SessionReplaced => {
                 self.over(say::code(Code::SessionReplaced, None, "", 0));
             }

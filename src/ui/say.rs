@@ -142,6 +142,14 @@ pub fn rolled_back() -> Told {
     )
 }
 
+/// The profile's database failed.
+pub fn local_data(error: &str) -> Told {
+    Told::new(
+        format!("This profile's data cannot be used any more ({error})."),
+        "Free some disk space or put the data back from a copy, then start again.",
+    )
+}
+
 /// Why a text was not taken.
 pub fn send_error(error: &SendError) -> Told {
     match error {

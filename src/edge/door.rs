@@ -1,0 +1,319 @@
+//! The door of a home: requests of an edge come in, answers and pushes go out.
+//!
+//! The own edge and the edges of other servers enter by the same door, so a request is read in
+//! one place. Passwords are proven beside the ordered way: 50 ms of bcrypt hold nobody else up.
+
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use zeroize::Zeroizing;
+
+use super::answer;
+use super::passwords::{PasswordError, Passwords, SignUp};
+use crate::home::{
+    Call, Caller, HomeGone, HomeHandle, HomeRequest, HomeStats, Output, Takeover, Target,
+};
+use crate::limits::Limits;
+use crate::net::Env;
+use crate::types::{DeviceId, LogEpoch, LogName, Seq, ServerId, SessionEpoch, SessionId, UserName};
+use crate::wire::Code;
+use crate::wire::client::{self, ServerFrame, client_frame::Body};
+use crate::wire::peer::Forward;
+
+/// Answers of the password pool that may wait for one edge.
+const PASSWORD_ANSWERS_MAX: usize = 64;
+
+/// Why a request did not enter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DoorError {
+    /// No honest edge sends such a request: it judges what clients send before passing it on.
+    #[error("malformed request: {0}")]
+    Malformed(&'static str),
+    /// The home stopped.
+    #[error(transparent)]
+    HomeGone(#[from] HomeGone),
+}
+
+/// The one door of this server's home.
+pub struct HomeDoor {
+    env: Env,
+    server: ServerId,
+    home: HomeHandle,
+    passwords: Passwords,
+}
+
+impl HomeDoor {
+    /// A door with its password pool.
+    pub fn new(env: &Env, server: ServerId, limits: Arc<Limits>, home: HomeHandle) -> Arc<Self> {
+        let passwords = Passwords::new(env, limits, home.clone());
+        Arc::new(Self { env: env.clone(), server, home, passwords })
+    }
+
+    /// How the home behind it is doing.
+    pub fn stats(&self) -> HomeStats {
+        self.home.stats()
+    }
+
+    /// Attaches an edge; an earlier attachment of the same edge ends.
+    pub fn attach(self: &Arc<Self>, edge: ServerId) -> (Inlet, Outlet) {
+        let outputs = self.home.attach(edge.clone());
+        let (answers, password_answers) = mpsc::channel(PASSWORD_ANSWERS_MAX);
+        let over = CancellationToken::new();
+        let door = Arc::clone(self);
+        let inlet = Inlet { door, edge, answers, over: over.clone(), _over: over.drop_guard() };
+        (inlet, Outlet { outputs, password_answers })
+    }
+}
+
+/// Where one edge's requests enter, in order.
+pub struct Inlet {
+    door: Arc<HomeDoor>,
+    edge: ServerId,
+    answers: mpsc::Sender<Output>,
+    /// Ends the password checks of this attachment with it: their answers would find a later one.
+    over: CancellationToken,
+    _over: DropGuard,
+}
+
+impl Inlet {
+    /// Queues one request at the home, or starts the proof of its password. Waits while the
+    /// home's queue is full.
+    ///
+    /// # Errors
+    /// [`DoorError`].
+    pub async fn forward(&self, forward: Forward) -> Result<(), DoorError> {
+        match read(forward)? {
+            Asked::Home(call) => self.door.home.call(&self.edge, call).await?,
+            Asked::Password(proof) => {
+                let (door, edge) = (Arc::clone(&self.door), self.edge.clone());
+                let (answers, over) = (self.answers.clone(), self.over.clone());
+                self.door.env.spawn(over.run_until_cancelled_owned(async move {
+                    let to = Target { sid: proof.from.sid, open_id: 0 };
+                    let rid = proof.rid;
+                    if let Err(error) = door.prove(&edge, proof).await {
+                        let frame = password_answer(rid, &door.server, error);
+                        let _ = answers.send(Output { to: vec![to], frame }).await;
+                    }
+                }));
+            }
+        }
+        Ok(())
+    }
+
+    /// The edge's connection is gone.
+    ///
+    /// # Errors
+    /// [`DoorError::HomeGone`].
+    pub async fn detach(&self, sid: SessionId) -> Result<(), DoorError> {
+        let from = Caller { sid, user: None, device: DeviceId(0), session_epoch: SessionEpoch(0) };
+        let call = Call { from, rid: 0, request: HomeRequest::Detach };
+        Ok(self.door.home.call(&self.edge, call).await?)
+    }
+}
+
+/// Where answers and pushes for one edge come out.
+pub struct Outlet {
+    outputs: mpsc::Receiver<Output>,
+    password_answers: mpsc::Receiver<Output>,
+}
+
+impl Outlet {
+    /// The next output; `None` when the home ended this attachment. Cancel-safe.
+    pub async fn next(&mut self) -> Option<Output> {
+        tokio::select! {
+            biased;
+            output = self.outputs.recv() => output,
+            Some(answer) = self.password_answers.recv() => Some(answer),
+        }
+    }
+
+    /// The next output that is there already.
+    pub fn try_next(&mut self) -> Option<Output> {
+        self.outputs.try_recv().or_else(|_| self.password_answers.try_recv()).ok()
+    }
+}
+
+impl HomeDoor {
+    async fn prove(&self, edge: &ServerId, proof: Proof) -> Result<(), PasswordError> {
+        let Proof { from, rid, user, device, auth_key, kind } = proof;
+        let request = match kind {
+            ProofKind::Login { takeover } => {
+                self.passwords.login(&user, auth_key).await?;
+                HomeRequest::Login { user, device, takeover }
+            }
+            ProofKind::SignUp { bundle } => {
+                match self.passwords.sign_up(&user, auth_key, &bundle).await? {
+                    SignUp::New { verifier } => {
+                        HomeRequest::SignUp { user, verifier, bundle, device }
+                    }
+                    SignUp::Again => HomeRequest::Login { user, device, takeover: Takeover::Ask },
+                }
+            }
+        };
+        Ok(self.home.call(edge, Call { from, rid, request }).await?)
+    }
+}
+
+fn password_answer(rid: u64, home: &ServerId, error: PasswordError) -> ServerFrame {
+    let detail = error.to_string();
+    match error {
+        PasswordError::Wrong => answer::error(rid, Code::WrongPassword, detail),
+        PasswordError::NoSuchUser => answer::error(rid, Code::NoSuchUser, detail),
+        PasswordError::NameTaken => answer::error(rid, Code::NameTaken, detail),
+        PasswordError::SlowDown(after) => answer::error_later(rid, Code::SlowDown, after, detail),
+        PasswordError::Busy(after) => answer::error_later(rid, Code::Busy, after, detail),
+        PasswordError::HomeGone(_) => answer::home_down(rid, home),
+        PasswordError::Internal => {
+            tracing::error!("bcrypt failed");
+            answer::error(rid, Code::Internal, detail)
+        }
+    }
+}
+
+/// What a forwarded frame asks for.
+enum Asked {
+    Home(Call),
+    Password(Proof),
+}
+
+/// A password to prove before the home is asked.
+struct Proof {
+    from: Caller,
+    rid: u64,
+    user: UserName,
+    device: DeviceId,
+    auth_key: Zeroizing<String>,
+    kind: ProofKind,
+}
+
+enum ProofKind {
+    SignUp { bundle: bytes::Bytes },
+    Login { takeover: Takeover },
+}
+
+fn user_name(text: &str) -> Result<UserName, DoorError> {
+    UserName::canonical(text).map_err(|_| DoorError::Malformed("not a user name"))
+}
+
+fn log_name(text: &str) -> Result<LogName, DoorError> {
+    LogName::canonical(text).map_err(|_| DoorError::Malformed("not a log name"))
+}
+
+/// Turns a forwarded client frame into what the home is asked.
+fn read(forward: Forward) -> Result<Asked, DoorError> {
+    let user = match forward.user.as_str() {
+        "" => None,
+        name => Some(user_name(name)?),
+    };
+    let from = Caller {
+        sid: SessionId(forward.sid),
+        user,
+        device: DeviceId(forward.device),
+        session_epoch: SessionEpoch(forward.session_epoch),
+    };
+    let frame = forward.frame.ok_or(DoorError::Malformed("no frame"))?;
+    let rid = frame.rid;
+    let request = match frame.body.ok_or(DoorError::Malformed("no request"))? {
+        Body::Hello(_) => return Err(DoorError::Malformed("a greeting is not for homes")),
+        Body::SignUp(client::SignUp { user, auth_key, ticket: _, bundle, device }) => {
+            return Ok(Asked::Password(Proof {
+                from,
+                rid,
+                user: user_name(&user)?,
+                device: DeviceId(device),
+                auth_key: Zeroizing::new(auth_key),
+                kind: ProofKind::SignUp { bundle },
+            }));
+        }
+        Body::Login(client::Login { user, auth_key, ticket: _, device, takeover }) => {
+            let takeover = if takeover { Takeover::Replace } else { Takeover::Ask };
+            return Ok(Asked::Password(Proof {
+                from,
+                rid,
+                user: user_name(&user)?,
+                device: DeviceId(device),
+                auth_key: Zeroizing::new(auth_key),
+                kind: ProofKind::Login { takeover },
+            }));
+        }
+        Body::LookUp(ask) => HomeRequest::LookUp { user: user_name(&ask.user)? },
+        Body::Resume(ask) => HomeRequest::Resume {
+            user: user_name(&ask.user)?,
+            device: DeviceId(ask.device),
+            count: ask.count,
+            signature: ask.signature,
+        },
+        Body::Logout(_) => HomeRequest::Logout,
+        Body::PutBundle(ask) => HomeRequest::PutBundle { bundle: ask.bundle },
+        Body::Who(ask) => HomeRequest::Who { all: ask.all },
+        Body::Block(ask) => {
+            HomeRequest::Block { user: user_name(&ask.user)?, blocked: ask.blocked }
+        }
+        Body::Open(ask) => HomeRequest::Open {
+            log: log_name(&ask.log)?,
+            open_id: ask.open_id,
+            epoch: LogEpoch(ask.epoch),
+            cursor: Seq(ask.cursor),
+        },
+        Body::Append(ask) => HomeRequest::Append {
+            log: log_name(&ask.log)?,
+            open_id: ask.open_id,
+            epoch: LogEpoch(ask.epoch),
+            envelope: ask.envelope,
+        },
+        Body::Cursor(ask) => HomeRequest::Cursor {
+            log: log_name(&ask.log)?,
+            open_id: ask.open_id,
+            epoch: LogEpoch(ask.epoch),
+            upto: Seq(ask.upto),
+        },
+    };
+    Ok(Asked::Home(Call { from, rid, request }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::client::{ClientFrame, Login, Open};
+
+    fn forward(body: Option<Body>) -> Forward {
+        let frame = Some(ClientFrame { rid: 9, optional: false, body });
+        Forward { sid: 3, user: "alice".into(), device: 7, session_epoch: 2, frame }
+    }
+
+    #[test]
+    fn a_request_keeps_its_caller_and_its_rid() {
+        let open = Open { log: "@bob".into(), open_id: 1, epoch: 0, cursor: 5 };
+        let Ok(Asked::Home(call)) = read(forward(Some(Body::Open(open)))) else {
+            panic!("not a call");
+        };
+        assert_eq!(call.rid, 9);
+        assert_eq!(call.from.sid, SessionId(3));
+        assert_eq!(call.from.user, Some(UserName::canonical("alice").unwrap()));
+        assert_eq!((call.from.device, call.from.session_epoch), (DeviceId(7), SessionEpoch(2)));
+        assert!(matches!(call.request, HomeRequest::Open { open_id: 1, cursor: Seq(5), .. }));
+    }
+
+    #[test]
+    fn a_password_is_proven_before_the_home_is_asked() {
+        let login = Login { user: "alice".into(), takeover: true, ..Login::default() };
+        let asked = read(forward(Some(Body::Login(login))));
+        let Ok(Asked::Password(proof)) = asked else { panic!("went past the password") };
+        assert!(matches!(proof.kind, ProofKind::Login { takeover: Takeover::Replace }));
+    }
+
+    #[test]
+    fn what_no_honest_edge_sends_is_malformed() {
+        for bad in [
+            forward(None),
+            forward(Some(Body::Hello(client::Hello::default()))),
+            forward(Some(Body::LookUp(client::LookUp { user: "A!".into() }))),
+            forward(Some(Body::Open(Open { log: "bob".into(), ..Open::default() }))),
+            Forward { user: "../x".into(), ..forward(Some(Body::Logout(client::Logout {}))) },
+            Forward::default(),
+        ] {
+            assert!(matches!(read(bad), Err(DoorError::Malformed(_))));
+        }
+    }
+}

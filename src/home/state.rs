@@ -1,0 +1,386 @@
+//! The home as a state machine: a batch of requests becomes one transaction and a list of answers.
+//!
+//! Plain and synchronous; no lock, no await. When it runs, and on what, is `writer`'s business.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use rusqlite::Connection;
+use tracing::{error, warn};
+
+use super::HomeConfig;
+use super::cache::{Flush, Logs};
+use super::edges::{Attachments, Edges, Generation};
+use super::file::{self, Database};
+use super::live::{EdgeNumber, Live, Place};
+use super::refusal::{Fault, No, Refusal, Severity};
+use super::request::{Call, Caller, HomeFailure, HomeRequest, Output, StoredVerifier, Target};
+use super::{logs, push, sql};
+use crate::limits::Limits;
+use crate::net::Env;
+use crate::net::env::Bug;
+use crate::placement::slot_of_user;
+use crate::types::{ClusterId, MapVersion, N, Seq, ServerId, SlotId, UserName};
+use crate::wire::Code;
+use crate::wire::client::{self as wire, server_frame::Body};
+
+/// When a sender may try again after the disk was full.
+const STORAGE_FULL_RETRY_MS: u64 = 10_000;
+
+/// A call as the writer gets it.
+pub(super) struct Job {
+    pub(super) edge: ServerId,
+    pub(super) generation: Generation,
+    pub(super) call: Call,
+}
+
+/// Who asks, and where the answer goes.
+#[derive(Clone, Copy)]
+pub(super) struct Asker<'a> {
+    pub(super) place: Place,
+    pub(super) from: &'a Caller,
+    pub(super) rid: u64,
+}
+
+/// How much may be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mode {
+    /// Everything.
+    Normal,
+    /// The disk is full: only what hardly grows the database.
+    Full,
+    /// Not even that: only what is in memory.
+    Frozen,
+}
+
+impl Mode {
+    fn next(self) -> Self {
+        match self {
+            Self::Normal => Self::Full,
+            Self::Full | Self::Frozen => Self::Frozen,
+        }
+    }
+
+    /// Whether a request is done in this mode.
+    fn allows(self, request: &HomeRequest) -> bool {
+        match request {
+            HomeRequest::LookUp { .. }
+            | HomeRequest::Who { .. }
+            | HomeRequest::Cursor { .. }
+            | HomeRequest::Detach => true,
+            HomeRequest::Login { .. }
+            | HomeRequest::Resume { .. }
+            | HomeRequest::Logout
+            | HomeRequest::Open { .. } => self != Self::Frozen,
+            HomeRequest::SignUp { .. }
+            | HomeRequest::PutBundle { .. }
+            | HomeRequest::Block { .. }
+            | HomeRequest::Append { .. } => self == Self::Normal,
+        }
+    }
+}
+
+/// What became of a COMMIT.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Committed {
+    Yes,
+    /// The disk is full; everything is rolled back.
+    Full,
+}
+
+/// All that a home is.
+pub(super) struct Home {
+    pub(super) env: Env,
+    pub(super) cluster: ClusterId,
+    pub(super) map_version: MapVersion,
+    pub(super) limits: std::sync::Arc<Limits>,
+    slots: Vec<SlotId>,
+    pub(super) database: Database,
+    pub(super) logs: Logs,
+    pub(super) live: Live,
+    pub(super) edges: Edges,
+    pub(super) mode: Mode,
+    /// Answers of this batch; nobody sees them before the COMMIT.
+    pub(super) out: Vec<(Place, Output)>,
+    /// Entries of this batch, by the log's owner.
+    pub(super) fresh: BTreeMap<UserName, Vec<(Seq, Bytes)>>,
+    /// Logs in which a cursor moved or an Open began in this batch.
+    pub(super) moved: BTreeSet<UserName>,
+    /// Logs with entries that every reader has passed, and about how many those are.
+    pub(super) reapable: BTreeSet<UserName>,
+    pub(super) passed: u64,
+    /// Edges for which a wake-up is due when there is room again.
+    pub(super) wake: Vec<EdgeNumber>,
+}
+
+impl Home {
+    pub(super) fn new(env: &Env, config: HomeConfig, database: Database) -> Result<Self, Fault> {
+        let slots = file::own_slots(&database.conn)?;
+        let reapable = sql::logs::logs_to_reap(&database.conn)?;
+        let reapable: BTreeSet<UserName> =
+            reapable.iter().map(|name| UserName::canonical(name)).collect::<Result<_, _>>()?;
+        Ok(Self {
+            env: env.clone(),
+            cluster: config.cluster,
+            map_version: config.map.map_version(),
+            limits: config.limits,
+            slots,
+            database,
+            logs: Logs::default(),
+            live: Live::default(),
+            edges: Edges::default(),
+            mode: Mode::Normal,
+            out: Vec::new(),
+            fresh: BTreeMap::new(),
+            moved: BTreeSet::new(),
+            passed: if reapable.is_empty() { 0 } else { push::REAP_ENTRIES_MIN },
+            reapable,
+            wake: Vec::new(),
+        })
+    }
+
+    pub(super) fn conn(&self) -> &Connection {
+        &self.database.conn
+    }
+
+    /// Picks up new links, and ends what broken or replaced ones had.
+    pub(super) fn meet_edges(&mut self, attachments: &Attachments) {
+        for arrival in attachments.take_arrivals() {
+            let edge = self.edges.arrive(arrival);
+            self.live.end_edge(edge);
+        }
+        for edge in self.edges.take_broken() {
+            self.live.end_edge(edge);
+        }
+        // Nothing of this belongs to a transaction.
+        self.live.commit();
+    }
+
+    /// Applies a batch in one transaction and leaves that open. On a fault everything is undone and
+    /// done again: without the one that caused it, or in a lesser mode.
+    pub(super) fn apply_all(&mut self, batch: &[Job]) -> Result<(), HomeFailure> {
+        let mut failed = BTreeSet::new();
+        'again: loop {
+            self.execute("BEGIN IMMEDIATE").map_err(Fault::fatal)?;
+            for (index, job) in batch.iter().enumerate() {
+                let Some(place) = self.place_of(job) else { continue };
+                let asker = Asker { place, from: &job.call.from, rid: job.call.rid };
+                if failed.contains(&index) {
+                    let refusal = Refusal::because(Code::Internal, "see the server's log");
+                    self.refuse(asker, &job.call.request, &refusal);
+                    continue;
+                }
+                if let Err(fault) = self.apply(asker, &job.call.request) {
+                    self.undo(fault, Some((index, &mut failed)))?;
+                    continue 'again;
+                }
+            }
+            let flush = if self.env.has_bug(Bug::DedupInAnotherTransaction) {
+                Flush::LogsOnly
+            } else {
+                Flush::All
+            };
+            match self.logs.flush(&self.database.conn, flush) {
+                Ok(()) => return Ok(()),
+                Err(fault) => self.undo(fault, None)?,
+            }
+        }
+    }
+
+    /// Commits what [`Self::apply_all`] began. After `Full`, apply again.
+    pub(super) fn commit(&mut self) -> Result<Committed, HomeFailure> {
+        match self.execute("COMMIT") {
+            Ok(()) => {
+                self.live.commit();
+                self.mode = Mode::Normal;
+                Ok(Committed::Yes)
+            }
+            Err(fault) => match self.undo(fault, None) {
+                Ok(()) => Ok(Committed::Full),
+                Err(failure) => Err(failure),
+            },
+        }
+    }
+
+    /// Half of a planted bug: the producers in a transaction of their own.
+    pub(super) fn commit_producers(&mut self) -> Result<(), HomeFailure> {
+        self.execute("BEGIN IMMEDIATE").map_err(Fault::fatal)?;
+        self.logs.flush(&self.database.conn, Flush::All).map_err(Fault::fatal)?;
+        self.execute("COMMIT").map_err(Fault::fatal)
+    }
+
+    pub(super) fn verifier(&self, user: &UserName) -> Result<Option<StoredVerifier>, HomeFailure> {
+        let row = sql::accounts::verifier(self.conn(), user);
+        let row = row.map_err(|error| Fault::from(error).fatal())?;
+        Ok(row.map(|(hash, bundle)| StoredVerifier { hash, bundle: bundle.into() }))
+    }
+
+    pub(super) fn execute(&self, sql: &'static str) -> Result<(), Fault> {
+        self.conn().prepare_cached(sql)?.execute([]).map(drop).map_err(Fault::from)
+    }
+
+    fn place_of(&self, job: &Job) -> Option<Place> {
+        let edge = self.edges.current(&job.edge, job.generation)?;
+        Some(Place { edge, sid: job.call.from.sid })
+    }
+
+    /// Rolls back and decides how to go on.
+    fn undo(
+        &mut self,
+        fault: Fault,
+        suspect: Option<(usize, &mut BTreeSet<usize>)>,
+    ) -> Result<(), HomeFailure> {
+        self.rollback()?;
+        let text = format!("{fault:?}");
+        match (fault.severity(), suspect) {
+            (Severity::Full, _) if self.mode == Mode::Frozen => Err(HomeFailure::Storage(text)),
+            (Severity::Full, _) => {
+                self.mode = self.mode.next();
+                warn!(mode = ?self.mode, "the disk is full: nothing of this batch is acknowledged");
+                Ok(())
+            }
+            (Severity::Operation, Some((index, failed))) => {
+                error!(cause = %text, "an operation failed");
+                failed.insert(index);
+                Ok(())
+            }
+            (Severity::Operation, None) => Err(HomeFailure::Storage(text)),
+            (Severity::Fatal(failure), _) => Err(failure),
+        }
+    }
+
+    pub(super) fn rollback(&mut self) -> Result<(), HomeFailure> {
+        // SQLite rolls back by itself after some faults.
+        if !self.conn().is_autocommit() {
+            self.execute("ROLLBACK").map_err(Fault::fatal)?;
+        }
+        self.logs.clear();
+        self.live.rollback();
+        self.out.clear();
+        self.fresh.clear();
+        self.moved.clear();
+        Ok(())
+    }
+
+    fn apply(&mut self, asker: Asker<'_>, request: &HomeRequest) -> Result<(), Fault> {
+        if !self.mode.allows(request) {
+            let refusal = Refusal::later(Code::StorageFull, STORAGE_FULL_RETRY_MS);
+            self.refuse(asker, request, &refusal);
+            return Ok(());
+        }
+        match self.dispatch(asker, request) {
+            Ok(Some(body)) => {
+                self.answer(asker, request, body);
+                Ok(())
+            }
+            Ok(None) => Ok(()),
+            Err(No::Refused(refusal)) => {
+                self.refuse(asker, request, &refusal);
+                Ok(())
+            }
+            Err(No::Fault(fault)) => Err(fault),
+        }
+    }
+
+    fn dispatch(&mut self, asker: Asker<'_>, request: &HomeRequest) -> Result<Option<Body>, No> {
+        match request {
+            HomeRequest::LookUp { user } => self.look_up(user).map(Some),
+            HomeRequest::SignUp { user, verifier, bundle, device } => {
+                self.sign_up(asker, user, verifier, bundle, *device).map(Some)
+            }
+            HomeRequest::Login { user, device, takeover } => {
+                self.login(asker, user, *device, *takeover).map(Some)
+            }
+            HomeRequest::Resume { user, device, count, signature } => {
+                self.resume(asker, user, *device, *count, signature).map(Some)
+            }
+            HomeRequest::Logout => self.logout(asker).map(Some),
+            HomeRequest::PutBundle { bundle } => self.put_bundle(asker, bundle).map(Some),
+            HomeRequest::Who { all } => self.who(asker, *all).map(Some),
+            HomeRequest::Block { user, blocked } => self.block(asker, user, *blocked).map(Some),
+            HomeRequest::Open { log, open_id, epoch, cursor } => {
+                let open = logs::Open { log, open_id: *open_id, epoch: *epoch, cursor: *cursor };
+                self.open_log(asker, &open).map(Some)
+            }
+            HomeRequest::Append { log, open_id, epoch, envelope } => {
+                let append = logs::Append { log, open_id: *open_id, epoch: *epoch, envelope };
+                self.append(asker, &append).map(Some)
+            }
+            HomeRequest::Cursor { log, open_id, epoch, upto } => {
+                self.move_cursor(asker, log, *open_id, *epoch, *upto)?;
+                Ok(None)
+            }
+            HomeRequest::Detach => {
+                self.live.end_place(asker.place);
+                Ok(None)
+            }
+        }
+    }
+
+    fn answer(&mut self, asker: Asker<'_>, request: &HomeRequest, body: Body) {
+        let open_id = match request {
+            HomeRequest::Open { open_id, .. }
+            | HomeRequest::Append { open_id, .. }
+            | HomeRequest::Cursor { open_id, .. } => *open_id,
+            HomeRequest::LookUp { .. }
+            | HomeRequest::SignUp { .. }
+            | HomeRequest::Login { .. }
+            | HomeRequest::Resume { .. }
+            | HomeRequest::Logout
+            | HomeRequest::PutBundle { .. }
+            | HomeRequest::Who { .. }
+            | HomeRequest::Block { .. }
+            | HomeRequest::Detach => 0,
+        };
+        let target = Target { sid: asker.place.sid, open_id };
+        self.out.push((asker.place, Output::one(target, asker.rid, body)));
+    }
+
+    fn refuse(&mut self, asker: Asker<'_>, request: &HomeRequest, refusal: &Refusal) {
+        let refused = |log: String, open_id: u32, n: N| {
+            Body::Refused(wire::Refused {
+                log,
+                open_id,
+                n: n.0,
+                code: refusal.code as u32,
+                retry_after_ms: refusal.retry_after_ms,
+                expected: refusal.expected.0,
+                detail: refusal.detail.to_owned(),
+            })
+        };
+        let body = match request {
+            HomeRequest::Open { log, open_id, .. } => refused(log.to_string(), *open_id, N(0)),
+            HomeRequest::Append { log, open_id, envelope, .. } => {
+                refused(log.to_string(), *open_id, logs::first_number(envelope))
+            }
+            // Neither has an answer.
+            HomeRequest::Cursor { .. } | HomeRequest::Detach => return,
+            HomeRequest::LookUp { .. }
+            | HomeRequest::SignUp { .. }
+            | HomeRequest::Login { .. }
+            | HomeRequest::Resume { .. }
+            | HomeRequest::Logout
+            | HomeRequest::PutBundle { .. }
+            | HomeRequest::Who { .. }
+            | HomeRequest::Block { .. } => Body::Error(refusal.error()),
+        };
+        self.answer(asker, request, body);
+    }
+
+    /// The caller's name, if somebody is logged in there.
+    pub(super) fn user<'a>(asker: Asker<'a>) -> Result<&'a UserName, No> {
+        asker.from.user.as_ref().ok_or_else(|| Code::BadState.into())
+    }
+
+    /// Refuses what another home owns; by the slots of the database, not by the map.
+    pub(super) fn own(&self, user: &UserName) -> Result<(), No> {
+        match self.owns(user) {
+            true => Ok(()),
+            false => Err(Code::WrongHome.into()),
+        }
+    }
+
+    pub(super) fn owns(&self, user: &UserName) -> bool {
+        self.slots.binary_search(&slot_of_user(user)).is_ok()
+    }
+}

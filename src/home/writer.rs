@@ -1,0 +1,284 @@
+//! When the home's work runs, and on what: a thread of its own in life, a task in the simulator.
+//!
+//! Takes everything that waits, makes it one transaction, and only then lets anybody know. A lone
+//! request commits at once; a crowd shares the fsync.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use tokio::sync::{mpsc, oneshot, watch};
+use tracing::error;
+
+use super::edges::Attachments;
+use super::live::EdgeNumber;
+use super::request::{HomeFailure, StoredVerifier};
+use super::state::{Committed, Home, Job};
+use crate::limits::WRITER_BATCH_MAX;
+use crate::net::Env;
+use crate::net::env::Bug;
+use crate::types::UserName;
+
+/// How long an edge gets to take outputs before readers behind it are tried again.
+const ROOM_PAUSE: Duration = Duration::from_millis(5);
+
+/// What waits for the writer.
+pub(super) enum Item {
+    Call(Job),
+    Verifier(UserName, oneshot::Sender<Option<StoredVerifier>>),
+    /// An edge attached.
+    Attached,
+    /// An edge that had no room may have some.
+    Room(EdgeNumber),
+    /// Finish what came before, close the file, answer.
+    Stop(oneshot::Sender<()>),
+    /// A test changes the database behind the home's back.
+    #[cfg(test)]
+    Tamper(&'static str, oneshot::Sender<()>),
+}
+
+/// What handles and writer share.
+#[derive(Default)]
+pub(super) struct Shared {
+    pub(super) attachments: Attachments,
+    pub(super) sessions: AtomicU64,
+    /// Set by tests: stop as if the process were killed.
+    pub(super) killed: AtomicBool,
+}
+
+/// Why the writer ended.
+enum End {
+    /// All handles are gone, or a test killed it.
+    Dropped,
+    Stopped(oneshot::Sender<()>),
+    Failed(HomeFailure),
+}
+
+impl From<HomeFailure> for End {
+    fn from(failure: HomeFailure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
+/// The one who changes the database.
+pub(super) struct Writer {
+    home: Home,
+    queue: mpsc::Receiver<Item>,
+    /// To wake itself. Weak: the writer ends when the handles are gone.
+    waker: mpsc::WeakSender<Item>,
+    env: Env,
+    tell: Tell,
+}
+
+/// Lets everybody know that the writer ended, however it ended.
+struct Tell {
+    shared: Arc<Shared>,
+    failure: watch::Sender<Option<HomeFailure>>,
+}
+
+impl Drop for Tell {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.failure.send_replace(Some(HomeFailure::Panicked));
+        }
+        self.shared.attachments.close();
+    }
+}
+
+impl Writer {
+    pub(super) fn new(
+        env: &Env,
+        home: Home,
+        shared: Arc<Shared>,
+        queue: mpsc::Receiver<Item>,
+        waker: mpsc::WeakSender<Item>,
+        failure: watch::Sender<Option<HomeFailure>>,
+    ) -> Self {
+        let tell = Tell { shared, failure };
+        Self { home, queue, waker, env: env.clone(), tell }
+    }
+
+    /// Starts the thread, or the task.
+    ///
+    /// # Errors
+    /// The operating system has no thread left.
+    pub(super) fn start(self) -> std::io::Result<()> {
+        if self.env.is_simulated() {
+            let env = self.env.clone();
+            drop(env.spawn(self.run_task()));
+            return Ok(());
+        }
+        let runtime = Handle::current();
+        let thread = std::thread::Builder::new().name("home-writer".to_owned());
+        thread.spawn(move || self.run_thread(&runtime)).map(drop)
+    }
+
+    fn run_thread(mut self, runtime: &Handle) {
+        // Wakers are spawned from here.
+        let _entered = runtime.enter();
+        let end = loop {
+            let mut items = Vec::new();
+            if self.home.has_pages() {
+                self.take_waiting(&mut items);
+            } else if self.queue.blocking_recv_many(&mut items, WRITER_BATCH_MAX) == 0 {
+                break End::Dropped;
+            }
+            if let Err(end) = self.do_batch(items) {
+                break end;
+            }
+        };
+        self.finish(end);
+    }
+
+    fn do_batch(&mut self, items: Vec<Item>) -> Result<(), End> {
+        let batch = self.sort(items)?;
+        if !batch.jobs.is_empty() {
+            loop {
+                self.home.apply_all(&batch.jobs)?;
+                match self.home.commit()? {
+                    Committed::Yes => break,
+                    Committed::Full => {}
+                }
+            }
+        }
+        self.after_commit(batch)
+    }
+
+    /// As [`Self::run_thread`], with the moments at which the simulator's crash can strike: it ends
+    /// this task at an await, and what was not committed or not answered by then is lost.
+    async fn run_task(mut self) {
+        let end = loop {
+            let mut items = Vec::new();
+            if self.home.has_pages() {
+                tokio::task::yield_now().await;
+                self.take_waiting(&mut items);
+            } else if self.queue.recv_many(&mut items, WRITER_BATCH_MAX).await == 0 {
+                break End::Dropped;
+            }
+            if let Err(end) = self.do_batch_in_steps(items).await {
+                break end;
+            }
+        };
+        self.finish(end);
+    }
+
+    async fn do_batch_in_steps(&mut self, items: Vec<Item>) -> Result<(), End> {
+        let batch = self.sort(items)?;
+        if !batch.jobs.is_empty() {
+            self.env.disk_pause().await;
+            loop {
+                self.home.apply_all(&batch.jobs)?;
+                if self.env.has_bug(Bug::AckBeforeCommit) {
+                    self.home.publish()?;
+                    self.env.disk_pause().await;
+                }
+                match self.home.commit()? {
+                    Committed::Yes => break,
+                    Committed::Full => {}
+                }
+            }
+            self.env.disk_pause().await;
+            if self.env.has_bug(Bug::DedupInAnotherTransaction) {
+                self.home.commit_producers()?;
+                self.env.disk_pause().await;
+            }
+        }
+        self.after_commit(batch)
+    }
+
+    fn take_waiting(&mut self, items: &mut Vec<Item>) {
+        while items.len() < WRITER_BATCH_MAX
+            && let Ok(item) = self.queue.try_recv()
+        {
+            items.push(item);
+        }
+    }
+
+    fn sort(&mut self, items: Vec<Item>) -> Result<Batch, End> {
+        if self.tell.shared.killed.load(Ordering::Acquire) {
+            return Err(End::Dropped);
+        }
+        self.home.meet_edges(&self.tell.shared.attachments);
+        let mut batch = Batch::default();
+        for item in items {
+            match item {
+                Item::Call(job) => batch.jobs.push(job),
+                Item::Verifier(user, answer) => batch.verifiers.push((user, answer)),
+                Item::Attached => {}
+                Item::Room(edge) => self.home.resume_edge(edge),
+                #[cfg(test)]
+                Item::Tamper(sql, done) => {
+                    self.home.conn().execute_batch(sql).unwrap();
+                    done.send(()).unwrap();
+                }
+                Item::Stop(answer) => {
+                    batch.stop = Some(answer);
+                    break;
+                }
+            }
+        }
+        Ok(batch)
+    }
+
+    fn after_commit(&mut self, batch: Batch) -> Result<(), End> {
+        self.home.publish()?;
+        for (user, answer) in batch.verifiers {
+            // Whoever asked may have gone.
+            let _ = answer.send(self.home.verifier(&user)?);
+        }
+        if let Some(answer) = batch.stop {
+            return Err(End::Stopped(answer));
+        }
+        self.home.page_round()?;
+        self.home.reap_if_due()?;
+        self.home.meet_edges(&self.tell.shared.attachments);
+        for edge in std::mem::take(&mut self.home.wake) {
+            self.wake_later(edge);
+        }
+        let sessions = self.home.live.session_count() as u64;
+        self.tell.shared.sessions.store(sessions, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn wake_later(&self, edge: EdgeNumber) {
+        let waker = self.waker.clone();
+        drop(self.env.spawn(async move {
+            tokio::time::sleep(ROOM_PAUSE).await;
+            if let Some(queue) = waker.upgrade() {
+                // Gone if the home stopped meanwhile.
+                let _ = queue.send(Item::Room(edge)).await;
+            }
+        }));
+    }
+
+    fn finish(self, end: End) {
+        let Self { home, queue, tell, .. } = self;
+        match end {
+            // The file before the queue: whoever sees the queue closed may open the file again.
+            End::Dropped => drop(home),
+            End::Stopped(answer) => {
+                if let Err(cause) = home.database.close() {
+                    error!(%cause, "the database was not checkpointed; nothing is lost");
+                }
+                // Refuses what comes from here on, before the answer says that it is over.
+                drop(queue);
+                drop(tell);
+                let _ = answer.send(());
+            }
+            End::Failed(failure) => {
+                error!(%failure, "the home stops");
+                drop(home);
+                tell.failure.send_replace(Some(failure));
+            }
+        }
+    }
+}
+
+/// Items by what is done with them. A stop is the last: what came after it is dropped.
+#[derive(Default)]
+struct Batch {
+    jobs: Vec<Job>,
+    verifiers: Vec<(UserName, oneshot::Sender<Option<StoredVerifier>>)>,
+    stop: Option<oneshot::Sender<()>>,
+}

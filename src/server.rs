@@ -1,0 +1,194 @@
+//! One server process: one edge, one home, and the links to all other servers.
+//!
+//! Starts what the rooms offer and stops it in order. Deliberately prints nothing and reads no
+//! file but the database: the configuration comes in as a value.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use crate::admission::AdmissionKey;
+use crate::edge::door::HomeDoor;
+use crate::edge::{Edge, EdgeConfig, local};
+use crate::home::{HomeConfig, HomeFailure, HomeHandle, OpenError};
+use crate::limits::{Limits, STOP_DEADLINE};
+use crate::net::{Credentials, Env, ListenError, ListenKind, QuicKeys, listen};
+use crate::peer::link::{self, LinkConfig};
+use crate::peer::serve::PeerPort;
+use crate::placement::{MapError, PlacementMap};
+use crate::types::{ClusterId, ServerId};
+
+/// How long a start waits for the links to the other servers. They may be down: then this server
+/// is of use all the same.
+const LINKS_DEADLINE: Duration = Duration::from_secs(1);
+
+/// Everything a server needs to run.
+#[derive(Clone, Debug)]
+pub struct ServerConfig {
+    /// Which server of the map this is.
+    pub id: ServerId,
+    /// Where clients reach it (UDP).
+    pub listen: SocketAddr,
+    /// Where other servers and the balancer reach it (UDP).
+    pub peer_listen: SocketAddr,
+    /// Its database, which must exist.
+    pub database: PathBuf,
+    /// Its certificate.
+    pub credentials: Credentials,
+    /// The cluster it belongs to.
+    pub cluster: ClusterId,
+    /// Which server owns which name.
+    pub map: PlacementMap,
+    /// Limits of clients and quotas of accounts.
+    pub limits: Limits,
+    /// What admission tickets are checked with.
+    pub admission_key: AdmissionKey,
+    /// Keys of its endpoints that outlive the process.
+    pub quic_keys: QuicKeys,
+}
+
+/// Why a server does not start, or stopped by itself.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    /// The placement map makes no sense.
+    #[error("the placement map cannot be used")]
+    Map(#[from] MapError),
+    /// The map does not name this server.
+    #[error("the placement map has no server {0}")]
+    NotInMap(ServerId),
+    /// The database cannot be served.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// A port cannot be opened.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// The home failed while it ran; nothing that was not answered may be believed.
+    #[error(transparent)]
+    Home(#[from] HomeFailure),
+}
+
+/// Runs a server until `shutdown`, then stops it in order within [`STOP_DEADLINE`].
+///
+/// `ready` is told once clients and peers can connect and, if they are there, the other servers
+/// are linked.
+///
+/// # Errors
+/// [`ServerError`]. A home that failed ends the server at once, without an orderly stop.
+pub async fn run(
+    env: Env,
+    config: ServerConfig,
+    ready: oneshot::Sender<()>,
+    shutdown: CancellationToken,
+) -> Result<(), ServerError> {
+    config.map.check()?;
+    if config.map.server(&config.id).is_none() {
+        return Err(ServerError::NotInMap(config.id));
+    }
+    let running = Running::start(&env, config)?;
+    let edge = Arc::clone(&running.edge);
+    let get_ready = async move {
+        // Links that are not up yet come up by themselves.
+        let _ = timeout(LINKS_DEADLINE, edge.router().all_up()).await;
+        let _ = ready.send(());
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        biased;
+        failure = running.home.failed() => return Err(failure.into()),
+        () = shutdown.cancelled() => {}
+        () = get_ready => {}
+    }
+    tokio::select! {
+        biased;
+        failure = running.home.failed() => Err(failure.into()),
+        _ = timeout(STOP_DEADLINE, running.stop()) => Ok(()),
+    }
+}
+
+/// The parts of a running server. Dropped, it ends at once.
+struct Running {
+    home: HomeHandle,
+    edge: Arc<Edge>,
+    clients: quinn::Endpoint,
+    peers: quinn::Endpoint,
+    /// Ends the accepting of connections.
+    closing: CancellationToken,
+    tasks: Vec<JoinHandle<Option<()>>>,
+}
+
+impl Running {
+    fn start(env: &Env, config: ServerConfig) -> Result<Self, ServerError> {
+        let (map, limits) = (Arc::new(config.map), Arc::new(config.limits));
+        let home = HomeHandle::open(
+            env,
+            HomeConfig {
+                database: config.database,
+                server: config.id.clone(),
+                cluster: config.cluster,
+                map: Arc::clone(&map),
+                limits: Arc::clone(&limits),
+            },
+        )?;
+        let open =
+            |addr, kind| listen(env, addr, kind, &config.credentials, &config.quic_keys, &limits);
+        let clients = open(config.listen, ListenKind::Client)?;
+        let peers = open(config.peer_listen, ListenKind::Peer)?;
+        let edge = Edge::new(
+            env,
+            EdgeConfig {
+                id: config.id.clone(),
+                map: Arc::clone(&map),
+                limits: Arc::clone(&limits),
+                admission_key: config.admission_key,
+            },
+        );
+        let door = HomeDoor::new(env, config.id.clone(), limits, home.clone());
+        let (edge_too, cluster) = (Arc::clone(&edge), config.cluster);
+        let port = Arc::new(PeerPort { edge: edge_too, door: Arc::clone(&door), cluster });
+        let closing = CancellationToken::new();
+        let mut tasks = vec![
+            env.spawn(local::carry(Arc::clone(&edge), door)),
+            env.spawn(port.serve(env.clone(), peers.clone(), closing.clone())),
+            env.spawn(Arc::clone(&edge).serve(clients.clone(), closing.clone())),
+        ];
+        for peer in map.servers.iter().filter(|server| server.id != config.id) {
+            let link = LinkConfig {
+                endpoint: peers.clone(),
+                peer: peer.clone(),
+                cluster,
+                credentials: config.credentials.clone(),
+            };
+            tasks.push(env.spawn(link::run(env.clone(), Arc::clone(&edge), link)));
+        }
+        Ok(Self { home, edge, clients, peers, closing, tasks })
+    }
+
+    /// Stops accepting, lets the home finish what waits, then closes the connections.
+    async fn stop(&self) {
+        self.closing.cancel();
+        self.home.stop().await;
+        self.close_endpoints();
+        self.clients.wait_idle().await;
+        self.peers.wait_idle().await;
+    }
+
+    fn close_endpoints(&self) {
+        self.clients.close(0u32.into(), b"the server stops");
+        self.peers.close(0u32.into(), b"the server stops");
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.close_endpoints();
+        for task in &self.tasks {
+            task.abort();
+        }
+    }
+}
