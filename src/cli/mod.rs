@@ -4,7 +4,6 @@
 
 pub mod client;
 pub mod exit;
-pub mod exit;
 pub mod load_balancer;
 pub mod logs;
 mod operator;

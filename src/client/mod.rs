@@ -146,12 +146,8 @@ impl Client {
     ///
     /// # Errors
     /// [`RequestError::Local`].
-    pub fn take_unshown_of(
-        &self,
-        _chat: &UserName,
-        _max: usize,
-    ) -> Result<Vec<Line>, RequestError> {
-        Ok(Vec::new())
+    pub fn take_unshown_of(&self, chat: &UserName, max: usize) -> Result<Vec<Line>, RequestError> {
+        Ok(self.core.lock().unshown_of(chat, max)?)
     }
 
     /// As [`Self::take_unshown`], without noting anything: for `recv --peek`.

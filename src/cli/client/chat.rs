@@ -153,6 +153,7 @@ fn outcome(ended: Ended) -> Outcome {
         Ended::Left | Ended::OutputGone => Ok(Exit::Done),
         Ended::Interrupted => Ok(Exit::Interrupted),
         Ended::SignedOut(told) => Err(Stop::told(Exit::NotSignedIn, told)),
+        Ended::LocalData(told) => Err(Stop::told(Exit::LocalData, told)),
         Ended::ClientGone => Err(Stop::new(
             Exit::Internal,
             "The client stopped by itself.",

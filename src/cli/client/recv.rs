@@ -215,6 +215,7 @@ impl Printing<'_> {
             Event::SessionReplaced => {
                 Err(Stop::told(Exit::NotSignedIn, say::code(Code::SessionReplaced, None, "", 0)))
             }
+            Event::LocalData { error } => Err(Stop::told(Exit::LocalData, say::local_data(error))),
             Event::KeyChanged { user } if self.context.globals.trust == TrustPolicy::Always => {
                 self.client.accept_key(user).map_err(|error| failures::request(&error, Some(user)))
             }

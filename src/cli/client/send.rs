@@ -203,6 +203,9 @@ impl Waiting<'_> {
                 let told = say::code(Code::SessionReplaced, None, "", 0);
                 return Err(self.kept(Exit::NotSignedIn, &told.what));
             }
+            Event::LocalData { error } => {
+                return Err(Stop::told(Exit::LocalData, say::local_data(error)));
+            }
             Event::RolledBack => self.context.report.notice(&say::rolled_back().line()),
             Event::Online { .. }
             | Event::Lines
@@ -273,6 +276,9 @@ async fn retry_by(context: &Context, client: &Client, events: &mut Receiver<Even
             }
             Some(Event::SignedOut { code }) => {
                 return Err(Stop::told(Exit::NotSignedIn, say::code(code, None, "", 0)));
+            }
+            Some(Event::LocalData { error }) => {
+                return Err(Stop::told(Exit::LocalData, say::local_data(&error)));
             }
             Some(
                 Event::Online { .. }
