@@ -142,6 +142,14 @@ impl Client {
         Ok(self.core.lock().unshown(max, Note::BeingShown)?)
     }
 
+    /// As [`Self::take_unshown`], of one chat: for `recv --from`.
+    ///
+    /// # Errors
+    /// [`RequestError::Local`].
+    pub fn take_unshown_of(&self, chat: &UserName, max: usize) -> Result<Vec<Line>, RequestError> {
+        Ok(self.core.lock().unshown_of(chat, max)?)
+    }
+
     /// As [`Self::take_unshown`], without noting anything: for `recv --peek`.
     ///
     /// # Errors

@@ -157,6 +157,24 @@ impl Core {
         Ok(lines)
     }
 
+    /// As [`Self::unshown`], of one chat; notes that they are being shown.
+    pub(crate) fn unshown_of(
+        &mut self,
+        chat: &UserName,
+        max: usize,
+    ) -> Result<Vec<Line>, StoreError> {
+        let lines = self.lines(
+            &format!(
+                "SELECT {LINE_COLUMNS} FROM lines WHERE shown < 2 AND chat = ?1 ORDER BY id LIMIT ?2"
+            ),
+            params![chat.as_str(), i64::try_from(max).unwrap_or(i64::MAX)],
+        )?;
+        if !lines.is_empty() {
+            self.set_shown(&lines.iter().map(Line::id).collect::<Vec<_>>(), 1)?;
+        }
+        Ok(lines)
+    }
+
     /// Notes that lines are on the screen.
     pub(crate) fn shown(&mut self, ids: &[LocalId]) -> Result<(), StoreError> {
         self.set_shown(ids, 2)

@@ -82,6 +82,8 @@ pub enum Ended {
     Piped(Piped),
     /// This device may not go on; nothing further was tried.
     SignedOut(say::Told),
+    /// The local database failed.
+    LocalData(say::Told),
     /// Standard output is gone.
     OutputGone,
     /// The client stopped by itself: a bug.
@@ -464,11 +466,13 @@ impl Session {
                 ));
             }
             Event::RolledBack => self.complain(&say::rolled_back()),
-            Event::LocalData { error } => self.over(say::local_data(&error)),
             Event::SessionReplaced => {
-                self.over(say::code(Code::SessionReplaced, None, "", 0));
+                self.over(Ended::SignedOut(say::code(Code::SessionReplaced, None, "", 0)));
             }
-            Event::SignedOut { code } => self.over(say::code(code, None, "", 0)),
+            Event::SignedOut { code } => {
+                self.over(Ended::SignedOut(say::code(code, None, "", 0)));
+            }
+            Event::LocalData { error } => self.over(Ended::LocalData(say::local_data(&error))),
         }
     }
 
@@ -591,10 +595,11 @@ impl Session {
     }
 
     /// The client has stopped for good.
-    fn over(&mut self, told: say::Told) {
-        self.complain(&told);
-        let ended = Ended::SignedOut(told);
+    fn over(&mut self, ended: Ended) {
         if self.terminal.kind() == Kind::Editor {
+            if let Ended::SignedOut(told) | Ended::LocalData(told) = &ended {
+                self.complain(told);
+            }
             // The editor holds the terminal until a line ends.
             self.notice("Press Enter to leave.");
             self.over = Some(ended);
