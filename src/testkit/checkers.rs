@@ -4,7 +4,7 @@
 //! stands on paper outside the machines, a [`Books`] what can be read off a home's disk.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OpenFlags};
 
@@ -228,6 +228,39 @@ impl Books {
                 format!("I6: {from} was told that {n} to {to} is sent; {server} does not have it")
             })
             .collect())
+    }
+
+    /// No home believes a reader to have on disk what the reader's disk does not have.
+    ///
+    /// # Errors
+    /// SQLite's, when a database cannot be read.
+    pub fn audit_cursors(
+        database: &Path,
+        profiles: &BTreeMap<UserName, PathBuf>,
+    ) -> Result<Vec<String>, rusqlite::Error> {
+        let db = Connection::open_with_flags(database, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+        let mut rows = db.prepare(
+            "SELECT a.name, l.epoch, max(c.seq) FROM cursors c JOIN logs l ON l.id = c.log
+             JOIN accounts a ON a.id = l.id GROUP BY a.name",
+        )?;
+        let mut rows = rows.query([])?;
+        let mut wrong = Vec::new();
+        while let Some(row) = rows.next()? {
+            let (name, epoch, told): (String, i64, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
+            let profile = UserName::canonical(&name).ok().and_then(|name| profiles.get(&name));
+            let Some(profile) = profile else { continue };
+            let profile = Connection::open_with_flags(profile, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+            let number = |key: &str| -> Result<i64, rusqlite::Error> {
+                let sql = "SELECT coalesce(max(value), zeroblob(8)) FROM meta WHERE key = ?1";
+                let bytes: Vec<u8> = profile.query_row(sql, [key], |row| row.get(0))?;
+                Ok(bytes.try_into().map_or(0, i64::from_be_bytes))
+            };
+            let stored = number("inbox_cursor")?;
+            if number("inbox_epoch")? == epoch && told > stored {
+                wrong.push(format!("{name} told its cursor {told} with {stored} on disk"));
+            }
+        }
+        Ok(wrong)
     }
 
     /// I7: no slot is owned by two databases.

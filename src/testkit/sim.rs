@@ -142,6 +142,8 @@ struct World {
     lives: u64,
     crashes: usize,
     texts: usize,
+    /// To whom the last text was written.
+    last_reader: Option<UserName>,
 }
 
 struct Person {
@@ -205,6 +207,7 @@ impl World {
             lives: 0,
             crashes: 0,
             texts: 0,
+            last_reader: None,
         })
     }
 
@@ -369,7 +372,7 @@ impl World {
             self.write();
         }
         // Half of the time something breaks while those texts are under way.
-        let pause = if self.chance(60) { 0..14 } else { 14..1_500 };
+        let pause = if self.chance(60) { 0..30 } else { 30..1_500 };
         let pause = self.rng.random_range(pause);
         sleep(Duration::from_millis(pause)).await;
         match self.pick(13) {
@@ -395,6 +398,7 @@ impl World {
             return;
         }
         let Some((_, client)) = &person.running else { return };
+        self.last_reader = Some(to.clone());
         for _ in 0..burst {
             self.texts += 1;
             let text = format!("{}>{to} #{}", person.name, self.texts);
@@ -409,10 +413,16 @@ impl World {
     }
 
     async fn crash_server(&mut self) -> Result<(), SetupError> {
-        let index = self.pick(self.servers.len());
+        let index = self.crash_target(|world| {
+            let home = world.map.home_of_user(&world.last_reader.clone()?)?;
+            world.map.servers.iter().position(|server| server.id == home.id)
+        });
+        let index = index.unwrap_or_else(|| self.pick(self.servers.len()));
         if let Some(killed) = self.servers.get_mut(index).and_then(Option::take) {
             self.kill(killed).await;
-            // Before anybody can put right what the crash left behind.
+            // When its last answers have arrived, and before anybody can put right what the crash
+            // left behind.
+            sleep(Duration::from_millis(20)).await;
             self.audit()?;
         }
         if self.chance(60) {
@@ -423,6 +433,11 @@ impl World {
         Ok(())
     }
 
+    /// Every other crash strikes where the last text is going.
+    fn crash_target(&mut self, find: impl FnOnce(&Self) -> Option<usize>) -> Option<usize> {
+        if self.chance(50) { find(self) } else { None }
+    }
+
     async fn crash_balancer(&mut self) {
         if let Some(killed) = self.balancer.take() {
             self.kill(killed).await;
@@ -430,11 +445,17 @@ impl World {
     }
 
     async fn crash_client(&mut self) -> Result<(), SetupError> {
-        let index = self.pick(self.people.len());
+        let index = self.crash_target(|world| {
+            let reader = world.last_reader.clone()?;
+            world.people.iter().position(|person| person.name == reader)
+        });
+        let index = index.unwrap_or_else(|| self.pick(self.people.len()));
         let running = self.people.get_mut(index).and_then(|person| person.running.take());
         if let Some((killed, client)) = running {
             drop(client);
             self.kill(killed).await;
+            sleep(Duration::from_millis(20)).await;
+            self.audit()?;
         }
         if self.chance(60) {
             self.start_client(index)?;
@@ -518,10 +539,13 @@ impl World {
     }
 
     fn audit(&mut self) -> Result<(), SetupError> {
+        let profile = |person: &Person| (person.name.clone(), person.folder.join("profile.sqlite"));
+        let profiles = self.people.iter().map(profile).collect();
         for server in &self.map.servers {
             let path = database(&self.folder, &server.id);
             let found = self.books.audit(&server.id, &path, &diary(&self.diary))?;
             self.violations.extend(found);
+            self.violations.extend(Books::audit_cursors(&path, &profiles)?);
         }
         Ok(())
     }
