@@ -1,1 +1,7 @@
-fn main() {}
+//! `load_balancer`: see [`fastchat::cli::load_balancer`].
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    fastchat::cli::load_balancer::main()
+}

@@ -1,1 +1,7 @@
-fn main() {}
+//! `server`: see [`fastchat::cli::server`].
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    fastchat::cli::server::main()
+}

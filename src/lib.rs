@@ -15,6 +15,9 @@
 #![forbid(unsafe_code)]
 
 pub mod admission;
+pub mod balancer;
+pub mod cli;
+pub mod client;
 pub mod crypto;
 pub mod edge;
 pub mod home;
@@ -26,4 +29,5 @@ pub mod server;
 #[cfg(feature = "testkit")]
 pub mod testkit;
 pub mod types;
+pub mod ui;
 pub mod wire;

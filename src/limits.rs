@@ -142,6 +142,8 @@ pub struct Limits {
     pub sign_ups_per_ip_per_min: u32,
     /// Look-ups before login per minute from one IP.
     pub look_ups_per_ip_per_min: u32,
+    /// Questions to the balancer, "which server?", per minute from one IP.
+    pub asks_per_ip_per_min: u32,
     /// Wrong passwords for one user before each further one costs a doubling delay.
     pub password_failures_free: u32,
     /// Longest such delay.
@@ -183,6 +185,7 @@ impl Default for Limits {
             logins_per_ip_per_min: 20,
             sign_ups_per_ip_per_min: 5,
             look_ups_per_ip_per_min: 120,
+            asks_per_ip_per_min: 600,
             password_failures_free: 5,
             password_delay_max_s: 900,
             password_queue_max: 256,
@@ -242,6 +245,7 @@ impl Limits {
             ("logins_per_ip_per_min", u64::from(self.logins_per_ip_per_min)),
             ("sign_ups_per_ip_per_min", u64::from(self.sign_ups_per_ip_per_min)),
             ("look_ups_per_ip_per_min", u64::from(self.look_ups_per_ip_per_min)),
+            ("asks_per_ip_per_min", u64::from(self.asks_per_ip_per_min)),
             ("password_queue_max", u64::from(self.password_queue_max)),
             ("inbox_entries_max", self.inbox_entries_max),
             ("inbox_author_entries_max", self.inbox_author_entries_max),

@@ -1,0 +1,254 @@
+//! One connection to the balancer's port: a request per stream, an answer to each.
+//!
+//! Everybody may ask for a server; the state of the cluster and its stop are for whoever holds the
+//! operator's certificate. Deliberately trusts nothing that arrives.
+
+use std::collections::VecDeque;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout};
+
+use super::fleet::{Fleet, Member};
+use super::{BalancerConfig, Strategy};
+use crate::admission::AdmissionKey;
+use crate::edge::limits::{AddressKey, Connections, PerAddress, Rate};
+use crate::limits::{EDGES_PER_ANSWER_MAX, FRAME_BYTES_MAX, Limits};
+use crate::net::endpoint::close;
+use crate::net::pki::OPERATOR_NAME;
+use crate::net::stream::ReadError;
+use crate::net::{Env, FrameReader, FrameWriter, presented};
+use crate::placement::ServerEntry;
+use crate::types::UserName;
+use crate::wire::balancer::balancer_reply::Body as Reply;
+use crate::wire::balancer::balancer_request::Body as Request;
+use crate::wire::balancer::{
+    Ask, BalancerReply, BalancerRequest, Edge, Edges, Refusal, ServerStatus, StatusReply, Stopping,
+};
+use crate::wire::{Code, PROTOCOL_VERSION};
+
+/// Bytes of one request: a name and its addressing.
+const REQUEST_BYTES_MAX: usize = 1024;
+/// A caller who was told that no server is ready comes back after this.
+const NO_SERVER_PAUSE: Duration = Duration::from_millis(500);
+/// Malformed requests are counted over this time.
+const MALFORMED_WINDOW: Duration = Duration::from_secs(600);
+/// A connection on which nothing is asked is given up after this: an answer takes one request.
+const SILENT_MAX: Duration = Duration::from_secs(30);
+/// How long an answer may take to arrive before the connection is given up.
+const DELIVERY_MAX: Duration = Duration::from_secs(2);
+
+/// What every connection shares.
+pub(super) struct Desk {
+    env: Env,
+    config: BalancerConfig,
+    limits: Arc<Limits>,
+    started: Instant,
+    asks: Mutex<PerAddress>,
+    connections: Mutex<Connections>,
+}
+
+/// What becomes of the connection after an answer.
+enum Then {
+    Go,
+    Close(Code),
+    Stop,
+}
+
+impl Desk {
+    pub(super) fn new(
+        env: Env,
+        config: BalancerConfig,
+        limits: Arc<Limits>,
+        started: Instant,
+    ) -> Self {
+        let asks = PerAddress::new(Rate::per_minute(limits.asks_per_ip_per_min));
+        let asks = Mutex::new(asks);
+        Self { env, config, limits, started, asks, connections: Mutex::default() }
+    }
+
+    pub(super) fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// Serves one connection until it is closed.
+    pub(super) async fn serve(&self, connection: quinn::Connection) {
+        let address = AddressKey::of(connection.remote_address().ip());
+        if self.counters(|connections| connections.enter(address, &self.limits)).is_err() {
+            close(&connection, Code::ServerFull, "too many connections");
+            return;
+        }
+        self.answer_all(&connection, address).await;
+        self.counters(|connections| connections.leave(address));
+    }
+
+    fn counters<T>(&self, work: impl FnOnce(&mut Connections) -> T) -> T {
+        work(&mut self.connections.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    async fn answer_all(&self, connection: &quinn::Connection, address: AddressKey) {
+        let mut malformed = VecDeque::new();
+        loop {
+            let Ok(stream) = timeout(SILENT_MAX, connection.accept_bi()).await else {
+                close(connection, Code::Timeout, "nothing asked");
+                return;
+            };
+            let Ok((send, recv)) = stream else { return };
+            let mut writer = FrameWriter::new(send, FRAME_BYTES_MAX);
+            let deadline = Duration::from_millis(self.limits.frame_deadline_ms);
+            let mut reader = FrameReader::new(recv, REQUEST_BYTES_MAX, deadline);
+            // A stream on which nothing arrives is a partial frame, too.
+            let request = timeout(deadline, reader.read()).await.unwrap_or(Err(ReadError::Timeout));
+            let (reply, then) = match request {
+                Ok(Some(request)) => self.answer(request, connection, address),
+                Ok(None) => refuse(Code::Malformed, "no request", None),
+                Err(error) => match error.code() {
+                    Some(code) => refuse(code, &error.to_string(), None),
+                    None => return,
+                },
+            };
+            let then = self.count_malformed(&reply, then, &mut malformed);
+            if writer.send(&BalancerReply { body: Some(reply) }).await.is_err() {
+                return;
+            }
+            writer.finish();
+            match then {
+                Then::Go => {}
+                Then::Close(code) => {
+                    let _ = timeout(DELIVERY_MAX, writer.wait_delivered()).await;
+                    close(connection, code, code.name());
+                    return;
+                }
+                Then::Stop => {
+                    let _ = timeout(DELIVERY_MAX, writer.wait_delivered()).await;
+                    self.config.stop_asked.cancel();
+                }
+            }
+        }
+    }
+
+    /// The third malformed request in ten minutes closes the connection.
+    fn count_malformed(&self, reply: &Reply, then: Then, seen: &mut VecDeque<Instant>) -> Then {
+        let malformed = Code::Malformed as u32;
+        if !matches!(reply, Reply::Refusal(refusal) if refusal.code == malformed) {
+            return then;
+        }
+        let now = Instant::now();
+        while seen.front().is_some_and(|at| now.duration_since(*at) > MALFORMED_WINDOW) {
+            seen.pop_front();
+        }
+        seen.push_back(now);
+        let closes = seen.len() >= self.limits.failures_per_connection_max as usize;
+        if closes { Then::Close(Code::Malformed) } else { then }
+    }
+
+    fn answer(
+        &self,
+        request: BalancerRequest,
+        connection: &quinn::Connection,
+        address: AddressKey,
+    ) -> (Reply, Then) {
+        if request.version != PROTOCOL_VERSION {
+            let detail = format!("version {PROTOCOL_VERSION} only");
+            return (refusal(Code::Version, &detail, None), Then::Close(Code::Version));
+        }
+        match request.body {
+            None => refuse(Code::Unsupported, "unknown request", None),
+            Some(Request::Ask(ask)) => (self.edges(&ask, address), Then::Go),
+            Some(Request::Status(_)) if is_operator(connection) => {
+                (Reply::Status(self.status()), Then::Go)
+            }
+            Some(Request::Stop(_)) if is_operator(connection) => {
+                (Reply::Stopping(Stopping {}), Then::Stop)
+            }
+            Some(Request::Status(_) | Request::Stop(_)) => {
+                refuse(Code::Forbidden, "needs the operator's certificate", None)
+            }
+        }
+    }
+
+    /// Up to three servers, each with a ticket for it.
+    fn edges(&self, ask: &Ask, address: AddressKey) -> Reply {
+        if !ask.user.is_empty() && UserName::canonical(&ask.user).is_err() {
+            return refusal(Code::Malformed, "not a user name", None);
+        }
+        let now = Instant::now();
+        let asks = &mut self.asks.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Err(wait) = asks.check(address, now) {
+            return refusal(Code::SlowDown, "too many requests", Some(wait));
+        }
+        let edges =
+            offer(&self.env, self.config.strategy, &self.config.fleet, &self.config.admission_key);
+        if edges.is_empty() {
+            return refusal(Code::Busy, "no server is ready", Some(NO_SERVER_PAUSE));
+        }
+        Reply::Edges(Edges { edges, map_version: self.config.map.version })
+    }
+
+    fn status(&self) -> StatusReply {
+        let members = self.config.fleet.members();
+        StatusReply {
+            servers: members.iter().map(server_status).collect(),
+            map_version: self.config.map.version,
+            strategy: self.config.strategy.name().into(),
+            up_ms: millis(self.started.elapsed()),
+        }
+    }
+}
+
+fn is_operator(connection: &quinn::Connection) -> bool {
+    presented(connection).is_some_and(|shown| shown.name == OPERATOR_NAME)
+}
+
+/// The servers that are ready, the best first, with tickets.
+fn offer(env: &Env, strategy: Strategy, fleet: &Fleet, key: &AdmissionKey) -> Vec<Edge> {
+    let mut ready = fleet.ready();
+    strategy.rank(env, &mut ready);
+    let edge = |server: &ServerEntry| Edge {
+        server: server.id.to_string(),
+        port: server.addr.port().into(),
+        host: host(server.addr.ip()),
+        ticket: key.issue(env, &server.id),
+    };
+    ready.iter().take(EDGES_PER_ANSWER_MAX).map(edge).collect()
+}
+
+/// Empty for "any address of this machine": the client takes the host it reached the balancer at.
+fn host(ip: IpAddr) -> String {
+    if ip.is_unspecified() { String::new() } else { ip.to_string() }
+}
+
+fn refuse(code: Code, detail: &str, retry_after: Option<Duration>) -> (Reply, Then) {
+    use crate::wire::code::Fate;
+    let then = match code.fate() {
+        // The stream is closed by the answer in any case.
+        Fate::Kept | Fate::StreamClosed => Then::Go,
+        Fate::Closed => Then::Close(code),
+    };
+    (refusal(code, detail, retry_after), then)
+}
+
+fn refusal(code: Code, detail: &str, retry_after: Option<Duration>) -> Reply {
+    let retry_after_ms = millis(retry_after.unwrap_or_default());
+    Reply::Refusal(Refusal { code: code as u32, detail: detail.into(), retry_after_ms })
+}
+
+fn server_status(member: &Member) -> ServerStatus {
+    ServerStatus {
+        server: member.entry.id.to_string(),
+        state: member.state.name().into(),
+        up_ms: member.ready_since.map_or(0, |since| millis(since.elapsed())),
+        sessions: member.load.sessions,
+        connections: member.load.connections,
+        queue: member.load.queue,
+        database_bytes: member.load.database_bytes,
+        pid: member.pid.unwrap_or(0),
+        port: member.entry.addr.port().into(),
+        restarts: member.restarts,
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,13 @@
+//! The command lines of the programs: arguments in, one function called, exit code out.
+//!
+//! Deliberately holds no logic of the product.
+
+pub mod client;
+pub mod exit;
+pub mod load_balancer;
+pub mod logs;
+mod operator;
+mod refusals;
+mod screen;
+pub mod server;
+mod signals;

@@ -1,0 +1,326 @@
+//! `load_balancer status` and `load_balancer stop`: questions to a running balancer, asked with the
+//! operator's certificate.
+
+use std::fmt::Write as _;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::time::timeout;
+
+use super::exit::{Exit, Failure, sentence};
+use super::server::unreadable;
+use crate::balancer::cluster::{self, reachable};
+use crate::limits::{FRAME_BYTES_MAX, Limits, STOP_DEADLINE};
+use crate::net::pki::{BALANCER_NAME, OPERATOR_NAME};
+use crate::net::{
+    ConnectError, Credentials, Env, FrameReader, FrameWriter, Target, client_endpoint, connect,
+};
+use crate::wire::PROTOCOL_VERSION;
+use crate::wire::balancer::balancer_reply::Body as Reply;
+use crate::wire::balancer::balancer_request::Body as Request;
+use crate::wire::balancer::{
+    BalancerReply, BalancerRequest, Refusal, ServerStatus, Status, StatusReply, Stop,
+};
+
+/// Which balancer, and as whom.
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct Whom {
+    /// The balancer. Default: the one that the placement map in --data belongs to
+    #[arg(long, value_name = "HOST:PORT")]
+    server: Option<String>,
+}
+
+/// The folders of the cluster.
+pub(super) struct Folders<'a> {
+    pub(super) data: &'a Path,
+    pub(super) certs: &'a Path,
+}
+
+/// Prints one line per server.
+///
+/// # Errors
+/// [`Failure`] when the balancer cannot be reached or refuses.
+pub(super) async fn status(
+    whom: &Whom,
+    folders: &Folders<'_>,
+    form: Form,
+) -> Result<Exit, Failure> {
+    let (reply, link) = ask(whom, folders, Request::Status(Status {})).await?;
+    link.close(quinn::VarInt::from_u32(0), b"");
+    let Reply::Status(status) = reply else { return Err(unexpected(reply)) };
+    match form {
+        Form::Table => print(&table(&status)),
+        Form::Json => print(&json_lines(&status)),
+    }
+    Ok(Exit::Done)
+}
+
+/// How the answer is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    /// Columns.
+    Table,
+    /// One object per line.
+    Json,
+}
+
+/// Stops the cluster; returns when it has stopped.
+///
+/// # Errors
+/// [`Failure`] when the balancer cannot be reached, refuses, or takes too long.
+pub(super) async fn stop(whom: &Whom, folders: &Folders<'_>) -> Result<Exit, Failure> {
+    let (reply, link) = ask(whom, folders, Request::Stop(Stop {})).await?;
+    let Reply::Stopping(_) = reply else { return Err(unexpected(reply)) };
+    // The balancer closes this connection when its servers have stopped.
+    if timeout(STOP_DEADLINE + Duration::from_secs(2), link.closed()).await.is_err() {
+        return Err(Failure::new(
+            Exit::Unreachable,
+            "The cluster was told to stop, but has not stopped in time.",
+            "See what it does:  load_balancer status",
+        ));
+    }
+    print("Stopped.");
+    Ok(Exit::Done)
+}
+
+fn print(text: &str) {
+    use std::io::Write as _;
+    // A reader that went away (`| head`) has what it wanted.
+    let _ = writeln!(std::io::stdout().lock(), "{text}");
+}
+
+async fn ask(
+    whom: &Whom,
+    folders: &Folders<'_>,
+    request: Request,
+) -> Result<(Reply, quinn::Connection), Failure> {
+    let addr = address(whom, folders.data).await?;
+    let operator = Credentials::load(folders.certs, OPERATOR_NAME).map_err(|error| {
+        let remedy = "Run this where the cluster was started, or give --certs DIR.";
+        Failure { remedy: remedy.into(), ..unreadable(&error) }
+    })?;
+    let env = Env::system();
+    let limits = Limits::default();
+    let from: SocketAddr = match addr {
+        SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
+        SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
+    };
+    let endpoint = client_endpoint(&env, from)
+        .map_err(|error| Failure::new(Exit::Unreachable, sentence(&error), ""))?;
+    let pin = operator.cluster_id();
+    let link = connect(
+        &endpoint,
+        &env,
+        addr,
+        BALANCER_NAME,
+        Target::Balancer,
+        &pin,
+        Some(&operator),
+        &limits,
+    )
+    .await
+    .map_err(|error| cannot_connect(addr, &error))?;
+    let reply = exchange(&link, request, &limits).await.ok_or_else(|| {
+        Failure::new(
+            Exit::Unreachable,
+            format!("The balancer at {addr} did not answer."),
+            "Try again in a moment.",
+        )
+    })?;
+    match reply {
+        Reply::Refusal(refusal) => Err(refused(&refusal)),
+        Reply::Edges(_) | Reply::Status(_) | Reply::Stopping(_) => Ok((reply, link)),
+    }
+}
+
+async fn exchange(link: &quinn::Connection, request: Request, limits: &Limits) -> Option<Reply> {
+    let deadline = Duration::from_millis(limits.frame_deadline_ms);
+    let (send, recv) = link.open_bi().await.ok()?;
+    let mut writer = FrameWriter::new(send, FRAME_BYTES_MAX);
+    let request = BalancerRequest { version: PROTOCOL_VERSION, body: Some(request) };
+    writer.send(&request).await.ok()?;
+    writer.finish();
+    let mut reader = FrameReader::<BalancerReply>::new(recv, FRAME_BYTES_MAX, deadline);
+    timeout(deadline, reader.read()).await.ok()?.ok()??.body
+}
+
+/// The address that was given, or the one the cluster's own files lead to.
+async fn address(whom: &Whom, data: &Path) -> Result<SocketAddr, Failure> {
+    let Some(given) = &whom.server else { return address_from_map(data) };
+    let mut found = tokio::net::lookup_host(given).await.map_err(|error| {
+        let what = format!("{given:?} is no address: {error}.");
+        Failure::new(Exit::Usage, what, "Write it as HOST:PORT, for example 127.0.0.1:9000.")
+    })?;
+    found.next().ok_or_else(|| {
+        Failure::new(Exit::Unreachable, format!("{given} has no address."), "Check the name.")
+    })
+}
+
+fn address_from_map(data: &Path) -> Result<SocketAddr, Failure> {
+    let none = || {
+        Failure::new(
+            Exit::Usage,
+            format!("No cluster in {}.", data.display()),
+            "Say which balancer:  load_balancer status --server HOST:PORT",
+        )
+    };
+    let map = cluster::read_map(data).map_err(|error| unreadable(&error))?.ok_or_else(none)?;
+    let first = map.servers.first().ok_or_else(none)?;
+    Ok(SocketAddr::new(reachable(first.addr.ip()), first.addr.port().saturating_sub(1)))
+}
+
+fn cannot_connect(addr: SocketAddr, error: &ConnectError) -> Failure {
+    match error {
+        ConnectError::WrongCluster { got } => Failure::new(
+            Exit::KeyRefused,
+            format!("{addr} belongs to another cluster ({got})."),
+            "Give the --certs DIR of that cluster, or another --server.",
+        ),
+        ConnectError::WrongName { .. } | ConnectError::BadCertificate | ConnectError::Protocol => {
+            Failure::new(
+                Exit::Unreachable,
+                format!("{addr} is not a balancer: {error}."),
+                "Give the balancer's own port with --server HOST:PORT.",
+            )
+        }
+        ConnectError::Unreachable(_) => Failure::new(
+            Exit::Unreachable,
+            format!("Cannot reach a balancer at {addr} (no answer in 5 s)."),
+            "Is it running? UDP may be blocked.",
+        ),
+        ConnectError::Expired
+        | ConnectError::Refused
+        | ConnectError::Failed(_)
+        | ConnectError::Local(_) => Failure::new(
+            Exit::Unreachable,
+            format!("Cannot reach a balancer at {addr}: {error}."),
+            "Try again in a moment.",
+        ),
+    }
+}
+
+fn refused(refusal: &Refusal) -> Failure {
+    Failure::new(Exit::Refused, format!("The balancer refused: {}.", refusal.detail), "")
+}
+
+fn unexpected(_: Reply) -> Failure {
+    let what = "The balancer answered something else than was asked.";
+    Failure::new(Exit::Internal, what, "Use the version of the program that runs there.")
+}
+
+fn table(status: &StatusReply) -> String {
+    let heads = ["SERVER", "STATE", "UP", "USERS", "CONN", "QUEUE", "DISK"];
+    let mut rows = vec![heads.map(str::to_owned)];
+    rows.extend(status.servers.iter().map(row));
+    let mut widths = [0; 7];
+    for row in &rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = cell.chars().count().max(*width);
+        }
+    }
+    let mut text = String::new();
+    for row in &rows {
+        let mut line = String::new();
+        for (cell, width) in row.iter().zip(widths) {
+            let _ = write!(line, "{cell:<width$}  ");
+        }
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    text.truncate(text.trim_end().len());
+    text
+}
+
+fn row(server: &ServerStatus) -> [String; 7] {
+    let up = if server.state == "ready" { up(server.up_ms) } else { "-".into() };
+    [
+        server.server.clone(),
+        server.state.clone(),
+        up,
+        server.sessions.to_string(),
+        server.connections.to_string(),
+        server.queue.to_string(),
+        size(server.database_bytes),
+    ]
+}
+
+fn up(ms: u64) -> String {
+    let seconds = ms / 1000;
+    let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
+    match (days, hours, minutes) {
+        (0, 0, 0) => format!("{seconds}s"),
+        (0, 0, _) => format!("{minutes}m{:02}s", seconds % 60),
+        (0, _, _) => format!("{hours}h{:02}m", minutes % 60),
+        _ => format!("{days}d{:02}h", hours % 24),
+    }
+}
+
+fn size(bytes: u64) -> String {
+    match bytes {
+        0..1_000 => format!("{bytes} B"),
+        1_000..1_000_000 => format!("{} kB", bytes / 1_000),
+        1_000_000..10_000_000_000 => format!("{} MB", bytes / 1_000_000),
+        _ => format!("{} GB", bytes / 1_000_000_000),
+    }
+}
+
+fn json_lines(status: &StatusReply) -> String {
+    let server = |server: &ServerStatus| {
+        json!({
+            "v": 1, "type": "server", "server": server.server, "state": server.state,
+            "up_ms": server.up_ms, "users": server.sessions, "connections": server.connections,
+            "queue": server.queue, "database_bytes": server.database_bytes, "pid": server.pid,
+            "port": server.port, "restarts": server.restarts,
+        })
+        .to_string()
+    };
+    let cluster = json!({
+        "v": 1, "type": "cluster", "strategy": status.strategy, "map_version": status.map_version,
+        "up_ms": status.up_ms,
+    });
+    let mut lines = vec![cluster.to_string()];
+    lines.extend(status.servers.iter().map(server));
+    lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_has_a_line_per_server_in_columns() {
+        let ready = ServerStatus {
+            server: "s1".into(),
+            state: "ready".into(),
+            up_ms: 7_380_000,
+            sessions: 412,
+            connections: 388,
+            database_bytes: 48_200_000,
+            ..ServerStatus::default()
+        };
+        let down =
+            ServerStatus { server: "s2".into(), state: "down".into(), ..ServerStatus::default() };
+        let status = StatusReply { servers: vec![ready, down], ..StatusReply::default() };
+        let expected = "SERVER  STATE  UP     USERS  CONN  QUEUE  DISK\n\
+                        s1      ready  2h03m  412    388   0      48 MB\n\
+                        s2      down   -      0      0     0      0 B";
+        assert_eq!(table(&status), expected);
+    }
+
+    #[test]
+    fn json_is_one_object_per_line() {
+        let status = StatusReply {
+            servers: vec![ServerStatus { server: "s1".into(), ..ServerStatus::default() }],
+            ..StatusReply::default()
+        };
+        let types: Vec<String> = json_lines(&status)
+            .lines()
+            .map(|line| {
+                serde_json::from_str::<serde_json::Value>(line).unwrap()["type"].to_string()
+            })
+            .collect();
+        assert_eq!(types, ["\"cluster\"", "\"server\""]);
+    }
+}

@@ -1,0 +1,116 @@
+//! Why a cluster does not start, in two lines each, with the exit code.
+//!
+//! Words only: the reasons are found elsewhere.
+
+use std::net::SocketAddr;
+
+use super::exit::{Exit, Failure, sentence};
+use super::load_balancer::owner_of;
+use super::server::unreadable;
+use crate::balancer::children::Ended;
+use crate::balancer::cluster::{ClusterError, Wanted};
+use crate::limits::SERVERS_MAX;
+use crate::types::ServerId;
+
+/// Judges `<NUM_SERVERS> <PORT>`. They come as text, so that a mistyped command is answered as one.
+pub(super) fn judge_numbers(
+    count: Option<&str>,
+    port: Option<&str>,
+) -> Result<(u16, u16), Failure> {
+    let usage = |what: String| {
+        Failure::new(Exit::Usage, what, "For example:  load_balancer 3 9000      Help:  --help")
+    };
+    let Some(count) = count else {
+        return Err(usage("How many servers, and on which port?".into()));
+    };
+    let Ok(number) = count.parse::<u16>() else {
+        return Err(if count.starts_with(|first: char| first.is_ascii_alphabetic()) {
+            usage(format!("There is no command {count:?}; the commands are status and stop."))
+        } else {
+            usage(format!("{count:?} is no number of servers (1 to {SERVERS_MAX})."))
+        });
+    };
+    let Some(port) = port else { return Err(usage("On which port?".into())) };
+    match port.parse::<u16>() {
+        Ok(port) if port != 0 => Ok((number, port)),
+        Ok(_) | Err(_) => Err(usage(format!("{port:?} is no UDP port (1 to 65535)."))),
+    }
+}
+
+/// A UDP port that somebody has, and who.
+pub(super) fn port_taken(addr: SocketAddr) -> Failure {
+    Failure::new(
+        Exit::Unreachable,
+        format!("UDP {} is taken by {}.", addr.port(), owner_of(addr)),
+        "Stop that program, or choose another port.",
+    )
+}
+
+/// A server of ours that somebody else runs.
+pub(super) fn foreign_server(id: &ServerId, pid: Option<u32>) -> Failure {
+    let who = pid.map_or_else(|| "another process".into(), |pid| format!("pid {pid}"));
+    Failure::new(
+        Exit::LocalData,
+        format!("{id} is served by {who}, which this program did not start."),
+        "Stop that one first.",
+    )
+}
+
+/// A server that could not come up. It has said why on the same terminal, unless it crashed.
+pub(super) fn server_failed(exit: Exit, id: &ServerId, ended: Ended) -> Failure {
+    let remedy = if exit == Exit::Internal { "" } else { "Its own message stands above." };
+    Failure::new(exit, format!("{id} could not start ({ended}); everything is stopped."), remedy)
+}
+
+/// Why there is no cluster on disk to start.
+pub(super) fn of_cluster(error: &ClusterError, wanted: &Wanted) -> Failure {
+    let what = sentence(error);
+    let restore = "Restore it from your backup; nothing here was changed or deleted.";
+    match error {
+        ClusterError::Count(_) => {
+            Failure::new(Exit::Usage, what, "For example:  load_balancer 3 9000")
+        }
+        ClusterError::PortRange { .. } => Failure::new(Exit::Usage, what, "Choose a lower port."),
+        ClusterError::TooFew { present, stranded, wanted: count } => {
+            let names: Vec<&str> = stranded.iter().map(ServerId::as_str).collect();
+            Failure::new(
+                Exit::Usage,
+                format!(
+                    "With {count} of {present} servers the data of {} would be out of reach.",
+                    names.join(", ")
+                ),
+                format!("Start them all:  load_balancer {present} {}", wanted.port),
+            )
+        }
+        ClusterError::NoMap { .. }
+        | ClusterError::NoDatabase(_)
+        | ClusterError::NoAuthority { .. }
+        | ClusterError::MapSyntax { .. }
+        | ClusterError::Map { .. }
+        | ClusterError::AdmissionKey { .. } => Failure::new(Exit::LocalData, what, restore),
+        ClusterError::ForeignCertificate { .. } => Failure::new(
+            Exit::LocalData,
+            what,
+            "Give the --certs and --data folders that belong together.",
+        ),
+        ClusterError::File(_)
+        | ClusterError::Pki(_)
+        | ClusterError::QuicKeys(_)
+        | ClusterError::Database(_) => unreadable(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mistyped_command_is_not_answered_as_a_bad_port() {
+        let what = |count, port| judge_numbers(count, port).unwrap_err().what;
+        assert!(what(Some("statsu"), None).contains("no command \"statsu\""));
+        assert!(what(Some("-3x"), Some("9000")).contains("no number of servers"));
+        assert!(what(Some("3"), Some("90000")).contains("no UDP port"));
+        assert!(what(Some("3"), None).contains("On which port"));
+        assert_eq!(judge_numbers(Some("3"), Some("9000")), Ok((3, 9000)));
+    }
+}
