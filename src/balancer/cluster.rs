@@ -464,3 +464,6 @@ fn bring_up_to_date(
     }
     Ok(map)
 }
+
+#[cfg(test)]
+mod tests;

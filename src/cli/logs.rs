@@ -35,7 +35,8 @@ impl LogFormat {
 ///
 /// A second call in one process changes nothing.
 pub fn start(format: LogFormat, process: &str) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(DEFAULT_FILTER));
+    let filter =
+        EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(DEFAULT_FILTER));
     let writer = Named { format, process: process.to_owned() };
     // `log_internal_errors` prints with a macro that panics when the terminal is gone; a server
     // must outlive the terminal it was started from.
