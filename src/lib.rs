@@ -17,6 +17,7 @@
 pub mod admission;
 pub mod balancer;
 pub mod cli;
+pub mod client;
 pub mod crypto;
 pub mod edge;
 pub mod home;
@@ -28,4 +29,5 @@ pub mod server;
 #[cfg(feature = "testkit")]
 pub mod testkit;
 pub mod types;
+pub mod ui;
 pub mod wire;

@@ -2,6 +2,7 @@
 //!
 //! Deliberately holds no logic of the product.
 
+pub mod client;
 pub mod exit;
 pub mod load_balancer;
 pub mod logs;

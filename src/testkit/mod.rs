@@ -3,7 +3,9 @@
 //! Behind the feature `testkit`, which no release build switches on. Deliberately holds no tests
 //! of the product: those are in `tests/`.
 
+pub mod checkers;
 mod host;
 pub mod net;
+pub mod sim;
 
 pub use net::{NetConfig, NetCounters, SimNet};

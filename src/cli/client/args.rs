@@ -1,0 +1,319 @@
+//! The command line of `client`. Every global option works before and after the command.
+//!
+//! HOST and PORT come in as strings: judged by clap, a mistyped command would be answered with
+//! "invalid PORT".
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
+
+use crate::client::account::Where;
+use crate::types::UserName;
+use crate::ui::line::TrustPolicy;
+use crate::ui::theme::{Colour, Style};
+
+/// Chat with people on a FastChat cluster. Without a command: the line client.
+///
+/// The password is asked for, or read from --password-file or --password-fd; it is never an
+/// argument. After a sign-in, commands work without it until `client logout` or a reboot.
+#[derive(Debug, Parser)]
+#[command(name = "client", version, subcommand_precedence_over_arg = true)]
+#[command(override_usage = "client [OPTIONS] [HOST PORT]\n       client [OPTIONS] <COMMAND>")]
+pub(super) struct Arguments {
+    /// Host of the balancer: the line client signs up or in there
+    #[arg(value_name = "HOST")]
+    pub(super) host: Option<String>,
+    /// UDP port of the balancer
+    #[arg(value_name = "PORT")]
+    pub(super) port: Option<String>,
+    #[command(flatten)]
+    pub(super) globals: Globals,
+    #[command(subcommand)]
+    pub(super) command: Option<Command>,
+}
+
+/// What holds for every command.
+#[derive(Clone, Debug, Args)]
+pub(super) struct Globals {
+    /// Profile to use [default: the only one; a new one is called like its user]
+    #[arg(short, long, global = true, value_name = "NAME", env = "FASTCHAT_PROFILE")]
+    #[arg(value_parser = name)]
+    pub(super) profile: Option<UserName>,
+    /// Balancer to use instead of the one the profile knows
+    #[arg(long, global = true, value_name = "HOST:PORT", env = "FASTCHAT_SERVER")]
+    #[arg(value_parser = parse_where)]
+    pub(super) server: Option<Where>,
+    /// Certificate authority of the cluster: its fingerprint (64 hex digits) or a PEM file
+    #[arg(long, global = true, value_name = "CA", env = "FASTCHAT_CA")]
+    pub(super) ca: Option<String>,
+    /// Folder of the profiles [default: $XDG_DATA_HOME/fastchat]
+    #[arg(long, global = true, value_name = "DIR", env = "FASTCHAT_DATA_DIR")]
+    pub(super) data_dir: Option<PathBuf>,
+    /// One JSON object per line
+    #[arg(long, global = true, env = "FASTCHAT_JSON")]
+    #[arg(value_parser = clap::builder::FalseyValueParser::new())]
+    pub(super) json: bool,
+    /// ASCII, one event per line, no cursor movement: to be read aloud
+    #[arg(long, global = true, env = "FASTCHAT_PLAIN")]
+    #[arg(value_parser = clap::builder::FalseyValueParser::new())]
+    pub(super) plain: bool,
+    /// When to colour
+    #[arg(long, global = true, value_name = "WHEN", env = "FASTCHAT_COLOR")]
+    #[arg(default_value = "auto", value_parser = PossibleValuesParser::new(["auto", "always", "never"]))]
+    color: String,
+    /// Say only what was asked for
+    #[arg(short, long, global = true, env = "FASTCHAT_QUIET")]
+    #[arg(value_parser = clap::builder::FalseyValueParser::new())]
+    pub(super) quiet: bool,
+    /// Log to standard error; twice: more
+    #[arg(short, long, global = true, action = clap::ArgAction::Count, env = "FASTCHAT_VERBOSE")]
+    pub(super) verbose: u8,
+    /// How long to wait for the network
+    #[arg(long, global = true, value_name = "SECS", env = "FASTCHAT_TIMEOUT")]
+    #[arg(default_value = "10", value_parser = seconds)]
+    pub(super) timeout: Duration,
+    /// Whose keys are good enough to write to: those first seen, only verified ones, or any
+    #[arg(long, global = true, value_name = "POLICY", env = "FASTCHAT_TRUST")]
+    #[arg(default_value = "tofu", value_parser = trust_policy())]
+    pub(super) trust: TrustPolicy,
+    /// File whose first line is the password
+    #[arg(long, global = true, value_name = "FILE", env = "FASTCHAT_PASSWORD_FILE")]
+    #[arg(conflicts_with = "password_fd")]
+    pub(super) password_file: Option<PathBuf>,
+    /// Open file descriptor whose first line is the password
+    #[arg(long, global = true, value_name = "N", env = "FASTCHAT_PASSWORD_FD")]
+    pub(super) password_fd: Option<u32>,
+}
+
+impl Globals {
+    pub(super) fn colour(&self) -> Colour {
+        match self.color.as_str() {
+            "always" => Colour::On,
+            "never" => Colour::Off,
+            _ => Colour::of_environment(),
+        }
+    }
+
+    pub(super) fn style(&self) -> Style {
+        let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+        if self.plain || dumb { Style::Plain } else { Style::Rich }
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Create an account, with its keys on this machine
+    Register {
+        /// The name; letters a-z, digits, '.', '_', '-'
+        #[arg(value_parser = name)]
+        user: Option<UserName>,
+    },
+    /// Sign in: unlock this profile, or make this machine a device of the account
+    Login(Login),
+    /// Sign out; the profile stays, locked
+    Logout {
+        /// Also delete the profile: keys and history
+        #[arg(long)]
+        forget: bool,
+        /// Do not ask before deleting
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Show who this profile is; works offline
+    Whoami,
+    /// Chat in the terminal
+    Chat {
+        /// Whom to write to first
+        #[arg(value_parser = name)]
+        to: Option<UserName>,
+    },
+    /// Send a message; returns when it is on disk at the recipient's server
+    Send {
+        /// Who gets it
+        #[arg(value_parser = name)]
+        to: UserName,
+        /// The text; without it, or with '-', standard input
+        text: Vec<String>,
+    },
+    /// Print what has arrived and was not shown yet
+    Recv(Recv),
+    /// Print a conversation from this machine; works offline
+    History {
+        /// With whom
+        #[arg(value_parser = name)]
+        chat: UserName,
+        /// How many lines at most
+        #[arg(short = 'n', value_name = "N", default_value = "50")]
+        #[arg(value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+        lines: u32,
+        /// Only messages that contain this text, upper or lower case
+        #[arg(long, value_name = "TEXT")]
+        grep: Option<String>,
+    },
+    /// List conversations, newest first; works offline
+    Chats,
+    /// Show where this profile is connected and what waits
+    Status,
+    /// Send now what waits on this machine
+    Retry,
+    /// Take back a message that was not sent yet
+    Cancel {
+        /// Its number, as `send` and `history --json` show it
+        #[arg(value_parser = clap::value_parser!(i64).range(1..))]
+        id: i64,
+    },
+    /// Print a completion script for a shell
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+}
+
+#[derive(Clone, Debug, Args)]
+pub(super) struct Login {
+    /// The account [default: the profile's]
+    #[arg(value_parser = name)]
+    pub(super) user: Option<UserName>,
+    /// Replace another device that is signed in
+    #[arg(long)]
+    pub(super) takeover: bool,
+    /// The account's identity key: a PEM file, opened with the account's password
+    #[arg(long, value_name = "FILE", conflicts_with = "new_identity")]
+    pub(super) identity: Option<PathBuf>,
+    /// Make a new identity key: everybody you talk to sees that your key changed
+    #[arg(long)]
+    pub(super) new_identity: bool,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(super) struct Recv {
+    /// Go on printing what arrives
+    #[arg(short, long)]
+    pub(super) follow: bool,
+    /// Only from this person; what others wrote stays unshown
+    #[arg(long, value_name = "WHO", value_parser = name)]
+    pub(super) from: Option<UserName>,
+    /// Stop after this many lines
+    #[arg(short = 'n', value_name = "MAX")]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..))]
+    pub(super) max: Option<u64>,
+    /// Leave everything unshown
+    #[arg(long, conflicts_with = "follow")]
+    pub(super) peek: bool,
+    /// Wait this long for something to arrive; nothing: exit code 10
+    #[arg(long, value_name = "SECS", value_parser = seconds)]
+    pub(super) wait: Option<Duration>,
+}
+
+fn name(text: &str) -> Result<UserName, String> {
+    UserName::parse(text.strip_prefix('@').unwrap_or(text)).map_err(|error| error.to_string())
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let error = || "a number of seconds from 0.1 to 86400".to_owned();
+    let seconds: f64 = text.parse().map_err(|_| error())?;
+    if (0.1..=86_400.0).contains(&seconds) {
+        Ok(Duration::from_secs_f64(seconds))
+    } else {
+        Err(error())
+    }
+}
+
+fn trust_policy() -> impl TypedValueParser<Value = TrustPolicy> {
+    PossibleValuesParser::new(["tofu", "verified", "always"]).map(|word| match word.as_str() {
+        "verified" => TrustPolicy::Verified,
+        "always" => TrustPolicy::Always,
+        _ => TrustPolicy::Tofu,
+    })
+}
+
+/// Reads `HOST:PORT`, `[v6]:PORT`.
+pub(super) fn parse_where(text: &str) -> Result<Where, String> {
+    let error = || format!("HOST:PORT expected, got {text:?}");
+    let (host, port) = text.rsplit_once(':').ok_or_else(error)?;
+    host_and_port(host, port).ok_or_else(error)
+}
+
+/// Judges HOST and PORT typed as two words.
+pub(super) fn host_and_port(host: &str, port: &str) -> Option<Where> {
+    let port: u16 = port.parse().ok().filter(|port| *port > 0)?;
+    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    let good = !bare.is_empty()
+        && bare.len() <= 253
+        && bare.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | ':' | '_'))
+        && (bare == host || bare.contains(':'));
+    good.then(|| Where { host: bare.to_owned(), port })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    fn parse(words: &[&str]) -> Result<Arguments, clap::Error> {
+        Arguments::try_parse_from(std::iter::once(&"client").chain(words))
+    }
+
+    #[test]
+    fn the_tree_is_sound() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn every_global_option_works_before_and_after_the_command() {
+        for words in [
+            &["--json", "-p", "bob", "--timeout", "2", "send", "alice", "hi"][..],
+            &["send", "alice", "hi", "--json", "-p", "bob", "--timeout", "2"],
+            &["-p", "bob", "send", "--json", "alice", "--timeout", "2", "hi"],
+        ] {
+            let arguments = parse(words).unwrap();
+            assert!(arguments.globals.json);
+            assert_eq!(arguments.globals.profile.unwrap().as_str(), "bob");
+            assert_eq!(arguments.globals.timeout, Duration::from_secs(2));
+            let Some(Command::Send { to, text }) = arguments.command else { panic!("{words:?}") };
+            assert_eq!((to.as_str(), text), ("alice", vec!["hi".to_owned()]));
+        }
+    }
+
+    #[test]
+    fn host_and_port_stand_beside_commands() {
+        let arguments = parse(&["127.0.0.1", "9000", "--ca", "ab"]).unwrap();
+        assert_eq!(arguments.host.as_deref(), Some("127.0.0.1"));
+        assert_eq!(arguments.port.as_deref(), Some("9000"));
+        assert!(arguments.command.is_none());
+        // A mistyped command comes in as a host, to be judged with a better answer.
+        assert_eq!(parse(&["sned", "alice"]).unwrap().host.as_deref(), Some("sned"));
+    }
+
+    #[test]
+    fn a_password_is_never_an_argument() {
+        assert!(parse(&["--password", "secret", "whoami"]).is_err());
+        assert!(parse(&["--password-file", "f", "--password-fd", "3", "whoami"]).is_err());
+    }
+
+    #[test]
+    fn addresses_are_judged() {
+        for (text, host) in [
+            ("127.0.0.1:9000", "127.0.0.1"),
+            ("[::1]:9000", "::1"),
+            ("chat.example:9000", "chat.example"),
+        ] {
+            assert_eq!(parse_where(text).unwrap(), Where { host: host.into(), port: 9000 });
+        }
+        for bad in ["", "host", ":9000", "host:0", "host:70000", "ho st:1", "host:x", "[host]:1"] {
+            assert!(parse_where(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn seconds_and_policies_are_judged() {
+        assert!(parse(&["--timeout", "0", "whoami"]).is_err());
+        assert!(parse(&["--timeout", "NaN", "whoami"]).is_err());
+        assert!(parse(&["--trust", "any", "whoami"]).is_err());
+        let policy = parse(&["whoami", "--trust", "verified"]).unwrap().globals.trust;
+        assert_eq!(policy, TrustPolicy::Verified);
+    }
+}

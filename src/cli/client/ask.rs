@@ -1,0 +1,149 @@
+//! Questions on a terminal, and passwords from where they may come from.
+//!
+//! Nothing is ever asked when standard input or error is no terminal: the caller checks
+//! [`possible`] and names the command to run instead.
+
+use std::fs::File;
+use std::io::{self, IsTerminal as _, Read as _, Write as _};
+
+use zeroize::Zeroizing;
+
+use crate::cli::exit::Exit;
+use crate::limits::PASSWORD_CHARS_MIN;
+
+use super::args::Globals;
+use super::report::Stop;
+
+/// Bytes of a password file that are read at most.
+const PASSWORD_BYTES_MAX: u64 = 4096;
+
+/// Whether a person can be asked.
+pub(super) fn possible() -> bool {
+    io::stdin().is_terminal() && io::stderr().is_terminal()
+}
+
+/// Asks for a line. Ctrl-D ends the program as Ctrl-C does.
+pub(super) fn line(question: &str) -> Result<String, Stop> {
+    let mut out = io::stderr();
+    let _ = write!(out, "{question}").and_then(|()| out.flush());
+    let mut answer = String::new();
+    match io::stdin().read_line(&mut answer) {
+        Ok(read) if read > 0 => Ok(answer.trim().to_owned()),
+        Ok(_) | Err(_) => {
+            let _ = writeln!(out);
+            Err(Stop::quiet(Exit::Interrupted))
+        }
+    }
+}
+
+/// Asks a question whose answer is no unless it is clearly yes.
+pub(super) fn yes(question: &str) -> Result<bool, Stop> {
+    let answer = line(&format!("{question} [y/N] "))?;
+    Ok(matches!(answer.to_lowercase().as_str(), "y" | "yes"))
+}
+
+/// Tells something while asking.
+pub(super) fn tell(text: &str) {
+    let _ = writeln!(io::stderr(), "{text}");
+}
+
+/// Asks for a password, without echo.
+pub(super) fn password(question: &str) -> Result<Zeroizing<String>, Stop> {
+    match rpassword::prompt_password(question) {
+        Ok(password) => Ok(Zeroizing::new(password)),
+        Err(_) => Err(Stop::quiet(Exit::Interrupted)),
+    }
+}
+
+/// Asks for a new password until it is long enough and typed twice alike.
+pub(super) fn new_password() -> Result<Zeroizing<String>, Stop> {
+    let question = format!(
+        "  Password ({PASSWORD_CHARS_MIN} characters or more; \"correct horse...\" is fine): "
+    );
+    loop {
+        let first = password(&question)?;
+        let judged = strength(&first);
+        tell(&format!("  {}", judged.word()));
+        if judged == Strength::TooShort {
+            continue;
+        }
+        if password("  Once more: ")? == first {
+            return Ok(first);
+        }
+        tell("  That was not the same. Again:");
+    }
+}
+
+/// How hard a password is to guess, by the only thing that can be known honestly: its length.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Strength {
+    TooShort,
+    Fair,
+    Good,
+    Strong,
+}
+
+impl Strength {
+    fn word(self) -> String {
+        match self {
+            Self::TooShort => format!("too short: {PASSWORD_CHARS_MIN} characters at least"),
+            Self::Fair => "fair: longer is better".to_owned(),
+            Self::Good => "good".to_owned(),
+            Self::Strong => "strong".to_owned(),
+        }
+    }
+}
+
+/// Judges a password. Repeated characters count once each: "aaaaaaaaaaaaaaaa" is not strong.
+pub(super) fn strength(password: &str) -> Strength {
+    let length = password.chars().count();
+    let different: std::collections::BTreeSet<char> = password.chars().collect();
+    match length {
+        0..PASSWORD_CHARS_MIN => Strength::TooShort,
+        _ if different.len() < 6 => Strength::Fair,
+        PASSWORD_CHARS_MIN..14 => Strength::Fair,
+        14..20 => Strength::Good,
+        _ => Strength::Strong,
+    }
+}
+
+/// The password of `--password-file` or `--password-fd`, if one of them is given.
+pub(super) fn given_password(globals: &Globals) -> Result<Option<Zeroizing<String>>, Stop> {
+    let path = match (&globals.password_file, globals.password_fd) {
+        (Some(path), _) => path.clone(),
+        (None, Some(number)) => format!("/dev/fd/{number}").into(),
+        (None, None) => return Ok(None),
+    };
+    let mut bytes = Zeroizing::new(Vec::new());
+    File::open(&path)
+        .and_then(|file| file.take(PASSWORD_BYTES_MAX).read_to_end(&mut bytes))
+        .map_err(|error| {
+            Stop::new(
+                Exit::NotFound,
+                format!("Cannot read the password from {}: {error}.", path.display()),
+                "Name a file whose first line is the password.",
+            )
+        })?;
+    let text = std::str::from_utf8(&bytes).map_err(|_| {
+        Stop::new(Exit::Usage, format!("{} is not text.", path.display()), "UTF-8 is expected.")
+    })?;
+    let line = text.split('\n').next().unwrap_or_default();
+    Ok(Some(Zeroizing::new(line.strip_suffix('\r').unwrap_or(line).to_owned())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strength_is_length_and_variety() {
+        assert_eq!(strength("short"), Strength::TooShort);
+        assert_eq!(strength("123456789"), Strength::TooShort);
+        assert_eq!(strength("0123456789"), Strength::Fair);
+        assert_eq!(strength("correct horse"), Strength::Fair);
+        assert_eq!(strength("correct horse b"), Strength::Good);
+        assert_eq!(strength("correct horse battery staple"), Strength::Strong);
+        assert_eq!(strength(&"a".repeat(40)), Strength::Fair);
+        assert_eq!(strength("äöüßéèçñøå"), Strength::Fair, "characters, not bytes");
+    }
+}

@@ -1,0 +1,217 @@
+//! `client`: the line client and the one-shot commands.
+//!
+//! Judges the arguments, finds and unlocks the profile, runs one command, and says how it ended.
+//! What a message is, and when it is sent, is [`crate::client`]'s.
+
+mod args;
+mod ask;
+mod chat;
+mod contact;
+mod failures;
+mod json;
+mod open;
+mod places;
+mod recv;
+mod report;
+mod send;
+mod show;
+mod sign;
+mod wizard;
+
+use std::process::ExitCode;
+
+use clap::error::ErrorKind;
+use clap::{CommandFactory as _, Parser as _};
+use jiff::tz::TimeZone;
+
+use crate::client::account::Where;
+use crate::net::Env;
+use crate::ui::text::nearest;
+use crate::ui::theme::Theme;
+
+use self::args::{Arguments, Command, Globals};
+use self::places::Places;
+use self::report::{Form, Notices, Outcome, Report, Stop};
+use super::exit::Exit;
+
+/// What every command needs.
+struct Context {
+    env: Env,
+    globals: Globals,
+    places: Places,
+    report: Report,
+}
+
+/// Runs the program with the arguments of this process.
+pub fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => return misunderstood(&error).into(),
+    };
+    let report = Report {
+        form: if arguments.globals.json { Form::Json } else { Form::Text },
+        theme: Theme { style: arguments.globals.style(), colour: arguments.globals.colour() },
+        zone: TimeZone::system(),
+        notices: if arguments.globals.quiet { Notices::Quiet } else { Notices::Shown },
+    };
+    let exit = match run(arguments, report.clone()) {
+        Ok(exit) => exit,
+        Err(stop) => {
+            report.stop(&stop);
+            stop.failure.exit
+        }
+    };
+    exit.into()
+}
+
+/// Help and version are answers; anything else clap refuses is a usage error, in JSON if asked.
+fn misunderstood(error: &clap::Error) -> Exit {
+    if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
+        let _ = error.print();
+        return Exit::Done;
+    }
+    if std::env::args_os().any(|word| word == "--json") {
+        let text = error.render().to_string();
+        let first = text.lines().next().unwrap_or_default();
+        let what = first.strip_prefix("error: ").unwrap_or(first);
+        let report = Report { form: Form::Json, ..Report::default() };
+        report.stop(&Stop::new(Exit::Usage, what, "client --help"));
+    } else {
+        let _ = error.print();
+    }
+    Exit::Usage
+}
+
+fn run(arguments: Arguments, report: Report) -> Outcome {
+    let Arguments { host, port, globals, command } = arguments;
+    start_logs(globals.verbose);
+    let at = judge_address(host.as_deref(), port.as_deref())?;
+    if let (Some(_), Some(command)) = (&at, &command) {
+        if !matches!(command, Command::Chat { .. }) {
+            return Err(Stop::new(
+                Exit::Usage,
+                "HOST PORT goes with the line client only.",
+                "For a command: --server HOST:PORT",
+            ));
+        }
+    }
+    if let Some(Command::Completions { shell }) = &command {
+        let mut tree = Arguments::command();
+        clap_complete::generate(*shell, &mut tree, "client", &mut std::io::stdout());
+        return Ok(Exit::Done);
+    }
+    let places = Places::find(globals.data_dir.as_deref())?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|error| Stop::new(Exit::Internal, format!("No threads: {error}."), ""))?;
+    let context = Context { env: Env::system(), globals, places, report };
+    let outcome = runtime.block_on(dispatch(&context, at, command));
+    // A thread may still wait for a key that nobody will press.
+    runtime.shutdown_background();
+    outcome
+}
+
+async fn dispatch(context: &Context, at: Option<Where>, command: Option<Command>) -> Outcome {
+    match command {
+        None => chat::run(context, at, None).await,
+        Some(Command::Chat { to }) => chat::run(context, at, to).await,
+        Some(Command::Register { user }) => sign::register(context, user).await,
+        Some(Command::Login(login)) => sign::login(context, login).await,
+        Some(Command::Logout { forget, yes }) => {
+            let deletion = match (forget, yes) {
+                (false, _) => sign::Deletion::Keep,
+                (true, false) => sign::Deletion::Ask,
+                (true, true) => sign::Deletion::Sure,
+            };
+            sign::logout(context, deletion).await
+        }
+        Some(Command::Whoami) => show::whoami(context),
+        Some(Command::Send { to, text }) => send::send(context, &to, text).await,
+        Some(Command::Retry) => send::retry(context).await,
+        Some(Command::Cancel { id }) => send::cancel(context, id).await,
+        Some(Command::Recv(recv)) => recv::recv(context, &recv).await,
+        Some(Command::History { chat, lines, grep }) => {
+            show::history(context, &chat, lines, grep.as_deref()).await
+        }
+        Some(Command::Chats) => show::chats(context).await,
+        Some(Command::Status) => show::status(context).await,
+        // Answered before anything was opened.
+        Some(Command::Completions { .. }) => Ok(Exit::Done),
+    }
+}
+
+/// HOST and PORT are judged here, where a mistyped command can be told from an address.
+fn judge_address(host: Option<&str>, port: Option<&str>) -> Result<Option<Where>, Stop> {
+    let Some(host) = host else { return Ok(None) };
+    let found = match port {
+        Some(port) => args::host_and_port(host, port),
+        None => args::parse_where(host).ok(),
+    };
+    if found.is_some() {
+        return Ok(found);
+    }
+    let tree = Arguments::command();
+    let names: Vec<&str> = tree.get_subcommands().map(clap::Command::get_name).collect();
+    let words = [Some(host), port].into_iter().flatten().collect::<Vec<_>>().join(" ");
+    Err(match (nearest(host, names.iter().copied()), port) {
+        (Some(meant), _) => Stop::new(
+            Exit::Usage,
+            format!("There is no command \"{host}\"."),
+            format!("Did you mean: client {meant}"),
+        ),
+        (None, None) => Stop::new(
+            Exit::Usage,
+            format!("\"{host}\" is neither a command nor HOST PORT."),
+            "Line client: client 127.0.0.1 9000     All commands: client --help",
+        ),
+        (None, Some(_)) => Stop::new(
+            Exit::Usage,
+            format!("\"{words}\" is neither a command nor HOST PORT."),
+            "A port is a number from 1 to 65535. All commands: client --help",
+        ),
+    })
+}
+
+/// Logs go to standard error, and only when asked for: they would stand in the line being typed.
+fn start_logs(verbose: u8) {
+    let level = match verbose {
+        0 => return,
+        1 => "fastchat=info",
+        2 => "fastchat=debug",
+        _ => "debug",
+    };
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(tracing_subscriber::EnvFilter::new(level))
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .log_internal_errors(false)
+        .try_init();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn judged(host: &str, port: Option<&str>) -> Result<Option<Where>, String> {
+        judge_address(Some(host), port)
+            .map_err(|stop| format!("{} {}", stop.failure.what, stop.failure.remedy))
+    }
+
+    #[test]
+    fn a_mistyped_command_is_not_answered_with_an_invalid_port() {
+        assert!(judged("sned", Some("alice")).unwrap_err().contains("client send"));
+        assert!(judged("chat-s", None).unwrap_err().contains("client chats"));
+        assert!(judged("127.0.0.1", Some("ninethousand")).unwrap_err().contains("1 to 65535"));
+        assert!(judged("127.0.0.1", None).unwrap_err().contains("client 127.0.0.1 9000"));
+    }
+
+    #[test]
+    fn an_address_is_one_word_or_two() {
+        let at = Where { host: "127.0.0.1".into(), port: 9000 };
+        assert_eq!(judged("127.0.0.1", Some("9000")), Ok(Some(at.clone())));
+        assert_eq!(judged("127.0.0.1:9000", None), Ok(Some(at)));
+        assert_eq!(judge_address(None, None).unwrap(), None);
+    }
+}

@@ -1,0 +1,143 @@
+//! Which profile, and how it is unlocked.
+
+use zeroize::Zeroizing;
+
+use crate::cli::exit::Exit;
+use crate::client::profile::Owner;
+use crate::client::{Profile, ProfileError, Unlocked};
+use crate::types::UserName;
+
+use super::report::Stop;
+use super::{Context, ask, failures};
+
+/// What is known of a profile without unlocking it.
+pub(super) enum Known {
+    /// There is an account in it.
+    Owned(Owner),
+    /// Another process holds it; its process id, 0 when unknown.
+    Busy(u32),
+    /// Nobody is in it.
+    Empty,
+}
+
+/// Looks into a profile.
+pub(super) fn look(context: &Context, profile: &UserName) -> Known {
+    if !context.places.exists(profile) {
+        return Known::Empty;
+    }
+    match Profile::open(&context.env, &context.places.folder(profile)) {
+        Ok(open) => open.owner().cloned().map_or(Known::Empty, Known::Owned),
+        Err(ProfileError::Locked { pid }) => Known::Busy(pid),
+        // It will say what is wrong when it is used.
+        Err(_) => Known::Busy(0),
+    }
+}
+
+/// The profile that a command is about: the named one, or the only one.
+pub(super) fn chosen(context: &Context) -> Result<UserName, Stop> {
+    if let Some(profile) = &context.globals.profile {
+        return Ok(profile.clone());
+    }
+    let mut profiles = context.places.profiles();
+    if profiles.len() > 1 {
+        // Sign-ups that came to nothing do not count.
+        profiles.retain(|profile| !matches!(look(context, profile), Known::Empty));
+    }
+    match profiles.as_slice() {
+        [] => Err(Stop::new(
+            Exit::NotSignedIn,
+            "Nobody has signed in on this machine yet.",
+            "Sign up or in: client HOST PORT",
+        )),
+        [only] => Ok(only.clone()),
+        [first, ..] => {
+            let names: Vec<&str> = profiles.iter().map(UserName::as_str).collect();
+            Err(Stop::new(
+                Exit::Usage,
+                format!("There are several profiles: {}.", names.join(", ")),
+                format!("Name one: client -p {first} ..."),
+            ))
+        }
+    }
+}
+
+/// Locks a profile in which somebody is signed in.
+pub(super) fn profile(context: &Context, name: &UserName) -> Result<Profile, Stop> {
+    if !context.places.exists(name) {
+        return Err(failures::not_signed_in(name));
+    }
+    let profile = Profile::open(&context.env, &context.places.folder(name))
+        .map_err(|error| failures::profile(error, name))?;
+    if profile.owner().is_none() {
+        return Err(failures::not_signed_in(name));
+    }
+    Ok(profile)
+}
+
+/// How a profile was opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum By {
+    /// The unlock file of an earlier sign-in.
+    File,
+    /// A password.
+    Password,
+}
+
+/// Unlocks a profile: by the unlock file, a given password, or one asked for.
+pub(super) async fn unlocked(context: &Context, name: &UserName) -> Result<(Unlocked, By), Stop> {
+    let locked = profile(context, name)?;
+    let locked = match context.places.unlock_key(name) {
+        None => locked,
+        Some(key) => match locked.unlock_with_key(&context.env, &key) {
+            Ok(unlocked) => return Ok((unlocked, By::File)),
+            // An unlock file of an earlier profile of that name.
+            Err(ProfileError::WrongPassword) => profile(context, name)?,
+            Err(error) => return Err(failures::profile(error, name)),
+        },
+    };
+    if let Some(password) = ask::given_password(&context.globals)? {
+        return by_password(context, name, locked, &password).await;
+    }
+    if !ask::possible() {
+        return Err(Stop::new(
+            Exit::NotSignedIn,
+            format!("The profile {name} is locked."),
+            format!("Unlock it: client -p {name} login     Or give --password-file FILE"),
+        ));
+    }
+    let mut locked = locked;
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        let password = ask::password(&format!("Password of {name}: "))?;
+        match locked.unlock(&context.env, &password).await {
+            Ok(unlocked) => return Ok((unlocked, By::Password)),
+            Err(ProfileError::WrongPassword) if tries < 3 => {
+                ask::tell("The password is wrong.");
+                locked = profile(context, name)?;
+            }
+            Err(error) => return Err(failures::profile(error, name)),
+        }
+    }
+}
+
+async fn by_password(
+    context: &Context,
+    name: &UserName,
+    locked: Profile,
+    password: &Zeroizing<String>,
+) -> Result<(Unlocked, By), Stop> {
+    match locked.unlock(&context.env, password).await {
+        Ok(unlocked) => Ok((unlocked, By::Password)),
+        Err(error) => Err(failures::profile(error, name)),
+    }
+}
+
+/// Leaves the unlock file, so that commands work without the password.
+pub(super) fn stay_unlocked(context: &Context, name: &UserName, unlocked: &Unlocked) {
+    if let Err(error) = context.places.unlock(name, &unlocked.unlock_key()) {
+        context.report.notice(&format!(
+            "No unlock file could be written ({error}): commands will need --password-file."
+        ));
+    }
+}

@@ -1,0 +1,242 @@
+//! `recv`: prints what has arrived, each line once.
+//!
+//! Taken, written, flushed, marked as shown, in this order: killed anywhere in between, a line comes
+//! again, marked so; nobody reading any more, it stays unshown.
+
+use std::time::Duration;
+
+use tokio::sync::mpsc::Receiver;
+use tokio::time::{Instant, sleep_until};
+
+use crate::cli::exit::Exit;
+use crate::cli::signals::Signals;
+use crate::client::{Client, Event, Line, Mode, Offline};
+use crate::types::UserName;
+use crate::ui::line::TrustPolicy;
+use crate::ui::say;
+use crate::ui::screen::Screen;
+use crate::wire::Code;
+
+use super::args::Recv;
+use super::json::Record;
+use super::report::{Outcome, Stop};
+use super::{Context, failures, open};
+
+/// Lines taken at once.
+const LINES_AT_ONCE: usize = 32;
+/// Lines looked at by `--peek`.
+const PEEKED_MAX: usize = 100_000;
+
+/// `client recv`.
+pub(super) async fn recv(context: &Context, options: &Recv) -> Outcome {
+    let name = open::chosen(context)?;
+    let (unlocked, _) = open::unlocked(context, &name).await?;
+    let me = unlocked.owner().user.clone();
+    let mut signals = Signals::listen()
+        .map_err(|error| Stop::new(Exit::Internal, format!("No signals: {error}."), ""))?;
+    let (client, mut events) = Client::start(&context.env, unlocked, Mode::SendAndReceive);
+    let screen = context.report.screen(&me).on_day_of(context.env.unix_ms());
+    let mut printing = Printing { context, client: &client, options, me, screen, printed: 0 };
+    let outcome = tokio::select! {
+        biased;
+        exit = signals.next() => Ok(exit),
+        outcome = printing.run(&mut events) => outcome,
+    };
+    client.stop().await;
+    outcome
+}
+
+struct Printing<'a> {
+    context: &'a Context,
+    client: &'a Client,
+    options: &'a Recv,
+    me: UserName,
+    screen: Screen,
+    printed: u64,
+}
+
+/// Whether more is wanted.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum More {
+    Wanted,
+    Enough,
+}
+
+impl Printing<'_> {
+    async fn run(&mut self, events: &mut Receiver<Event>) -> Outcome {
+        let started = Instant::now();
+        // Without --wait the network has --timeout to hand over what is there.
+        let patience = self.options.wait.unwrap_or(self.context.globals.timeout);
+        let mut deadline = Some(started + patience);
+        let mut caught_up = false;
+        let mut reason = Offline::Unreachable;
+        if !self.options.peek && self.show()? == More::Enough {
+            return Ok(Exit::Done);
+        }
+        loop {
+            if caught_up && self.is_done()? {
+                return Ok(Exit::Done);
+            }
+            let event = tokio::select! {
+                biased;
+                event = events.recv() => event,
+                () = sleep_until(deadline.unwrap_or(started)), if deadline.is_some() => {
+                    match self.time_is_up(caught_up, &reason)? {
+                        Some(exit) => return Ok(exit),
+                        None => { deadline = None; continue }
+                    }
+                }
+            };
+            let Some(event) = event else {
+                return Err(Stop::new(
+                    Exit::Internal,
+                    "The client stopped by itself.",
+                    "Run it again with -v to see why.",
+                ));
+            };
+            match event {
+                Event::CaughtUp => caught_up = true,
+                Event::Offline { reason: why } => {
+                    self.offline(&why)?;
+                    reason = why;
+                }
+                other => self.heard(&other)?,
+            }
+            if !self.options.peek && self.show()? == More::Enough {
+                return Ok(Exit::Done);
+            }
+        }
+    }
+
+    /// After catching up: nothing is left, and what was waited for is there.
+    fn is_done(&mut self) -> Result<bool, Stop> {
+        if self.options.peek {
+            self.peek()?;
+            return Ok(self.printed > 0 || self.options.wait.is_none());
+        }
+        Ok(!self.options.follow && (self.printed > 0 || self.options.wait.is_none()))
+    }
+
+    /// The exit code, or `None` to go on.
+    fn time_is_up(&mut self, caught_up: bool, reason: &Offline) -> Result<Option<Exit>, Stop> {
+        if self.options.peek && self.printed == 0 {
+            self.peek()?;
+        }
+        if self.options.follow && self.options.wait.is_none() {
+            return Ok(None);
+        }
+        if self.options.follow && self.printed > 0 {
+            return Ok(None);
+        }
+        if self.options.wait.is_some() && self.printed == 0 {
+            return Err(Stop::new(
+                Exit::NothingArrived,
+                format!("Nothing arrived in {} s.", seconds(self.options.wait)),
+                if caught_up {
+                    String::new()
+                } else {
+                    format!("No connection: {}.", say::offline(reason))
+                },
+            ));
+        }
+        if caught_up {
+            return Ok(Some(Exit::Done));
+        }
+        let server = self.client.status().map(|status| status.balancer).unwrap_or_default();
+        Err(Stop::new(
+            Exit::Unreachable,
+            format!("Cannot reach {server} ({}).", say::offline(reason)),
+            "What had arrived on this machine was printed.",
+        ))
+    }
+
+    /// Prints all that was never shown.
+    fn show(&mut self) -> Result<More, Stop> {
+        loop {
+            let left = self.options.max.map_or(u64::MAX, |max| max.saturating_sub(self.printed));
+            if left == 0 {
+                return Ok(More::Enough);
+            }
+            let max = usize::try_from(left).unwrap_or(usize::MAX).min(LINES_AT_ONCE);
+            let lines = match &self.options.from {
+                Some(from) => self.client.take_unshown_of(from, max),
+                None => self.client.take_unshown(max),
+            }
+            .map_err(|error| failures::request(&error, None))?;
+            if lines.is_empty() {
+                return Ok(More::Wanted);
+            }
+            for line in &lines {
+                self.print(line)?;
+                self.client
+                    .mark_shown(&[line.id()])
+                    .map_err(|error| failures::request(&error, None))?;
+            }
+        }
+    }
+
+    fn peek(&mut self) -> Result<(), Stop> {
+        let lines = self
+            .client
+            .peek_unshown(PEEKED_MAX)
+            .map_err(|error| failures::request(&error, None))?;
+        let max = usize::try_from(self.options.max.unwrap_or(u64::MAX)).unwrap_or(usize::MAX);
+        let from = self.options.from.clone();
+        for line in lines.iter().filter(|l| from.as_ref().is_none_or(|f| l.chat() == f)).take(max) {
+            self.print(line)?;
+        }
+        Ok(())
+    }
+
+    fn print(&mut self, line: &Line) -> Result<(), Stop> {
+        let record = Record::of_line(line, &self.me);
+        let screen = &mut self.screen;
+        self.context.report.data(&record, || screen.line(line))?;
+        self.printed += 1;
+        Ok(())
+    }
+
+    fn offline(&self, reason: &Offline) -> Result<(), Stop> {
+        if *reason == Offline::WrongCluster {
+            return Err(failures::wrong_cluster());
+        }
+        if self.options.follow {
+            let why = say::offline(reason);
+            self.context.report.notice(&format!("offline ({why}); trying again by itself"));
+        }
+        Ok(())
+    }
+
+    fn heard(&self, event: &Event) -> Result<(), Stop> {
+        match event {
+            Event::SignedOut { code } => {
+                Err(Stop::told(Exit::NotSignedIn, say::code(*code, None, "", 0)))
+            }
+            Event::SessionReplaced => {
+                Err(Stop::told(Exit::NotSignedIn, say::code(Code::SessionReplaced, None, "", 0)))
+            }
+            Event::LocalData { error } => Err(Stop::told(Exit::LocalData, say::local_data(error))),
+            Event::KeyChanged { user } if self.context.globals.trust == TrustPolicy::Always => {
+                self.client.accept_key(user).map_err(|error| failures::request(&error, Some(user)))
+            }
+            Event::RolledBack => {
+                self.context.report.notice(&say::rolled_back().line());
+                Ok(())
+            }
+            Event::Online { .. }
+            | Event::Offline { .. }
+            | Event::Lines
+            | Event::CaughtUp
+            | Event::State { .. }
+            | Event::ChatWaits { .. }
+            | Event::Request { .. }
+            | Event::KeyChanged { .. }
+            | Event::WasAlreadySent { .. } => Ok(()),
+        }
+    }
+}
+
+fn seconds(wait: Option<Duration>) -> String {
+    let seconds = wait.unwrap_or_default().as_secs_f64();
+    if seconds.fract() == 0.0 { format!("{seconds:.0}") } else { format!("{seconds:.1}") }
+}

@@ -1,0 +1,505 @@
+//! Becoming somebody: first contact with a cluster, sign-up, login.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bytes::Bytes;
+use zeroize::Zeroizing;
+
+use crate::crypto::bundle::{Bundle, VerifiedBundle, verify_bundle};
+use crate::crypto::device::DeviceKey;
+use crate::crypto::identity::{EncryptionKey, IdentityKey, KeyError};
+use crate::crypto::secret::Stretched;
+use crate::limits;
+use crate::net::Env;
+use crate::types::{ClusterId, DeviceId, UserName};
+use crate::wire::Code;
+use crate::wire::client::{Login, LookUp, PutBundle, SignUp, client_frame, server_frame};
+
+use super::connection::{self, DialError, Dialer, EdgeAddr, Wire};
+use super::core::{Core, NewBundle, add_device, generate_encryption_key};
+use super::profile::{
+    IDENTITY_PEM, NewKeys, Owner, Profile, ProfileError, Stage, Unlocked, stretch_password,
+};
+use super::store::StoreError;
+
+/// Where the balancer is, as typed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Where {
+    /// Host name or address.
+    pub host: String,
+    /// UDP port.
+    pub port: u16,
+}
+
+/// The cluster to talk to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cluster {
+    /// Its balancer.
+    pub at: Where,
+    /// Its CA.
+    pub id: ClusterId,
+}
+
+/// Whether a name can be had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NameStatus {
+    /// Nobody has it.
+    Free,
+    /// It belongs to somebody.
+    Taken,
+}
+
+/// Which identity key a device new to the account uses.
+#[derive(Clone, Debug)]
+pub enum IdentitySource {
+    /// The one in the profile folder; [`AccountError::NoIdentityKey`] when there is none.
+    Profile,
+    /// A PEM file, opened with the account's password.
+    Pem(PathBuf),
+    /// A new one: everybody who knows the user sees that the key changed.
+    New,
+}
+
+/// What to do when another device is logged in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OtherDevice {
+    /// Answer [`AccountError::AlreadyLoggedIn`].
+    Ask,
+    /// Replace it.
+    TakeOver,
+}
+
+/// Why sign-up or login did not succeed.
+#[derive(Debug, thiserror::Error)]
+pub enum AccountError {
+    /// The password does not fit (answered by the server, or by the locked profile).
+    #[error("wrong password")]
+    WrongPassword,
+    /// No account of that name.
+    #[error("no such user")]
+    NoSuchUser,
+    /// The name belongs to somebody.
+    #[error("the name is taken")]
+    NameTaken,
+    /// Another device is logged in.
+    #[error("logged in on another device")]
+    AlreadyLoggedIn {
+        /// Since when.
+        since_unix_ms: u64,
+        /// When it was last heard of.
+        last_seen_unix_ms: u64,
+    },
+    /// This device has no identity key of the account.
+    #[error("this device has no identity key of the account")]
+    NoIdentityKey,
+    /// The PEM file cannot be used.
+    #[error("the key file cannot be used: {0}")]
+    BadKeyFile(String),
+    /// The password is shorter than allowed.
+    #[error("the password is too short")]
+    PasswordTooShort,
+    /// Neither the balancer nor a server answers.
+    #[error("no answer")]
+    Unreachable,
+    /// Another cluster than the pinned one answers.
+    #[error("another cluster answers there: {got}")]
+    WrongCluster {
+        /// The one that answered.
+        got: ClusterId,
+    },
+    /// Any other typed answer.
+    #[error("the server says {code}")]
+    Refused {
+        /// The code.
+        code: Code,
+        /// The server that is away, for `HOME_DOWN`.
+        detail: String,
+        /// When to try again; 0: not said.
+        retry_after_ms: u64,
+    },
+    /// The local profile.
+    #[error(transparent)]
+    Profile(#[from] ProfileError),
+}
+
+impl From<DialError> for AccountError {
+    fn from(error: DialError) -> Self {
+        match error {
+            DialError::Unreachable => Self::Unreachable,
+            DialError::WrongCluster { got } => Self::WrongCluster { got },
+            DialError::Refused(no) => match no.code {
+                Code::WrongPassword => Self::WrongPassword,
+                Code::NoSuchUser => Self::NoSuchUser,
+                Code::NameTaken => Self::NameTaken,
+                Code::AlreadyLoggedIn => Self::AlreadyLoggedIn {
+                    since_unix_ms: no.since_unix_ms,
+                    last_seen_unix_ms: no.last_seen_unix_ms,
+                },
+                code => {
+                    Self::Refused { code, detail: no.detail, retry_after_ms: no.retry_after_ms }
+                }
+            },
+        }
+    }
+}
+
+impl From<StoreError> for AccountError {
+    fn from(error: StoreError) -> Self {
+        Self::Profile(ProfileError::Damaged {
+            path: PathBuf::from("profile.sqlite"),
+            why: error.to_string(),
+        })
+    }
+}
+
+/// Learns which cluster answers at `at`, without talking to it: to be shown to the person, or
+/// compared with what they were told, before anything is sent.
+///
+/// # Errors
+/// [`AccountError::Unreachable`].
+pub async fn discover(env: &Env, at: &Where) -> Result<ClusterId, AccountError> {
+    Ok(connection::discover(env, at).await?)
+}
+
+/// Whether `user` is free.
+///
+/// # Errors
+/// Network errors, `SLOW_DOWN`.
+pub async fn name_status(
+    env: &Env,
+    cluster: &Cluster,
+    user: &UserName,
+) -> Result<NameStatus, AccountError> {
+    let mut line = Line::open(env, cluster, user).await?;
+    let found = line.look_up(user).await;
+    line.close().await;
+    match found {
+        Ok(_) => Ok(NameStatus::Taken),
+        Err(AccountError::NoSuchUser) => Ok(NameStatus::Free),
+        Err(error) => Err(error),
+    }
+}
+
+/// Creates the account and fills an empty profile with its keys.
+///
+/// Can be repeated after any failure or kill: the keys are on disk before the name is asked for.
+///
+/// # Errors
+/// [`AccountError::NameTaken`], [`AccountError::PasswordTooShort`], network and profile errors.
+pub async fn sign_up(
+    env: &Env,
+    mut profile: Profile,
+    cluster: &Cluster,
+    user: &UserName,
+    password: &str,
+) -> Result<Unlocked, AccountError> {
+    if password.chars().count() < limits::PASSWORD_CHARS_MIN {
+        return Err(AccountError::PasswordTooShort);
+    }
+    if let Some(owner) = profile.owner() {
+        return Err(ProfileError::NotEmpty(owner.user.clone()).into());
+    }
+    let stretched = stretch_password(env, password, cluster.id, user).await?;
+    let same = profile.begun().is_some_and(|(o, stage)| {
+        stage == Stage::SigningUp && o.user == *user && o.cluster == cluster.id
+    });
+    let unlocked = if same {
+        // An earlier try got this far: its answer may only have been lost, so the keys stay.
+        profile.unlock_stretched(&stretched)?
+    } else {
+        profile.clear()?;
+        let owner = Owner { user: user.clone(), cluster: cluster.id, balancer: cluster.at.clone() };
+        let keys = make_keys(env, cluster.id, user, None).await?;
+        let unlocked = profile.fill(&owner, Stage::SigningUp, &keys, &stretched, env.unix_ms())?;
+        write_pem(env, &unlocked, &keys, password).await?;
+        unlocked
+    };
+    finish_sign_up(env, unlocked, cluster, &stretched).await
+}
+
+async fn finish_sign_up(
+    env: &Env,
+    mut unlocked: Unlocked,
+    cluster: &Cluster,
+    stretched: &Stretched,
+) -> Result<Unlocked, AccountError> {
+    let user = unlocked.owner().user.clone();
+    let mut line = Line::open(env, cluster, &user).await?;
+    let bundle = unlocked.bundle.clone();
+    let request = client_frame::Body::SignUp(SignUp {
+        user: user.to_string(),
+        auth_key: stretched.auth_key.to_string(),
+        ticket: line.edge.ticket.clone(),
+        bundle: bundle.encoded().clone(),
+        device: unlocked.device.0,
+    });
+    line.wire.welcome(request).await?;
+    line.close().await;
+    env.disk_pause().await;
+    env.in_place(|| unlocked.activate(&bundle))?;
+    Ok(unlocked)
+}
+
+/// Logs in: unlocks the profile, or, in an empty profile, becomes a new device of the account.
+///
+/// A profile that holds the account is only unlocked, without asking anybody; a wrong password is
+/// found out here. Only where the home no longer takes this device (see
+/// [`super::Event::SignedOut`]) does the password travel, as its auth key.
+///
+/// # Errors
+/// All of [`AccountError`].
+pub async fn log_in(
+    env: &Env,
+    profile: Profile,
+    cluster: &Cluster,
+    user: &UserName,
+    password: &str,
+    identity: IdentitySource,
+    other: OtherDevice,
+) -> Result<Unlocked, AccountError> {
+    if let Some(owner) = profile.owner() {
+        if owner.user != *user || owner.cluster != cluster.id {
+            return Err(ProfileError::NotEmpty(owner.user.clone()).into());
+        }
+        let stretched = stretch_password(env, password, cluster.id, user).await?;
+        let mut unlocked = profile.unlock_stretched(&stretched)?;
+        unlocked.set_balancer(&cluster.at)?;
+        if !unlocked.is_signed_out()? {
+            return Ok(unlocked);
+        }
+        return rejoin(env, unlocked, cluster, &stretched, identity, other).await;
+    }
+    let stretched = stretch_password(env, password, cluster.id, user).await?;
+    let mut line = Line::open(env, cluster, user).await?;
+    let known = line.look_up(user).await?;
+    let identity = find_identity(env, &profile, &known, password, identity).await?;
+    let same = profile.begun().is_some_and(|(o, stage)| {
+        stage == Stage::Joining && o.user == *user && o.cluster == cluster.id
+    });
+    let mut unlocked = if same {
+        profile.unlock_stretched(&stretched)?
+    } else {
+        let keys = make_keys(env, cluster.id, user, Some((&known, identity))).await?;
+        let owner = Owner { user: user.clone(), cluster: cluster.id, balancer: cluster.at.clone() };
+        let mut profile = profile;
+        profile.clear()?;
+        let unlocked = profile.fill(&owner, Stage::Joining, &keys, &stretched, env.unix_ms())?;
+        write_pem(env, &unlocked, &keys, password).await?;
+        unlocked
+    };
+    let request = login(user, &stretched, &line.edge, unlocked.device, other);
+    let welcome = line.wire.welcome(request).await?;
+    let bundle = if welcome.device_known {
+        verify_bundle(&welcome.bundle, &cluster.id, user).map_err(|_| AccountError::Unreachable)?
+    } else {
+        line.put(unlocked.bundle.encoded().clone()).await?;
+        unlocked.bundle.clone()
+    };
+    line.close().await;
+    env.disk_pause().await;
+    env.in_place(|| unlocked.activate(&bundle))?;
+    Ok(unlocked)
+}
+
+/// The home takes this profile's device no longer: the profile becomes a new device of the
+/// account, and keeps its history.
+async fn rejoin(
+    env: &Env,
+    unlocked: Unlocked,
+    cluster: &Cluster,
+    stretched: &Stretched,
+    identity: IdentitySource,
+    other: OtherDevice,
+) -> Result<Unlocked, AccountError> {
+    let user = unlocked.owner().user.clone();
+    let mut line = Line::open(env, cluster, &user).await?;
+    let known = line.look_up(&user).await?;
+    if known.identity() != unlocked.bundle.identity() {
+        // Somebody has given the account another identity since: this profile's key is as good
+        // as none, and taking the account back is said in so many words.
+        match identity {
+            IdentitySource::New => {}
+            IdentitySource::Profile | IdentitySource::Pem(_) => {
+                return Err(AccountError::NoIdentityKey);
+            }
+        }
+    }
+    let (events, _) = tokio::sync::mpsc::channel(1);
+    let mut core = Core::new(env.clone(), unlocked, events);
+    core.plan_bundle_after(&known, NewBundle::NewDevice)?;
+    let next = core.next_device()?.unwrap_or(core.profile.device);
+    let bundle = core.next_bundle()?.unwrap_or_default();
+    let welcome = line.wire.welcome(login(&user, stretched, &line.edge, next, other)).await?;
+    if !welcome.device_known {
+        line.put(bundle.into()).await?;
+    }
+    line.close().await;
+    core.adopt_next_bundle()?;
+    core.profile.set_signed_out(false)?;
+    Ok(core.profile)
+}
+
+fn login(
+    user: &UserName,
+    stretched: &Stretched,
+    edge: &EdgeAddr,
+    device: DeviceId,
+    other: OtherDevice,
+) -> client_frame::Body {
+    client_frame::Body::Login(Login {
+        user: user.to_string(),
+        auth_key: stretched.auth_key.to_string(),
+        ticket: edge.ticket.clone(),
+        device: device.0,
+        takeover: other == OtherDevice::TakeOver,
+    })
+}
+
+/// A connection before login.
+struct Line {
+    dialer: Dialer,
+    edge: EdgeAddr,
+    wire: Wire,
+}
+
+impl Line {
+    async fn open(env: &Env, cluster: &Cluster, user: &UserName) -> Result<Self, AccountError> {
+        let mut dialer = Dialer::new(env, cluster.id, &cluster.at);
+        let edges = dialer.ask(user, PATIENCE).await?;
+        let mut failure = AccountError::Unreachable;
+        for edge in edges {
+            match dialer.dial(&edge, PATIENCE).await {
+                Ok(wire) => return Ok(Self { dialer, edge, wire }),
+                Err(error) => failure = error.into(),
+            }
+        }
+        Err(failure)
+    }
+
+    async fn look_up(&mut self, user: &UserName) -> Result<VerifiedBundle, AccountError> {
+        let request = client_frame::Body::LookUp(LookUp { user: user.to_string() });
+        match self.wire.request(request).await? {
+            server_frame::Body::Account(account) => {
+                verify_bundle(&account.bundle, &self.dialer.cluster(), user)
+                    .map_err(|_| AccountError::Unreachable)
+            }
+            _ => Err(AccountError::Unreachable),
+        }
+    }
+
+    async fn put(&mut self, bundle: Bytes) -> Result<(), AccountError> {
+        let request = client_frame::Body::PutBundle(PutBundle { bundle });
+        match self.wire.request(request).await? {
+            server_frame::Body::Done(_) => Ok(()),
+            _ => Err(AccountError::Unreachable),
+        }
+    }
+
+    async fn close(self) {
+        self.wire.close().await;
+        self.dialer.close().await;
+    }
+}
+
+/// The identity key of the account that this device will use.
+async fn find_identity(
+    env: &Env,
+    profile: &Profile,
+    known: &VerifiedBundle,
+    password: &str,
+    source: IdentitySource,
+) -> Result<IdentityKey, AccountError> {
+    let path = match source {
+        IdentitySource::New => return generate_identity(env).await,
+        IdentitySource::Profile => profile.folder().join(IDENTITY_PEM),
+        IdentitySource::Pem(path) => path,
+    };
+    let pem = match std::fs::read_to_string(&path) {
+        Ok(text) => Zeroizing::new(text),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return Err(AccountError::NoIdentityKey);
+        }
+        Err(error) => return Err(AccountError::BadKeyFile(error.to_string())),
+    };
+    let password = Zeroizing::new(password.to_owned());
+    let key = env
+        .blocking(move || IdentityKey::from_pem(&pem, &password))
+        .await
+        .map_err(|error| AccountError::BadKeyFile(error.to_string()))?;
+    // A key file of an earlier identity is as good as none.
+    if key.key_id() == known.identity() { Ok(key) } else { Err(AccountError::NoIdentityKey) }
+}
+
+/// Keys for a new account, or for a new device of the account `known`.
+async fn make_keys(
+    env: &Env,
+    cluster: ClusterId,
+    user: &UserName,
+    known: Option<(&VerifiedBundle, IdentityKey)>,
+) -> Result<NewKeys, AccountError> {
+    let generating = env.clone();
+    let encryption: EncryptionKey = env
+        .blocking(move || generate_encryption_key(&generating))
+        .await
+        .map_err(|error| key_error(&error))?;
+    let device = DeviceId(env.random_id());
+    let device_key = DeviceKey::generate();
+    let (mut bundle, identity) = match known {
+        None => {
+            let identity = generate_identity(env).await?;
+            let bundle = Bundle {
+                cluster,
+                user: user.clone(),
+                version: 1,
+                identity_spki: identity.spki().to_vec().into(),
+                enc_spki: encryption.spki().to_vec().into(),
+                devices: Vec::new(),
+                suites: vec![1],
+            };
+            (bundle, identity)
+        }
+        Some((known, identity)) => {
+            let mut bundle: Bundle = (**known).clone();
+            bundle.version += 1;
+            if identity.key_id() != known.identity() {
+                // Devices of another identity say nothing under this one.
+                bundle.devices.clear();
+                bundle.identity_spki = identity.spki().to_vec().into();
+            }
+            bundle.enc_spki = encryption.spki().to_vec().into();
+            (bundle, identity)
+        }
+    };
+    add_device(&mut bundle, device, device_key.public());
+    let bundle =
+        bundle.sign(&identity).map_err(|error| AccountError::BadKeyFile(error.to_string()))?;
+    Ok(NewKeys { identity, encryption, device, device_key, bundle })
+}
+
+async fn write_pem(
+    env: &Env,
+    unlocked: &Unlocked,
+    keys: &NewKeys,
+    password: &str,
+) -> Result<(), AccountError> {
+    // Two scrypt runs of half a second together, and nobody reads them in the simulator.
+    if env.is_simulated() {
+        return Ok(());
+    }
+    Ok(env.in_place(|| unlocked.write_pem(&keys.identity, &keys.encryption, password))?)
+}
+
+async fn generate_identity(env: &Env) -> Result<IdentityKey, AccountError> {
+    #[cfg(feature = "testkit")]
+    if env.cheap_crypto() {
+        return Ok(crate::crypto::testkeys::identity(env.random_below(16)));
+    }
+    env.blocking(IdentityKey::generate).await.map_err(|error| key_error(&error))
+}
+
+fn key_error(error: &KeyError) -> AccountError {
+    AccountError::BadKeyFile(error.to_string())
+}
+
+const PATIENCE: Duration = Duration::from_secs(5);

@@ -1,0 +1,334 @@
+//! Keeps a session going: chooses an edge, proves the device, runs the session, and begins again
+//! when it is lost.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until};
+
+use crate::crypto::bundle::verify_bundle;
+use crate::limits;
+use crate::net::Env;
+use crate::types::ServerId;
+use crate::wire::Code;
+use crate::wire::client::Welcome;
+
+use super::Mode;
+use super::api::{Event, Offline, RequestError};
+use super::connection::{DialError, Dialer, EdgeAddr, Wire};
+use super::core::SharedCore;
+use super::session::{End, Request, Session};
+use super::store::StoreError;
+
+/// Whether there is a connection, for `status`.
+pub(crate) struct Link(Mutex<(Option<ServerId>, Option<u64>)>);
+
+impl Link {
+    pub(crate) fn new(now_unix_ms: u64) -> Self {
+        Self(Mutex::new((None, Some(now_unix_ms))))
+    }
+
+    /// The edge, or since when there is none.
+    pub(crate) fn state(&self) -> (Option<ServerId>, Option<u64>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set(&self, connected: Option<ServerId>, now_unix_ms: u64) {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let since = state.1.filter(|_| connected.is_none()).unwrap_or(now_unix_ms);
+        let offline = connected.is_none().then_some(since);
+        *state = (connected, offline);
+    }
+}
+
+/// Why connecting came to nothing.
+enum Failure {
+    /// Try again after a pause.
+    Offline(Offline),
+    /// There is no use in trying.
+    SignedOut(Code),
+    Local(StoreError),
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        Self::Local(error)
+    }
+}
+
+struct Runner {
+    env: Env,
+    core: SharedCore,
+    mode: Mode,
+    link: Arc<Link>,
+    dialer: Dialer,
+    /// The balancer's last answer, in the order to try.
+    edges: Vec<EdgeAddr>,
+    /// Failed rounds in a row.
+    round: u32,
+}
+
+/// Runs until the front end stops it or lets go of it.
+pub(crate) async fn run(
+    env: Env,
+    core: SharedCore,
+    mode: Mode,
+    link: Arc<Link>,
+    mut requests: mpsc::Receiver<Request>,
+) {
+    let dialer = {
+        let core = core.lock();
+        Dialer::new(&env, core.cluster(), &core.profile.owner.balancer)
+    };
+    let mut runner = Runner { env, core, mode, link, dialer, edges: Vec::new(), round: 0 };
+    runner.edges = runner.remembered();
+    let stopped = runner.keep_going(&mut requests).await;
+    runner.link.set(None, runner.env.unix_ms());
+    runner.dialer.close().await;
+    match stopped {
+        End::Stopped(Some(reply)) => drop(reply.send(())),
+        End::Replaced => runner.emit(Event::SessionReplaced),
+        End::Local(error) => runner.emit(Event::LocalData { error: error.to_string() }),
+        End::Stopped(None) | End::Lost | End::Again => {}
+    }
+}
+
+impl Runner {
+    fn emit(&self, event: Event) {
+        self.core.lock().emit(event);
+    }
+
+    async fn keep_going(&mut self, requests: &mut mpsc::Receiver<Request>) -> End {
+        loop {
+            let mut backlog = Vec::new();
+            let connected = {
+                let connect = self.connect();
+                tokio::pin!(connect);
+                loop {
+                    tokio::select! {
+                        biased;
+                        request = requests.recv() => match request {
+                            Some(Request::Stop { reply }) => return End::Stopped(Some(reply)),
+                            // What is asked while connecting is done once connected.
+                            Some(request) => backlog.push(request),
+                            None => return End::Stopped(None),
+                        },
+                        done = &mut connect => break done,
+                    }
+                }
+            };
+            let reason = match connected {
+                Ok(wire) => match self.session(wire, requests, backlog).await {
+                    End::Lost => Offline::Unreachable,
+                    End::Again => continue,
+                    end @ (End::Replaced | End::Stopped(_) | End::Local(_)) => return end,
+                },
+                Err(failure) => {
+                    for request in backlog {
+                        request.fail(RequestError::Offline);
+                    }
+                    match failure {
+                        Failure::Offline(reason) => reason,
+                        Failure::Local(error) => return End::Local(error),
+                        Failure::SignedOut(code) => {
+                            if let Err(error) = self.core.lock().profile.set_signed_out(true) {
+                                return End::Local(error);
+                            }
+                            self.emit(Event::SignedOut { code });
+                            return End::Stopped(None);
+                        }
+                    }
+                }
+            };
+            self.link.set(None, self.env.unix_ms());
+            if self.round == 1 {
+                self.emit(Event::Offline { reason });
+            }
+            if let Some(end) = self.wait(requests).await {
+                return end;
+            }
+        }
+    }
+
+    async fn session(
+        &mut self,
+        wire: Wire,
+        requests: &mut mpsc::Receiver<Request>,
+        backlog: Vec<Request>,
+    ) -> End {
+        let server = wire.server.clone();
+        self.link.set(Some(server.clone()), self.env.unix_ms());
+        self.emit(Event::Online { server: server.clone() });
+        let end = Session::new(&self.env, &self.core, self.mode, wire, requests).run(backlog).await;
+        // Next time another edge first.
+        if let Some(index) = self.edges.iter().position(|edge| edge.server == server) {
+            let edge = self.edges.remove(index);
+            self.edges.push(edge);
+        }
+        self.round = 1;
+        end
+    }
+
+    /// Pauses before the next round; requests of the front end get their answer meanwhile.
+    async fn wait(&mut self, requests: &mut mpsc::Receiver<Request>) -> Option<End> {
+        let doubled =
+            limits::RECONNECT_PAUSE_MIN * 2u32.saturating_pow(self.round.saturating_sub(1).min(10));
+        let until = Instant::now() + self.env.jitter(doubled.min(limits::RECONNECT_PAUSE_MAX));
+        loop {
+            tokio::select! {
+                biased;
+                request = requests.recv() => match request {
+                    Some(Request::Stop { reply }) => return Some(End::Stopped(Some(reply))),
+                    Some(Request::Hurry) => return None,
+                    Some(request) => request.fail(RequestError::Offline),
+                    None => return Some(End::Stopped(None)),
+                },
+                () = sleep_until(until) => return None,
+            }
+        }
+    }
+
+    /// One round: at first the balancer, else the known edges, then the other of the two.
+    async fn connect(&mut self) -> Result<Wire, Failure> {
+        let patience = PATIENCE_MIN * 2u32.saturating_pow(self.round.min(3));
+        let first_start = self.round == 0;
+        self.round += 1;
+        let mut failure = Failure::Offline(Offline::Unreachable);
+        for ask in [first_start, !first_start] {
+            if ask {
+                match self.ask(patience).await {
+                    Ok(()) => {}
+                    Err(Failure::Offline(reason)) => {
+                        failure = Failure::Offline(reason);
+                        if !first_start {
+                            break;
+                        }
+                    }
+                    Err(other) => return Err(other),
+                }
+            }
+            match self.try_edges(patience).await {
+                Ok(wire) => return Ok(wire),
+                Err(Failure::Offline(Offline::Unreachable)) => {}
+                // A typed answer: another edge would say the same.
+                Err(other) => return Err(other),
+            }
+            if first_start && ask && self.edges.is_empty() {
+                break;
+            }
+        }
+        Err(failure)
+    }
+
+    async fn ask(&mut self, patience: Duration) -> Result<(), Failure> {
+        let user = self.core.lock().user().clone();
+        match self.dialer.ask(&user, patience).await {
+            Ok(edges) if edges.is_empty() => Err(Failure::Offline(Offline::NoServer)),
+            Ok(edges) => {
+                self.remember(&edges)?;
+                self.edges = edges;
+                Ok(())
+            }
+            Err(DialError::Unreachable) => Err(Failure::Offline(Offline::Unreachable)),
+            Err(DialError::WrongCluster { .. }) => Err(Failure::Offline(Offline::WrongCluster)),
+            Err(DialError::Refused(_)) => Err(Failure::Offline(Offline::NoServer)),
+        }
+    }
+
+    async fn try_edges(&mut self, patience: Duration) -> Result<Wire, Failure> {
+        for edge in self.edges.clone() {
+            match self.dialer.dial(&edge, patience).await {
+                Ok(wire) => {
+                    if let Some(wire) = self.resume(wire).await? {
+                        return Ok(wire);
+                    }
+                }
+                Err(error) => tracing::debug!(%error, server = %edge.server, "no connection"),
+            }
+        }
+        Err(Failure::Offline(Offline::Unreachable))
+    }
+
+    /// Proves the device. `None`: the connection broke; another edge may do.
+    async fn resume(&mut self, mut wire: Wire) -> Result<Option<Wire>, Failure> {
+        loop {
+            self.env.disk_pause().await;
+            let (cluster, user, device, key, count) = {
+                let mut core = self.core.lock();
+                let count = self.env.in_place(|| core.next_resume_count())?;
+                let profile = &core.profile;
+                let key = profile.device_key.clone();
+                (core.cluster(), core.user().clone(), profile.device, key, count)
+            };
+            match wire.resume(&cluster, &user, device, &key, count).await {
+                Ok(welcome) => {
+                    self.welcome(&welcome)?;
+                    return Ok(Some(wire));
+                }
+                Err(DialError::Unreachable | DialError::WrongCluster { .. }) => return Ok(None),
+                Err(DialError::Refused(refused)) => match refused.code {
+                    Code::ResumeRefused => {
+                        // The home may have taken a new bundle whose answer was lost.
+                        if self.core.lock().next_bundle()?.is_none() {
+                            return Err(Failure::SignedOut(refused.code));
+                        }
+                        self.core.lock().adopt_next_bundle()?;
+                    }
+                    Code::NoSuchUser => return Err(Failure::SignedOut(refused.code)),
+                    Code::HomeDown => {
+                        return Err(Failure::Offline(Offline::HomeDown(refused.detail)));
+                    }
+                    code => return Err(Failure::Offline(Offline::Told(code))),
+                },
+            }
+        }
+    }
+
+    /// Takes in one's own bundle as the home has it, if it is newer and still ours.
+    fn welcome(&mut self, welcome: &Welcome) -> Result<(), StoreError> {
+        let mut core = self.core.lock();
+        let (cluster, user) = (core.cluster(), core.user().clone());
+        let Ok(bundle) = verify_bundle(&welcome.bundle, &cluster, &user) else { return Ok(()) };
+        let own = &core.profile;
+        let ours = bundle.identity() == own.bundle.identity()
+            && bundle.active_device().is_some_and(|active| active.device == own.device);
+        if ours && bundle.version > own.bundle.version {
+            core.profile.activate(&bundle)?;
+        }
+        Ok(())
+    }
+
+    fn remember(&self, edges: &[EdgeAddr]) -> Result<(), StoreError> {
+        let known: Vec<KnownEdge> = edges
+            .iter()
+            .map(|edge| KnownEdge { server: edge.server.to_string(), addr: edge.addr })
+            .collect();
+        let text = serde_json::to_string(&known).unwrap_or_default();
+        self.core.lock().remember_edges(&text)
+    }
+
+    fn remembered(&self) -> Vec<EdgeAddr> {
+        let text = self.core.lock().remembered_edges().ok().flatten().unwrap_or_default();
+        let known: Vec<KnownEdge> = serde_json::from_str(&text).unwrap_or_default();
+        known
+            .into_iter()
+            .filter_map(|edge| {
+                let server = ServerId::parse(&edge.server).ok()?;
+                Some(EdgeAddr { server, addr: edge.addr, ticket: Bytes::new() })
+            })
+            .collect()
+    }
+}
+
+/// An edge as the profile remembers it.
+#[derive(Serialize, Deserialize)]
+struct KnownEdge {
+    server: String,
+    addr: std::net::SocketAddr,
+}
+
+/// For one connection or one question in the first round; doubles with each failed round.
+const PATIENCE_MIN: Duration = Duration::from_millis(700);

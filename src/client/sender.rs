@@ -1,0 +1,241 @@
+//! Where one chat's appends stand on the present connection: a small state machine without IO.
+//!
+//! `session` feeds it the home's answers and does what it says. What must survive is in the
+//! database (`outbox`); all of this is forgotten with the connection.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::limits;
+use crate::types::{LogEpoch, N};
+use crate::wire::Code;
+
+/// What a refusal means for the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum After {
+    /// Go on from this number.
+    Gap(N),
+    /// Open again at once.
+    Reopen,
+    /// Wait, then open again.
+    Pause {
+        /// Why.
+        code: Code,
+        /// At least this long.
+        at_least: Duration,
+    },
+    /// This one will never be taken.
+    Void(N, Code),
+    /// Nothing will be taken for this person.
+    RefuseAll(Code),
+}
+
+impl After {
+    /// Sorts a refusal into the four kinds of DELIVERY.md, section 5.
+    pub(crate) fn of(code: Code, n: N, expected: u64, retry_after_ms: u64) -> Self {
+        match code {
+            Code::Gap => Self::Gap(N(expected)),
+            Code::Reopen => Self::Reopen,
+            Code::Malformed | Code::FrameTooLarge | Code::Unsupported => Self::Void(n, code),
+            Code::Blocked | Code::NoSuchUser | Code::Forbidden | Code::NotAMember => {
+                Self::RefuseAll(code)
+            }
+            // Everything else passes; what is not known to be final is never given up.
+            _ => Self::Pause { code, at_least: Duration::from_millis(retry_after_ms) },
+        }
+    }
+}
+
+/// What the log is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Open was sent.
+    Opening,
+    /// Appends flow.
+    Flowing,
+    /// A refusal came: awaiting all answers, then this.
+    Draining(After),
+    /// Opened again at this time.
+    Paused(Instant),
+}
+
+/// One chat's appends on this connection.
+#[derive(Debug)]
+pub(crate) struct Sender {
+    /// Answers to an older Open are not ours.
+    pub(crate) open_id: u32,
+    pub(crate) epoch: LogEpoch,
+    pub(crate) phase: Phase,
+    /// The person's bundle was asked for on this connection.
+    pub(crate) looked_up: bool,
+    /// Where to go on sending.
+    pub(crate) next: N,
+    in_flight: VecDeque<(N, N)>,
+    pause: Duration,
+}
+
+impl Sender {
+    pub(crate) fn new(open_id: u32) -> Self {
+        Self {
+            open_id,
+            epoch: LogEpoch(0),
+            phase: Phase::Opening,
+            looked_up: false,
+            next: N(1),
+            in_flight: VecDeque::new(),
+            pause: Duration::ZERO,
+        }
+    }
+
+    /// A new Open was sent: what was in flight under the old one is answered by the new one.
+    pub(crate) fn reopened(&mut self, open_id: u32) {
+        self.open_id = open_id;
+        self.phase = Phase::Opening;
+        self.in_flight.clear();
+    }
+
+    /// The log is open: appends go from the lowest unanswered number.
+    pub(crate) fn opened(&mut self, epoch: LogEpoch) {
+        self.epoch = epoch;
+        self.phase = Phase::Flowing;
+        self.next = N(1);
+        self.in_flight.clear();
+    }
+
+    /// How many more appends may be sent now.
+    pub(crate) fn room(&self) -> usize {
+        match self.phase {
+            Phase::Flowing => limits::UNANSWERED_PER_LOG_MAX.saturating_sub(self.in_flight.len()),
+            Phase::Opening | Phase::Draining(_) | Phase::Paused(_) => 0,
+        }
+    }
+
+    pub(crate) fn in_flight(&self) -> usize {
+        self.in_flight.len()
+    }
+
+    /// An append was sent.
+    pub(crate) fn sent(&mut self, n: N, upto: N) {
+        self.in_flight.push_back((n, upto));
+        self.next = N(upto.0 + 1);
+    }
+
+    /// An append was answered as stored. False when we did not ask.
+    pub(crate) fn appended(&mut self, upto: N) -> bool {
+        let before = self.in_flight.len();
+        self.in_flight.retain(|&(_, u)| u != upto);
+        self.pause = Duration::ZERO;
+        self.in_flight.len() < before
+    }
+
+    /// An append was refused. False when we did not ask.
+    pub(crate) fn refused(&mut self, n: N, after: After) -> bool {
+        let before = self.in_flight.len();
+        self.in_flight.retain(|&(first, _)| first != n);
+        if self.in_flight.len() == before {
+            return false;
+        }
+        // The first refusal decides: those behind it only say that one is missing.
+        if self.phase == Phase::Flowing {
+            self.phase = Phase::Draining(after);
+        }
+        true
+    }
+
+    /// What to do now that all answers are here.
+    pub(crate) fn drained(&mut self) -> Option<After> {
+        match self.phase {
+            Phase::Draining(after) if self.in_flight.is_empty() => {
+                self.phase = Phase::Flowing;
+                self.next = N(1);
+                Some(after)
+            }
+            Phase::Opening | Phase::Flowing | Phase::Draining(_) | Phase::Paused(_) => None,
+        }
+    }
+
+    /// Waits before the next Open: doubling, with jitter by `spread` (0 to 1), at least `at_least`.
+    /// True when this is the first pause of a row, which is worth telling the person.
+    pub(crate) fn pause(&mut self, code: Code, at_least: Duration, spread: f64) -> bool {
+        let first = self.pause.is_zero();
+        // A server that is away comes back by itself; a full mailbox takes a person.
+        let longest = match code {
+            Code::HomeDown | Code::WrongHome | Code::RetryLater | Code::Busy => HOME_PAUSE_MAX,
+            _ => limits::LOG_PAUSE_MAX,
+        };
+        self.pause = (self.pause * 2).clamp(PAUSE_MIN, longest);
+        let wait = self.pause.mul_f64(0.5 + spread / 2.0).max(at_least);
+        self.phase = Phase::Paused(Instant::now() + wait);
+        self.in_flight.clear();
+        first
+    }
+
+    /// The person wants it tried now.
+    pub(crate) fn hurry(&mut self) {
+        self.pause = Duration::ZERO;
+        if let Phase::Paused(_) = self.phase {
+            self.phase = Phase::Paused(Instant::now());
+        }
+    }
+}
+
+const PAUSE_MIN: Duration = Duration::from_millis(100);
+const HOME_PAUSE_MAX: Duration = Duration::from_secs(2);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn flowing(count: u64) -> Sender {
+        let mut sender = Sender::new(1);
+        sender.opened(LogEpoch(7));
+        for n in 1..=count {
+            sender.sent(N(n), N(n));
+        }
+        sender
+    }
+
+    #[test]
+    fn the_first_refusal_decides_and_all_answers_are_awaited() {
+        let mut sender = flowing(3);
+        let full = After::of(Code::MailboxFull, N(1), 0, 0);
+        assert!(sender.refused(N(1), full));
+        assert_eq!(sender.room(), 0);
+        assert!(sender.refused(N(2), After::of(Code::Gap, N(2), 1, 0)));
+        assert_eq!(sender.drained(), None);
+        assert!(sender.refused(N(3), After::of(Code::Gap, N(3), 1, 0)));
+        assert_eq!(sender.drained(), Some(full));
+        assert_eq!(sender.next, N(1));
+    }
+
+    #[test]
+    fn the_window_is_full_at_its_limit() {
+        let full = u64::try_from(limits::UNANSWERED_PER_LOG_MAX).unwrap();
+        assert_eq!(flowing(full - 1).room(), 1);
+        assert_eq!(flowing(full).room(), 0);
+    }
+
+    #[test]
+    fn an_answer_nobody_asked_for_is_not_taken() {
+        let mut sender = flowing(1);
+        assert!(!sender.appended(N(2)));
+        assert!(!sender.refused(N(2), After::Reopen));
+        assert!(sender.appended(N(1)));
+    }
+
+    #[test]
+    fn pauses_double_up_to_their_limit_and_a_success_resets_them() {
+        let mut sender = flowing(1);
+        assert!(sender.pause(Code::HomeDown, Duration::ZERO, 1.0));
+        for _ in 0..20 {
+            assert!(!sender.pause(Code::HomeDown, Duration::ZERO, 1.0));
+        }
+        assert_eq!(sender.pause, HOME_PAUSE_MAX);
+        sender.opened(LogEpoch(7));
+        sender.sent(N(1), N(1));
+        sender.appended(N(1));
+        assert!(sender.pause(Code::HomeDown, Duration::ZERO, 1.0));
+    }
+}

@@ -1,0 +1,324 @@
+//! What people read: lines, chats, status. And the numbers under which states are stored.
+
+use rusqlite::{Row, Transaction, params};
+
+use crate::crypto::envelope::{HeaderInfo, OpenedMessage};
+use crate::crypto::secret::DbKey;
+use crate::types::{DeviceId, N, UserName, hex};
+use crate::wire::Code;
+
+use super::api::{
+    Author, ChatView, Line, LocalId, MessageState, MessageView, Refusal, StatusView, Trouble,
+    Trust, WireId,
+};
+use super::contacts::{Person, contact_of};
+use super::core::Core;
+use super::inbox::author_identity;
+use super::store::{StoreError, bits, unbits, unseal};
+
+pub(crate) const STATE_WAITING: i64 = 0;
+pub(crate) const STATE_PENDING: i64 = 1;
+const STATE_SENT: i64 = 2;
+const STATE_DELIVERED: i64 = 3;
+const STATE_REFUSED: i64 = 4;
+pub(crate) const STATE_CANCELLED: i64 = 5;
+
+const KIND_OWN: i64 = 0;
+const KIND_TROUBLE: i64 = 2;
+
+/// The number under which a state is stored; it only grows, but for the ends.
+pub(crate) fn state_number(state: &MessageState) -> i64 {
+    match state {
+        MessageState::Waiting => STATE_WAITING,
+        MessageState::Pending => STATE_PENDING,
+        MessageState::Sent => STATE_SENT,
+        MessageState::Delivered => STATE_DELIVERED,
+        MessageState::Refused(_) => STATE_REFUSED,
+        MessageState::Cancelled => STATE_CANCELLED,
+    }
+}
+
+/// The number under which a reason is stored: a wire code, or one above them.
+pub(crate) fn refusal_number(refusal: Refusal) -> i64 {
+    match refusal {
+        Refusal::Server(code) => i64::from(code as u32),
+        Refusal::TooLarge => 1_000,
+        Refusal::KeyChanged => 1_001,
+    }
+}
+
+fn refusal_of(number: i64) -> Refusal {
+    match number {
+        1_000 => Refusal::TooLarge,
+        1_001 => Refusal::KeyChanged,
+        number => Refusal::Server(
+            u32::try_from(number).ok().and_then(Code::from_number).unwrap_or(Code::Internal),
+        ),
+    }
+}
+
+fn state_of(number: i64, reason: i64) -> Option<MessageState> {
+    Some(match number {
+        STATE_WAITING => MessageState::Waiting,
+        STATE_PENDING => MessageState::Pending,
+        STATE_SENT => MessageState::Sent,
+        STATE_DELIVERED => MessageState::Delivered,
+        STATE_REFUSED => MessageState::Refused(refusal_of(reason)),
+        STATE_CANCELLED => MessageState::Cancelled,
+        _ => return None,
+    })
+}
+
+fn trouble_number(trouble: &Trouble) -> (i64, u64, u64) {
+    match trouble {
+        Trouble::Hole { from, to } => (1, from.0, to.0),
+        Trouble::Expired => (2, 0, 0),
+        Trouble::BadSignature => (3, 0, 0),
+        Trouble::BadBinding => (4, 0, 0),
+        Trouble::Equivocation => (5, 0, 0),
+        Trouble::UnknownSuite => (6, 0, 0),
+        Trouble::NoKey => (7, 0, 0),
+        Trouble::KeyChanged => (8, 0, 0),
+    }
+}
+
+fn trouble_of(number: i64, from: i64, to: i64) -> Trouble {
+    match number {
+        1 => Trouble::Hole { from: N(unbits(from)), to: N(unbits(to)) },
+        2 => Trouble::Expired,
+        4 => Trouble::BadBinding,
+        5 => Trouble::Equivocation,
+        6 => Trouble::UnknownSuite,
+        7 => Trouble::NoKey,
+        8 => Trouble::KeyChanged,
+        _ => Trouble::BadSignature,
+    }
+}
+
+/// Adds a line that says what went wrong at this place.
+pub(crate) fn insert_trouble(
+    tx: &Transaction<'_>,
+    chat: &UserName,
+    trouble: &Trouble,
+    now: u64,
+) -> Result<(), StoreError> {
+    let (number, from, to) = trouble_number(trouble);
+    tx.prepare_cached(
+        "INSERT INTO lines (chat, kind, sealed_text, trouble, hole_from, hole_to, at_unix_ms,
+         sent_at_unix_ms, state, shown) VALUES (?1, 2, x'', ?2, ?3, ?4, ?5, ?5, -1, 0)",
+    )?
+    .execute(params![chat.as_str(), number, bits(from), bits(to), bits(now)])?;
+    Ok(())
+}
+
+/// Adds a message of somebody else.
+#[expect(clippy::too_many_arguments, reason = "one row, one place that writes it")]
+pub(crate) fn insert_peer_line(
+    tx: &Transaction<'_>,
+    key: &DbKey,
+    chat: &UserName,
+    header: Option<&HeaderInfo>,
+    text: &str,
+    message: &OpenedMessage,
+    now: u64,
+    person: &Person,
+) -> Result<(), StoreError> {
+    let pinned = person.bundle.as_ref().map(|bundle| bundle.identity());
+    let unaccepted = header.and_then(|header| author_identity(person, header)) != pinned;
+    tx.prepare_cached(
+        "INSERT INTO lines (chat, kind, sealed_text, at_unix_ms, sent_at_unix_ms, device, n,
+         state, shown, unaccepted_key) VALUES (?1, 1, ?2, ?3, ?4, ?5, ?6, -1, 0, ?7)",
+    )?
+    .execute(params![
+        chat.as_str(),
+        key.seal(text.as_bytes()),
+        bits(now),
+        bits(message.sent_at_unix_ms),
+        bits(header.map_or(0, |header| header.device.0)),
+        bits(header.map_or(0, |header| header.n.0)),
+        unaccepted
+    ])?;
+    Ok(())
+}
+
+const LINE_COLUMNS: &str = "id, chat, kind, sealed_text, trouble, hole_from, hole_to, at_unix_ms,
+    sent_at_unix_ms, device, n, state, reason, shown, unaccepted_key";
+
+impl Core {
+    /// Lines never shown, oldest first; with `note`, notes that they are being shown.
+    pub(crate) fn unshown(&mut self, max: usize, note: Note) -> Result<Vec<Line>, StoreError> {
+        let lines = self.lines(
+            &format!("SELECT {LINE_COLUMNS} FROM lines WHERE shown < 2 ORDER BY id LIMIT ?1"),
+            params![i64::try_from(max).unwrap_or(i64::MAX)],
+        )?;
+        if note == Note::BeingShown && !lines.is_empty() {
+            self.set_shown(&lines.iter().map(Line::id).collect::<Vec<_>>(), 1)?;
+        }
+        Ok(lines)
+    }
+
+    /// As [`Self::unshown`], of one chat; notes that they are being shown.
+    pub(crate) fn unshown_of(
+        &mut self,
+        chat: &UserName,
+        max: usize,
+    ) -> Result<Vec<Line>, StoreError> {
+        let lines = self.lines(
+            &format!(
+                "SELECT {LINE_COLUMNS} FROM lines WHERE shown < 2 AND chat = ?1 ORDER BY id LIMIT ?2"
+            ),
+            params![chat.as_str(), i64::try_from(max).unwrap_or(i64::MAX)],
+        )?;
+        if !lines.is_empty() {
+            self.set_shown(&lines.iter().map(Line::id).collect::<Vec<_>>(), 1)?;
+        }
+        Ok(lines)
+    }
+
+    /// Notes that lines are on the screen.
+    pub(crate) fn shown(&mut self, ids: &[LocalId]) -> Result<(), StoreError> {
+        self.set_shown(ids, 2)
+    }
+
+    fn set_shown(&mut self, ids: &[LocalId], shown: i64) -> Result<(), StoreError> {
+        self.profile.store.commit(|tx| {
+            let mut update =
+                tx.prepare_cached("UPDATE lines SET shown = max(shown, ?2) WHERE id = ?1")?;
+            for id in ids {
+                update.execute(params![id.0, shown])?;
+            }
+            Ok(())
+        })
+    }
+
+    /// The last `max` lines of a chat, oldest first.
+    pub(crate) fn history(&self, chat: &UserName, max: usize) -> Result<Vec<Line>, StoreError> {
+        let mut lines = self.lines(
+            &format!("SELECT {LINE_COLUMNS} FROM lines WHERE chat = ?1 ORDER BY id DESC LIMIT ?2"),
+            params![chat.as_str(), i64::try_from(max).unwrap_or(i64::MAX)],
+        )?;
+        lines.reverse();
+        Ok(lines)
+    }
+
+    /// Whether a chat has exactly one line.
+    pub(crate) fn is_first_line(&self, chat: &UserName) -> Result<bool, StoreError> {
+        let lines: i64 = self.profile.store.db().query_row(
+            "SELECT count(*) FROM (SELECT 1 FROM lines WHERE chat = ?1 LIMIT 2)",
+            [chat.as_str()],
+            |row| row.get(0),
+        )?;
+        Ok(lines == 1)
+    }
+
+    /// One own or other line.
+    pub(crate) fn line(&self, id: LocalId) -> Result<Option<Line>, StoreError> {
+        let lines =
+            self.lines(&format!("SELECT {LINE_COLUMNS} FROM lines WHERE id = ?1"), params![id.0])?;
+        Ok(lines.into_iter().next())
+    }
+
+    fn lines(&self, sql: &str, params: impl rusqlite::Params) -> Result<Vec<Line>, StoreError> {
+        let mut rows = self.profile.store.db().prepare_cached(sql)?;
+        let mut rows = rows.query(params)?;
+        let mut lines = Vec::new();
+        while let Some(row) = rows.next()? {
+            lines.push(read_line(&self.profile.key, row)?);
+        }
+        Ok(lines)
+    }
+
+    /// All chats, newest first.
+    pub(crate) fn chats(&mut self) -> Result<Vec<ChatView>, StoreError> {
+        let rows: Vec<(String, i64, i64, i64, i64)> = {
+            let mut rows = self.profile.store.db().prepare_cached(
+                "SELECT l.chat, sum(l.shown < 2), sum(l.kind = 0 AND l.state IN (0, 1)),
+                        max(l.at_unix_ms), max(l.id)
+                 FROM lines l GROUP BY l.chat ORDER BY max(l.id) DESC",
+            )?;
+            let found = rows.query_map([], |row| {
+                Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?))
+            })?;
+            found.collect::<Result<_, _>>()?
+        };
+        let mut chats = Vec::new();
+        for (name, unread, waiting, last, id) in rows {
+            let Ok(chat) = UserName::canonical(&name) else { continue };
+            let person = self.person(&chat)?;
+            let (trust, contact) = person
+                .map_or((Trust::Unknown, contact_of(0)), |person| (person.trust(), person.contact));
+            let last_text = match self.line(LocalId(id))? {
+                Some(Line::Message(message)) => Some(message.text),
+                Some(Line::Trouble { .. }) | None => None,
+            };
+            chats.push(ChatView {
+                chat,
+                unread: usize::try_from(unread).unwrap_or(0),
+                waiting: usize::try_from(waiting).unwrap_or(0),
+                last_unix_ms: unbits(last),
+                trust,
+                contact,
+                last_text,
+            });
+        }
+        Ok(chats)
+    }
+
+    /// Where the profile stands; the session adds what it knows of the connection.
+    pub(crate) fn status(&self) -> Result<StatusView, StoreError> {
+        let owner = &self.profile.owner;
+        let unread = self.profile.store.db().query_row(
+            "SELECT count(*) FROM lines WHERE shown < 2",
+            [],
+            |row| row.get::<_, i64>(0),
+        )?;
+        Ok(StatusView {
+            user: owner.user.clone(),
+            device: self.profile.device,
+            balancer: format!("{}:{}", owner.balancer.host, owner.balancer.port),
+            cluster: owner.cluster.to_string(),
+            connected: None,
+            offline_since_unix_ms: None,
+            waiting: self.waiting_count()?,
+            unread: usize::try_from(unread).unwrap_or(0),
+            fingerprint: hex(&self.profile.bundle.identity().0),
+        })
+    }
+}
+
+/// Whether taking lines notes that they are being shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Note {
+    /// They will be shown now.
+    BeingShown,
+    /// Only a look.
+    Nothing,
+}
+
+fn read_line(key: &DbKey, row: &Row<'_>) -> Result<Line, StoreError> {
+    let id = LocalId(row.get(0)?);
+    let chat: String = row.get(1)?;
+    let chat = UserName::canonical(&chat).map_err(|_| StoreError::Sealed)?;
+    let kind: i64 = row.get(2)?;
+    let at_unix_ms = unbits(row.get(7)?);
+    let again = row.get::<_, i64>(13)? == 1;
+    if kind == KIND_TROUBLE {
+        let trouble = trouble_of(row.get(4)?, row.get(5)?, row.get(6)?);
+        return Ok(Line::Trouble { id, chat, trouble, at_unix_ms, again });
+    }
+    let sealed: Vec<u8> = row.get(3)?;
+    let text = String::from_utf8_lossy(&unseal(key, &sealed)?).into_owned();
+    let n = N(unbits(row.get(10)?));
+    Ok(Line::Message(MessageView {
+        id,
+        chat,
+        author: if kind == KIND_OWN { Author::Me } else { Author::Peer },
+        text,
+        at_unix_ms,
+        sent_at_unix_ms: unbits(row.get(8)?),
+        state: state_of(row.get(11)?, row.get(12)?),
+        wire_id: (n.0 > 0).then_some(WireId { device: DeviceId(unbits(row.get(9)?)), n }),
+        again,
+        unaccepted_key: row.get(14)?,
+    }))
+}

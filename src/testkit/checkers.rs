@@ -1,0 +1,253 @@
+//! Independent judges of a run: what people did and saw, held against what was promised.
+//!
+//! They have a model of their own and know nothing of how the product works: a [`Diary`] is what
+//! stands on paper outside the machines, a [`Books`] what can be read off a home's disk.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use rusqlite::{Connection, OpenFlags};
+
+use crate::client::{Author, Line, Trouble, WireId};
+use crate::types::{ServerId, UserName};
+
+/// Everything people wrote, were told and saw, in order. Survives every crash.
+#[derive(Debug, Default)]
+pub struct Diary {
+    /// Texts that a client took, by author. Each text is unique in the run.
+    written: BTreeMap<String, (UserName, UserName)>,
+    /// Texts of which the author was told "sent".
+    sent: BTreeSet<String>,
+    /// Numbers that are "sent": (recipient, author, device, n).
+    stored: BTreeSet<(UserName, UserName, u64, u64)>,
+    /// What readers saw: reader, chat, device, n, text, and whether it was marked "(again)".
+    shown: Vec<Shown>,
+    /// Holes and other troubles on anybody's screen.
+    troubles: Vec<(UserName, UserName, Trouble)>,
+}
+
+#[derive(Debug)]
+struct Shown {
+    reader: UserName,
+    chat: UserName,
+    device: u64,
+    n: u64,
+    text: String,
+    again: bool,
+}
+
+impl Diary {
+    /// A client took this text.
+    pub fn wrote(&mut self, from: &UserName, to: &UserName, text: &str) {
+        self.written.insert(text.to_owned(), (from.clone(), to.clone()));
+    }
+
+    /// The author was told that it is sent.
+    pub fn told_sent(&mut self, text: &str) {
+        self.sent.insert(text.to_owned());
+    }
+
+    /// The author was told that the home of `to` has this number on its disk.
+    pub fn told_stored(&mut self, from: &UserName, to: &UserName, id: &WireId) {
+        self.stored.insert((to.clone(), from.clone(), id.device.0, id.n.0));
+    }
+
+    /// A line stood on somebody's screen.
+    pub fn saw(&mut self, reader: &UserName, line: &Line) {
+        match line {
+            Line::Message(message) if message.author == Author::Peer => {
+                let id = message.wire_id.as_ref();
+                self.shown.push(Shown {
+                    reader: reader.clone(),
+                    chat: message.chat.clone(),
+                    device: id.map_or(0, |id| id.device.0),
+                    n: id.map_or(0, |id| id.n.0),
+                    text: message.text.clone(),
+                    again: message.again,
+                });
+            }
+            Line::Message(_) => {}
+            Line::Trouble { chat, trouble, .. } => {
+                self.troubles.push((reader.clone(), chat.clone(), trouble.clone()));
+            }
+        }
+    }
+
+    /// How many texts were written, told sent, and shown.
+    pub fn counts(&self) -> (usize, usize, usize) {
+        let seen: BTreeSet<(&UserName, &str)> =
+            self.shown.iter().map(|s| (&s.reader, s.text.as_str())).collect();
+        (self.written.len(), self.sent.len(), seen.len())
+    }
+
+    /// Texts written and not shown to their reader.
+    pub fn missing(&self) -> Vec<&str> {
+        let seen: BTreeSet<(&UserName, &str)> =
+            self.shown.iter().map(|s| (&s.reader, s.text.as_str())).collect();
+        self.written
+            .iter()
+            .filter(|(text, (_, to))| !seen.contains(&(to, text.as_str())))
+            .map(|(text, _)| text.as_str())
+            .collect()
+    }
+
+    /// What was promised and did not hold, one line each. Empty: all is well.
+    pub fn violations(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        for text in self.missing() {
+            let told = if self.sent.contains(text) { "I1: sent and lost" } else { "never shown" };
+            found.push(format!("{told}: {text:?}"));
+        }
+        let mut seen = BTreeSet::new();
+        let mut last: BTreeMap<(&UserName, &UserName, u64), u64> = BTreeMap::new();
+        for shown in &self.shown {
+            let Shown { reader, chat, device, n, text, again } = shown;
+            let first = seen.insert((reader, text.as_str()));
+            if !first && !again {
+                found.push(format!("I2: shown twice to {reader}: {text:?}"));
+            }
+            match self.written.get(text) {
+                Some((from, to)) if from == chat && to == reader => {}
+                Some(_) | None => found.push(format!("shown to {reader}, never written: {text:?}")),
+            }
+            let before = last.entry((reader, chat, *device)).or_default();
+            if first && *n <= *before {
+                found.push(format!("I3: {reader} saw n {n} of {chat} after {before}: {text:?}"));
+            }
+            *before = (*before).max(*n);
+        }
+        for (reader, chat, trouble) in &self.troubles {
+            found.push(format!("on the screen of {reader}, chat {chat}: {trouble:?}"));
+        }
+        found
+    }
+}
+
+/// What must never go back on a home's disk (I4), and who owns which slot (I7).
+#[derive(Debug, Default)]
+pub struct Books {
+    highest: BTreeMap<(ServerId, String), i64>,
+}
+
+impl Books {
+    /// Reads a home's database and holds it against every earlier reading of it, and against what
+    /// people were told.
+    ///
+    /// # Errors
+    /// SQLite's, when the database cannot be read.
+    pub fn audit(
+        &mut self,
+        server: &ServerId,
+        database: &Path,
+        diary: &Diary,
+    ) -> Result<Vec<String>, rusqlite::Error> {
+        let db = Connection::open_with_flags(database, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+        let mut now: Vec<(String, i64)> = Vec::new();
+        for (what, sql) in [
+            ("head", "SELECT id || ' of epoch ' || epoch, head_seq FROM logs"),
+            ("first", "SELECT id || ' of epoch ' || epoch, first_seq FROM logs"),
+            ("last n", "SELECT log || ' ' || author || ' ' || device, last_n FROM producers"),
+            ("cursor", "SELECT log || ' ' || user || ' ' || device, seq FROM cursors"),
+            ("session epoch", "SELECT name, session_epoch FROM accounts"),
+            ("bundle", "SELECT name, bundle_version FROM accounts"),
+            ("resume", "SELECT account || ' ' || device, resume_count FROM devices"),
+        ] {
+            let mut rows = db.prepare(sql)?;
+            let found = rows.query_map([], |row| {
+                Ok((format!("{what} {}", row.get::<_, String>(0)?), row.get(1)?))
+            })?;
+            now.extend(found.collect::<Result<Vec<_>, _>>()?);
+        }
+        let mut wrong = Vec::new();
+        for (key, value) in now {
+            let before = self.highest.entry((server.clone(), key.clone())).or_insert(value);
+            if value < *before {
+                wrong.push(format!("I4: {key} on {server} went back from {before} to {value}"));
+            }
+            *before = (*before).max(value);
+        }
+        let gaps: i64 = db.query_row(
+            "SELECT count(*) FROM (SELECT seq, lag(seq) OVER (PARTITION BY log ORDER BY seq) AS p
+             FROM entries) WHERE p IS NOT NULL AND seq <> p + 1",
+            [],
+            |row| row.get(0),
+        )?;
+        if gaps > 0 {
+            wrong.push(format!("I4: {gaps} gaps in the logs of {server}"));
+        }
+        for (what, sql) in [
+            (
+                "I5: a number stored twice",
+                "SELECT producer || ' ' || n FROM entries GROUP BY producer, n HAVING count(*) > 1",
+            ),
+            (
+                "I3: a number left out",
+                "SELECT producer || ' ' || n FROM (SELECT producer, n, kind,
+                   lag(n) OVER w AS before, lag(kind) OVER w AS kind_before FROM entries
+                   WINDOW w AS (PARTITION BY producer ORDER BY seq))
+                 WHERE before IS NOT NULL AND kind = 1 AND kind_before = 1 AND n <> before + 1",
+            ),
+        ] {
+            let mut rows = db.prepare(sql)?;
+            for row in rows.query_map([], |row| row.get::<_, String>(0))? {
+                wrong.push(format!("{what} on {server}: producer and n {}", row?));
+            }
+        }
+        wrong.extend(Self::audit_sent(&db, server, diary)?);
+        Ok(wrong)
+    }
+
+    /// I6: nobody was told "sent" of what is not on the disk.
+    fn audit_sent(
+        db: &Connection,
+        server: &ServerId,
+        diary: &Diary,
+    ) -> Result<Vec<String>, rusqlite::Error> {
+        let mut rows = db.prepare(
+            "SELECT a.name, p.author, p.device, p.last_n FROM accounts a
+             LEFT JOIN producers p ON p.log = a.id",
+        )?;
+        let mut accounts = BTreeSet::new();
+        let mut last: BTreeMap<(String, String, i64), i64> = BTreeMap::new();
+        let mut rows = rows.query([])?;
+        while let Some(row) = rows.next()? {
+            let name: String = row.get(0)?;
+            accounts.insert(name.clone());
+            if let Some(author) = row.get::<_, Option<String>>(1)? {
+                last.insert((name, author, row.get(2)?), row.get(3)?);
+            }
+        }
+        let told = diary.stored.iter().filter(|(to, ..)| accounts.contains(to.as_str()));
+        Ok(told
+            .filter(|(to, from, device, n)| {
+                let device = i64::from_be_bytes(device.to_be_bytes());
+                let key = (to.to_string(), from.to_string(), device);
+                last.get(&key).is_none_or(|&last| last < i64::try_from(*n).unwrap_or(i64::MAX))
+            })
+            .map(|(to, from, _, n)| {
+                format!("I6: {from} was told that {n} to {to} is sent; {server} does not have it")
+            })
+            .collect())
+    }
+
+    /// I7: no slot is owned by two databases.
+    ///
+    /// # Errors
+    /// SQLite's, when a database cannot be read.
+    pub fn audit_slots(databases: &[&Path]) -> Result<Vec<String>, rusqlite::Error> {
+        let mut owner: BTreeMap<i64, usize> = BTreeMap::new();
+        let mut wrong = Vec::new();
+        for (index, database) in databases.iter().enumerate() {
+            let db = Connection::open_with_flags(database, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+            let mut rows = db.prepare("SELECT slot FROM slots")?;
+            for slot in rows.query_map([], |row| row.get::<_, i64>(0))? {
+                let slot = slot?;
+                if let Some(other) = owner.insert(slot, index) {
+                    wrong
+                        .push(format!("I7: slot {slot} is owned by databases {other} and {index}"));
+                }
+            }
+        }
+        Ok(wrong)
+    }
+}

@@ -1,0 +1,633 @@
+//! The line client: joins a [`Client`] to a [`Terminal`].
+//!
+//! Decides what is printed when and what a typed line leads to; how lines look is
+//! [`screen`](super::screen)'s. It signs nobody in and ends no process: [`run`] says how it ended.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::pending;
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use jiff::tz::TimeZone;
+use tokio::sync::mpsc::Receiver;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, sleep_until};
+
+use crate::client::{Client, Event, Line, LocalId, MessageState, Offline, Refusal};
+use crate::net::Env;
+use crate::types::UserName;
+use crate::wire::Code;
+
+use super::input::{Above, Kind, Terminal};
+use super::receipts::Receipts;
+use super::screen::Screen;
+use super::text::{excerpt, nearest};
+use super::theme::Theme;
+use super::{say, time};
+
+mod typed;
+
+/// Lines taken from the client at once.
+const LINES_AT_ONCE: usize = 32;
+/// How long an own line waits for its mark before it is shown with the mark it has.
+const MARK_PATIENCE: Duration = Duration::from_millis(150);
+/// Changes of marks that come within this time are said together.
+const RECEIPTS_PAUSE: Duration = Duration::from_millis(300);
+/// A shorter interruption is not worth a line.
+const OFFLINE_PATIENCE: Duration = Duration::from_millis(1_500);
+/// Requests to servers whose answers are awaited at once.
+const REQUESTS_MAX: usize = 8;
+
+/// Whose keys are good enough to write to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TrustPolicy {
+    /// The first key seen is kept; a change stops until the person decides.
+    #[default]
+    Tofu,
+    /// Only keys whose numbers were compared.
+    Verified,
+    /// A changed key is accepted without asking.
+    Always,
+}
+
+/// What the line client is started with.
+pub struct Options {
+    /// The owner of the profile.
+    pub me: UserName,
+    /// The chat to begin in.
+    pub chat: Option<UserName>,
+    /// How lines look.
+    pub theme: Theme,
+    /// The zone in which times are shown.
+    pub zone: TimeZone,
+    /// How long the end of a pipe waits for what is not sent yet.
+    pub timeout: Duration,
+    /// Whose keys are good enough.
+    pub trust: TrustPolicy,
+    /// Where typed commands are remembered.
+    pub input_history: Option<PathBuf>,
+    /// Printed first, above the first prompt.
+    pub greeting: String,
+}
+
+/// How it ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// `/quit` or Ctrl-D.
+    Left,
+    /// Ctrl-C, or a signal.
+    Interrupted,
+    /// The end of a pipe: what became of its messages.
+    Piped(Piped),
+    /// This device may not go on; nothing further was tried.
+    SignedOut(say::Told),
+    /// The local database failed.
+    LocalData(say::Told),
+    /// Standard output is gone.
+    OutputGone,
+    /// The client stopped by itself: a bug.
+    ClientGone,
+}
+
+/// What became of the messages of a pipe.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Piped {
+    /// How many were sent.
+    pub sent: usize,
+    /// Those that are kept and go first at the next contact.
+    pub waiting: Vec<LocalId>,
+    /// Those that will never be sent.
+    pub refused: Vec<(UserName, Refusal)>,
+    /// Lines that were not understood or not taken; each was explained.
+    pub mistakes: usize,
+}
+
+/// Runs the line client until the person leaves or the pipe ends. The caller stops the client.
+///
+/// # Errors
+/// When the terminal refuses.
+pub async fn run(
+    env: &Env,
+    client: &Client,
+    mut events: Receiver<Event>,
+    options: Options,
+) -> io::Result<Ended> {
+    let (terminal, mut typed) = Terminal::open(options.theme.style, options.input_history.clone())?;
+    let (answers, mut answered) = mpsc::channel(REQUESTS_MAX);
+    let mut signals = Signals::listen()?;
+    let mut session = Session::new(env, client, terminal, answers, options);
+    session.begin();
+    let ended = loop {
+        if let Some(ended) = session.ended.take() {
+            break ended;
+        }
+        let due = session.next_due();
+        tokio::select! {
+            biased;
+            () = signals.any() => break Ended::Interrupted,
+            out = printed(&mut session.showing) => session.shown(out),
+            event = events.recv() => match event {
+                Some(event) => session.event(event),
+                None => session.client_gone(),
+            },
+            Some(answer) = answered.recv() => session.answered(answer),
+            Some(input) = typed.recv(), if session.takes_input() => session.typed(input),
+            () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => session.due(),
+        }
+    };
+    session.terminal.give_back();
+    Ok(ended)
+}
+
+/// Ctrl-C outside the editor, and the wish of the system that we end.
+struct Signals {
+    interrupt: tokio::signal::unix::Signal,
+    terminate: tokio::signal::unix::Signal,
+    hang_up: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    fn listen() -> io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            hang_up: signal(SignalKind::hangup())?,
+        })
+    }
+
+    async fn any(&mut self) {
+        tokio::select! {
+            biased;
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+            _ = self.hang_up.recv() => {}
+        }
+    }
+}
+
+/// Lines on their way to the screen.
+struct Showing {
+    out: oneshot::Receiver<()>,
+    ids: Vec<LocalId>,
+}
+
+async fn printed(showing: &mut Option<Showing>) -> bool {
+    match showing {
+        Some(showing) => (&mut showing.out).await.is_ok(),
+        None => pending().await,
+    }
+}
+
+/// An own line that waits for its mark.
+struct Echo {
+    id: LocalId,
+    due: Instant,
+}
+
+/// An answer of a server to something typed.
+struct Answer {
+    text: String,
+    effect: Effect,
+}
+
+/// What an answer changes besides the screen.
+enum Effect {
+    Nothing,
+    /// There is no such person: a chat with them is left again.
+    Nobody(UserName),
+    /// This safety number is on the screen now.
+    Number(UserName, String),
+    /// This person's key was compared.
+    Verified(UserName),
+}
+
+/// Whether there is a connection, and what was said about it.
+struct Net {
+    offline_since: Option<u64>,
+    reason: Offline,
+    /// When the offline line is due.
+    due: Option<Instant>,
+    /// The offline line stands on the screen.
+    said: bool,
+    /// After an interruption: how many waited when it ended, and what came since.
+    back: Option<(usize, usize)>,
+}
+
+struct Session {
+    env: Env,
+    client: Client,
+    terminal: Terminal,
+    answers: mpsc::Sender<Answer>,
+    asked: usize,
+    screen: Screen,
+    options: Options,
+    chat: Option<UserName>,
+    last_writer: Option<UserName>,
+    receipts: Receipts,
+    receipts_due: Option<Instant>,
+    showing: Option<Showing>,
+    echo: Option<Echo>,
+    net: Net,
+    /// Why messages to somebody wait: said once.
+    waits: BTreeMap<UserName, Code>,
+    /// Safety numbers that were on the screen.
+    numbers: BTreeMap<UserName, String>,
+    /// Own messages of a pipe that are neither sent nor refused.
+    unsent: BTreeSet<LocalId>,
+    piped: Piped,
+    /// The pipe has ended: wait until this moment at most.
+    leaving: Option<Instant>,
+    /// Piped: the first line is read once there is news of the network, or at this moment.
+    first_line: Option<Instant>,
+    interrupted_once: bool,
+    /// The client has stopped: the next key leaves.
+    over: Option<Ended>,
+    ended: Option<Ended>,
+}
+
+impl Session {
+    fn new(
+        env: &Env,
+        client: &Client,
+        terminal: Terminal,
+        answers: mpsc::Sender<Answer>,
+        options: Options,
+    ) -> Self {
+        let screen = Screen::new(
+            options.theme,
+            terminal.columns(),
+            options.zone.clone(),
+            options.me.clone(),
+        )
+        .on_day_of(env.unix_ms());
+        Self {
+            env: env.clone(),
+            client: client.clone(),
+            terminal,
+            answers,
+            asked: 0,
+            screen,
+            chat: options.chat.clone(),
+            options,
+            last_writer: None,
+            receipts: Receipts::default(),
+            receipts_due: None,
+            showing: None,
+            echo: None,
+            net: Net {
+                offline_since: None,
+                reason: Offline::Unreachable,
+                due: None,
+                said: false,
+                back: None,
+            },
+            waits: BTreeMap::new(),
+            numbers: BTreeMap::new(),
+            unsent: BTreeSet::new(),
+            piped: Piped::default(),
+            leaving: None,
+            first_line: None,
+            interrupted_once: false,
+            over: None,
+            ended: None,
+        }
+    }
+
+    fn is_piped(&self) -> bool {
+        self.terminal.kind() == Kind::Piped
+    }
+
+    fn begin(&mut self) {
+        self.offer_names();
+        if let Some(chat) = self.chat.clone() {
+            self.look_up(chat);
+        }
+        let greeting = std::mem::take(&mut self.options.greeting);
+        if self.is_piped() {
+            // What is typed may need the network: a pipe cannot look and wait.
+            self.terminal.notice(greeting);
+            self.first_line = Some(Instant::now() + self.options.timeout);
+        } else {
+            self.reply(Above::Keep, greeting);
+        }
+        self.show();
+    }
+
+    fn offer_names(&self) {
+        let chats = self.client.chats().unwrap_or_default();
+        self.terminal.offer(chats.into_iter().map(|chat| chat.chat.to_string()).collect());
+    }
+
+    /// Prints and reads the next line.
+    fn reply(&mut self, above: Above, text: String) {
+        self.screen.width = self.terminal.columns();
+        let prompt = self.screen.prompt(self.chat.as_ref());
+        self.terminal.ask(above, text, prompt);
+    }
+
+    /// A pipe's next line waits for the answer to this one.
+    fn takes_input(&self) -> bool {
+        self.echo.is_none() && (!self.is_piped() || self.asked == 0)
+    }
+
+    fn next_due(&self) -> Option<Instant> {
+        [
+            self.receipts_due,
+            self.net.due,
+            self.leaving,
+            self.first_line,
+            self.echo.as_ref().map(|echo| echo.due),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    fn due(&mut self) {
+        let now = Instant::now();
+        let past = |moment: Option<Instant>| moment.is_some_and(|moment| moment <= now);
+        if past(self.echo.as_ref().map(|echo| echo.due)) {
+            self.finish_echo();
+        }
+        if past(self.receipts_due) {
+            self.say_receipts();
+        }
+        if past(self.net.due) {
+            self.say_offline();
+        }
+        if past(self.first_line) {
+            self.news_of_the_network();
+        }
+        if past(self.leaving) {
+            self.end_of_pipe();
+        }
+    }
+
+    // --- what is shown ---
+
+    /// Takes what was never shown and sends it to the screen; one batch at a time.
+    fn show(&mut self) {
+        if self.showing.is_some() || self.echo.is_some() || self.over.is_some() {
+            return;
+        }
+        let lines = match self.env.in_place(|| self.client.take_unshown(LINES_AT_ONCE)) {
+            Ok(lines) => lines,
+            Err(error) => return self.complain(&say::request_error(&error, None)),
+        };
+        if lines.is_empty() {
+            return;
+        }
+        self.screen.width = self.terminal.columns();
+        let mut ids = Vec::new();
+        let mut texts = Vec::new();
+        for line in &lines {
+            ids.push(line.id());
+            texts.push(self.screen.line(line));
+            if let Line::Message(message) = line {
+                self.last_writer = Some(message.chat.clone());
+                if let Some((_, received)) = &mut self.net.back {
+                    *received += 1;
+                }
+            }
+        }
+        let out = self.terminal.print(texts.join("\n"));
+        self.showing = Some(Showing { out, ids });
+    }
+
+    /// Lines are on the screen (or never will be).
+    fn shown(&mut self, out: bool) {
+        let Some(showing) = self.showing.take() else { return };
+        if !out {
+            self.ended = Some(Ended::OutputGone);
+            return;
+        }
+        if let Err(error) = self.env.in_place(|| self.client.mark_shown(&showing.ids)) {
+            self.complain(&say::request_error(&error, None));
+        }
+        self.show();
+        self.end_when_done();
+    }
+
+    fn notice(&self, text: &str) {
+        self.terminal.notice(self.screen.notice(text));
+    }
+
+    fn complain(&self, told: &say::Told) {
+        self.terminal.notice(self.screen.told(told));
+    }
+
+    fn say_receipts(&mut self) {
+        self.receipts_due = None;
+        for line in self.receipts.take(self.screen.theme) {
+            self.notice(&line);
+        }
+    }
+
+    fn say_offline(&mut self) {
+        self.net.due = None;
+        let Some(since) = self.net.offline_since else { return };
+        self.net.said = true;
+        let waiting = self.client.status().map_or(0, |status| status.waiting);
+        let waits = match waiting {
+            0 => String::new(),
+            1 => ", 1 message waits".to_owned(),
+            more => format!(", {more} messages wait"),
+        };
+        self.notice(&format!(
+            "offline since {} ({}){waits}; trying again by itself",
+            time::clock(since, self.screen.zone()),
+            say::offline(&self.net.reason),
+        ));
+    }
+
+    // --- what happens ---
+
+    fn event(&mut self, event: Event) {
+        match event {
+            Event::Online { .. } => self.online(),
+            Event::Offline { reason } => self.offline(reason),
+            Event::Lines => self.show(),
+            Event::CaughtUp => self.caught_up(),
+            Event::State { id, chat, state } => self.moved(id, &chat, &state),
+            Event::ChatWaits { chat, code, detail } => self.chat_waits(chat, code, &detail),
+            Event::Request { from } => {
+                let who = self.screen.theme.name(&from, from.as_str());
+                self.notice(&format!(
+                    "{who} writes to you for the first time:  /accept {from}   /block {from}"
+                ));
+                self.offer_names();
+            }
+            Event::KeyChanged { user } => self.key_changed(&user),
+            Event::WasAlreadySent { id, chat } => {
+                self.notice(&format!(
+                    "message {id} to {chat} had been sent before it was cancelled"
+                ));
+            }
+            Event::RolledBack => self.complain(&say::rolled_back()),
+            Event::SessionReplaced => {
+                self.over(Ended::SignedOut(say::code(Code::SessionReplaced, None, "", 0)));
+            }
+            Event::SignedOut { code } => {
+                self.over(Ended::SignedOut(say::code(code, None, "", 0)));
+            }
+            Event::LocalData { error } => self.over(Ended::LocalData(say::local_data(&error))),
+        }
+    }
+
+    fn online(&mut self) {
+        let was_said = std::mem::take(&mut self.net.said);
+        self.net.offline_since = None;
+        self.net.due = None;
+        if was_said {
+            let waiting = self.client.status().map_or(0, |status| status.waiting);
+            self.net.back = Some((waiting, 0));
+        }
+        self.news_of_the_network();
+    }
+
+    fn caught_up(&mut self) {
+        self.show();
+        let Some((waited, received)) = self.net.back.take() else { return };
+        let waits = self.client.status().map_or(0, |status| status.waiting);
+        let mut line = "back online".to_owned();
+        let sent = waited.saturating_sub(waits);
+        if sent > 0 {
+            line.push_str(&format!(", {sent} sent"));
+        }
+        if received > 0 {
+            line.push_str(&format!(", {received} received"));
+        }
+        self.notice(&line);
+    }
+
+    fn offline(&mut self, reason: Offline) {
+        if reason == Offline::WrongCluster && self.net.reason != reason {
+            self.complain(&say::wrong_cluster());
+        }
+        self.net.reason = reason;
+        if self.net.offline_since.is_none() {
+            self.net.offline_since = Some(self.env.unix_ms());
+            self.net.due = Some(Instant::now() + OFFLINE_PATIENCE);
+        }
+        self.news_of_the_network();
+    }
+
+    /// A pipe's first line is read now.
+    fn news_of_the_network(&mut self) {
+        if self.first_line.take().is_some() {
+            self.reply(Above::Keep, String::new());
+        }
+    }
+
+    fn moved(&mut self, id: LocalId, chat: &UserName, state: &MessageState) {
+        match state {
+            MessageState::Waiting | MessageState::Pending => {}
+            MessageState::Sent | MessageState::Delivered => {
+                self.waits.remove(chat);
+                if self.unsent.remove(&id) {
+                    self.piped.sent += 1;
+                }
+            }
+            MessageState::Refused(refusal) => {
+                if self.unsent.remove(&id) {
+                    self.piped.refused.push((chat.clone(), *refusal));
+                }
+                self.refused(id, chat, *refusal);
+            }
+            MessageState::Cancelled => {
+                self.unsent.remove(&id);
+            }
+        }
+        let ours = self.echo.as_ref().is_some_and(|echo| echo.id == id);
+        if ours && !matches!(state, MessageState::Waiting | MessageState::Pending) {
+            self.finish_echo();
+        } else if self.receipts.moved(id, chat, state) && self.receipts_due.is_none() {
+            self.receipts_due = Some(Instant::now() + RECEIPTS_PAUSE);
+        }
+        self.end_when_done();
+    }
+
+    fn refused(&mut self, id: LocalId, chat: &UserName, refusal: Refusal) {
+        if refusal == Refusal::KeyChanged && self.screen.key_warning_stands(chat) {
+            self.notice(&format!("not sent to {chat}: the changed key is not accepted"));
+            return;
+        }
+        let mut told = say::refusal(refusal, chat);
+        let text = self.client.message(id).ok().flatten().map(|message| message.text);
+        if let Some(text) = text {
+            told.what = format!("Not sent to {chat}: \"{}\". {}", excerpt(&text, 30), told.what);
+        }
+        if refusal == Refusal::Server(Code::NoSuchUser) {
+            told.remedy = self.did_you_mean(chat);
+        }
+        self.complain(&told);
+    }
+
+    fn did_you_mean(&self, name: &UserName) -> String {
+        let chats = self.client.chats().unwrap_or_default();
+        let others = chats.iter().map(|chat| chat.chat.as_str()).filter(|c| *c != name.as_str());
+        nearest(name.as_str(), others).map_or_else(
+            || "Who is here: /who all".to_owned(),
+            |near| format!("Did you mean {near}?"),
+        )
+    }
+
+    fn chat_waits(&mut self, chat: UserName, code: Code, detail: &str) {
+        if self.waits.get(&chat) != Some(&code) {
+            let told = say::code(code, Some(&chat), detail, 0);
+            self.notice(&format!("messages to {chat} wait: {}", told.line()));
+            self.waits.insert(chat, code);
+        }
+    }
+
+    fn key_changed(&mut self, user: &UserName) {
+        if self.options.trust == TrustPolicy::Always {
+            return match self.client.accept_key(user) {
+                Ok(()) => self.notice(&format!("{user}'s key has changed; accepted unseen")),
+                Err(error) => self.complain(&say::request_error(&error, Some(user))),
+            };
+        }
+        if !self.screen.key_warning_stands(user) {
+            self.terminal.notice(self.screen.key_changed(user));
+        }
+    }
+
+    /// The client has stopped for good.
+    fn over(&mut self, ended: Ended) {
+        if self.terminal.kind() == Kind::Editor {
+            if let Ended::SignedOut(told) | Ended::LocalData(told) = &ended {
+                self.complain(told);
+            }
+            // The editor holds the terminal until a line ends.
+            self.notice("Press Enter to leave.");
+            self.over = Some(ended);
+        } else {
+            self.ended = Some(ended);
+        }
+    }
+
+    fn client_gone(&mut self) {
+        self.ended = Some(self.over.take().unwrap_or(Ended::ClientGone));
+    }
+
+    fn answered(&mut self, answer: Answer) {
+        self.asked = self.asked.saturating_sub(1);
+        self.terminal.notice(answer.text);
+        match answer.effect {
+            Effect::Nothing => {}
+            Effect::Nobody(user) => {
+                if self.chat.as_ref() == Some(&user) {
+                    self.chat = None;
+                }
+            }
+            Effect::Number(user, number) => {
+                self.numbers.insert(user, number);
+            }
+            Effect::Verified(user) => self.screen.key_accepted(&user),
+        }
+        self.offer_names();
+        self.end_when_done();
+    }
+}

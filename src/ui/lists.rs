@@ -1,0 +1,279 @@
+//! Answers to questions as lines: chats, people, status, safety number.
+//!
+//! Pure, as [`super::screen`].
+
+use std::fmt::Write as _;
+
+use qrcode::QrCode;
+use qrcode::render::unicode::Dense1x2;
+
+use crate::client::{ChatView, Contact, KeyView, StatusView, Trust, WhoView};
+
+use super::commands::Scope;
+use super::screen::Screen;
+use super::text::{columns, excerpt};
+use super::theme::Role;
+use super::time;
+
+/// The chats, newest first, one line each.
+pub fn chats(screen: &Screen, chats: &[ChatView], now_unix_ms: u64) -> String {
+    if chats.is_empty() {
+        return "No chats yet. Start one: /msg WHO TEXT".to_owned();
+    }
+    let lines: Vec<String> =
+        chats.iter().map(|chat| chat_line(screen, chat, now_unix_ms)).collect();
+    lines.join("\n")
+}
+
+fn chat_line(screen: &Screen, chat: &ChatView, now_unix_ms: u64) -> String {
+    let mut notes = Vec::new();
+    if chat.unread > 0 {
+        notes.push(format!("{} unread", chat.unread));
+    }
+    if chat.waiting > 0 {
+        notes.push(format!("{} waiting to be sent", chat.waiting));
+    }
+    match chat.trust {
+        Trust::Changed => notes.push("KEY CHANGED".to_owned()),
+        Trust::Verified => notes.push("verified".to_owned()),
+        Trust::Unknown | Trust::Pinned => {}
+    }
+    match chat.contact {
+        Contact::Request => notes.push(format!("request: /accept {0} or /block {0}", chat.chat)),
+        Contact::Blocked => notes.push("blocked".to_owned()),
+        Contact::Accepted => {}
+    }
+    let when = match chat.last_unix_ms {
+        0 => String::new(),
+        at => time::moment(at, now_unix_ms, screen.zone()),
+    };
+    let name = format!("{:<12}", chat.chat.to_string());
+    let mut line = format!("{}  {when:<12}", screen.theme.name(&chat.chat, &name));
+    if !notes.is_empty() {
+        let _ = write!(line, "  {}", screen.theme.paint(Role::Strong, &notes.join(", ")));
+    }
+    if let Some(text) = chat.last_text.as_deref().filter(|_| screen.theme.rich()) {
+        let used =
+            columns(&name) + 14 + if notes.is_empty() { 0 } else { 2 } + columns(&notes.join(", "));
+        let room = screen.width.unwrap_or(80).saturating_sub(used + 3);
+        if room >= 12 {
+            let _ = write!(line, "  {}", screen.theme.paint(Role::Dim, &excerpt(text, room)));
+        }
+    }
+    line.trim_end().to_owned()
+}
+
+/// "3 unread in 2 chats", when there is anything unread.
+pub fn unread(chats: &[ChatView]) -> Option<String> {
+    let unread: usize = chats.iter().map(|chat| chat.unread).sum();
+    let among = chats.iter().filter(|chat| chat.unread > 0).count();
+    let plural = if among == 1 { "chat" } else { "chats" };
+    (unread > 0).then(|| format!("{unread} unread in {among} {plural}"))
+}
+
+/// Who is there.
+pub fn who(screen: &Screen, scope: Scope, view: &WhoView) -> String {
+    let shown: Vec<String> = view
+        .users
+        .iter()
+        .filter(|(_, online)| *online || scope == Scope::All)
+        .map(|(name, online)| match (scope, online) {
+            (Scope::All, true) => format!("{} (online)", screen.theme.name(name, name.as_str())),
+            (Scope::All, false) | (Scope::Online, _) => screen.theme.name(name, name.as_str()),
+        })
+        .collect();
+    let mut out = match (scope, shown.is_empty()) {
+        (Scope::Online, true) => "Nobody is online.".to_owned(),
+        (Scope::All, true) => "Nobody has an account.".to_owned(),
+        (Scope::Online, false) => format!("Online: {}", shown.join(", ")),
+        (Scope::All, false) => format!("Everybody: {}", shown.join(", ")),
+    };
+    if view.truncated {
+        out.push_str(" and more");
+    }
+    if !view.missing.is_empty() {
+        let servers = view.missing.join(", ");
+        let _ = write!(out, "\n{}", screen.notice(&format!("not asked, being away: {servers}")));
+    }
+    out
+}
+
+/// Who one is and where the client stands.
+pub fn status(screen: &Screen, view: &StatusView, now_unix_ms: u64) -> String {
+    let connection = match (&view.connected, view.offline_since_unix_ms) {
+        (Some(server), _) => format!("online at {server}"),
+        (None, Some(since)) => {
+            format!("offline since {}", time::moment(since, now_unix_ms, screen.zone()))
+        }
+        (None, None) => "not connected".to_owned(),
+    };
+    format!(
+        "{} at {}: {connection}\n  waiting to be sent: {}   unread: {}\n  device {:x}\n  \
+         your key   {}\n  cluster    {}",
+        view.user,
+        view.balancer,
+        view.waiting,
+        view.unread,
+        view.device.0,
+        fingerprint(&view.fingerprint),
+        fingerprint(&view.cluster),
+    )
+}
+
+/// `a1:b2:...:9f` in full, from hexadecimal digits.
+pub fn fingerprint(hex: &str) -> String {
+    let digits: Vec<char> = hex.chars().collect();
+    let pairs: Vec<String> = digits.chunks(2).map(|pair| pair.iter().collect()).collect();
+    pairs.join(":")
+}
+
+/// `a1:b2:…:9f`.
+pub fn short_fingerprint(hex: &str) -> String {
+    let full = fingerprint(hex);
+    match (full.get(..5), full.get(full.len().saturating_sub(2)..)) {
+        (Some(begin), Some(end)) if full.len() > 8 => format!("{begin}:…:{end}"),
+        (Some(_) | None, _) => full,
+    }
+}
+
+/// The safety number with a person, with a QR code on screens for the eye.
+pub fn safety_number(screen: &Screen, view: &KeyView) -> String {
+    let user = &view.user;
+    let groups: Vec<&str> = view.safety_number.split_whitespace().collect();
+    let rows: Vec<String> = groups.chunks(4).map(|row| format!("  {}", row.join(" "))).collect();
+    let mut out = format!("Safety number with {user}:\n{}", rows.join("\n"));
+    if screen.theme.rich() {
+        let digits: String = groups.concat();
+        if let Ok(code) = QrCode::new(digits.as_bytes()) {
+            // Light on dark terminals: most readers take both, all take this one.
+            let picture = code
+                .render::<Dense1x2>()
+                .dark_color(Dense1x2::Light)
+                .light_color(Dense1x2::Dark)
+                .build();
+            let _ = write!(out, "\n{picture}");
+        }
+    }
+    let standing = match view.trust {
+        Trust::Verified => format!("You have verified {user}."),
+        Trust::Pinned | Trust::Unknown => format!("{user} is not verified yet."),
+        Trust::Changed => format!("This is {user}'s NEW key; it is not accepted yet."),
+    };
+    let _ = write!(
+        out,
+        "\n{standing} Compare these digits with {user} by voice or side by side; not in this chat.\n\
+         The same on both screens:  /verify {user} yes"
+    );
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::{DeviceId, ServerId, UserName};
+    use crate::ui::theme::{Colour, Style, Theme};
+    use jiff::tz::TimeZone;
+
+    const NOON: u64 = 1_795_176_062_000;
+
+    fn name(text: &str) -> UserName {
+        UserName::parse(text).unwrap()
+    }
+
+    fn screen(style: Style) -> Screen {
+        Screen::new(Theme { style, colour: Colour::Off }, Some(80), TimeZone::UTC, name("alice"))
+    }
+
+    fn chat(who: &str, unread: usize) -> ChatView {
+        ChatView {
+            chat: name(who),
+            unread,
+            waiting: 0,
+            last_unix_ms: NOON,
+            trust: Trust::Pinned,
+            contact: Contact::Accepted,
+            last_text: Some("see you\nat \x1b[31m8".into()),
+        }
+    }
+
+    #[test]
+    fn chats_are_one_line_each_and_fit_the_screen() {
+        let list = [
+            chat("bob", 4),
+            ChatView { trust: Trust::Changed, waiting: 2, ..chat("carol", 0) },
+            ChatView { contact: Contact::Request, ..chat("mallory", 1) },
+        ];
+        let shown = chats(&screen(Style::Rich), &list, NOON);
+        let lines: Vec<&str> = shown.lines().collect();
+        assert_eq!(lines.len(), 3);
+        assert_eq!(lines[0], "bob           12:01         4 unread  see you at 8");
+        assert!(lines[1].contains("2 waiting to be sent, KEY CHANGED"), "{}", lines[1]);
+        assert!(lines[2].contains("/accept mallory or /block mallory"), "{}", lines[2]);
+        assert!(lines.iter().all(|line| columns(line) <= 80));
+        assert_eq!(unread(&list), Some("5 unread in 2 chats".into()));
+        assert_eq!(unread(&[chat("bob", 0)]), None);
+    }
+
+    #[test]
+    fn who_says_what_it_does_not_know() {
+        let view = WhoView {
+            users: vec![(name("alice"), true), (name("bob"), false)],
+            truncated: true,
+            missing: vec!["s2".into()],
+        };
+        let screen = screen(Style::Rich);
+        assert_eq!(
+            who(&screen, Scope::All, &view),
+            "Everybody: alice (online), bob and more\nnot asked, being away: s2"
+        );
+        assert!(who(&screen, Scope::Online, &view).starts_with("Online: alice and more"));
+        assert_eq!(who(&screen, Scope::Online, &WhoView::default()), "Nobody is online.");
+    }
+
+    #[test]
+    fn the_safety_number_is_twelve_groups_with_a_code_for_the_eye_only() {
+        let groups: Vec<String> = (10_000..10_012).map(|n: u32| n.to_string()).collect();
+        let view = KeyView {
+            user: name("bob"),
+            safety_number: groups.join(" "),
+            trust: Trust::Pinned,
+            pinned_unix_ms: NOON,
+        };
+        let shown = safety_number(&screen(Style::Rich), &view);
+        for group in &groups {
+            assert!(shown.contains(group.as_str()));
+        }
+        assert!(shown.contains('█') && shown.ends_with("/verify bob yes"), "{shown}");
+        assert!(shown.lines().all(|line| columns(line) <= 80 || line.contains("Compare")));
+        assert!(safety_number(&screen(Style::Plain), &view).is_ascii());
+    }
+
+    #[test]
+    fn status_says_who_where_and_what_waits() {
+        let mut view = StatusView {
+            user: name("alice"),
+            device: DeviceId(255),
+            balancer: "127.0.0.1:9000".into(),
+            cluster: "a1b2".into(),
+            connected: Some(ServerId::numbered(2)),
+            offline_since_unix_ms: None,
+            waiting: 1,
+            unread: 3,
+            fingerprint: "c3d4".into(),
+        };
+        let screen = screen(Style::Rich);
+        let shown = status(&screen, &view, NOON);
+        assert!(shown.starts_with("alice at 127.0.0.1:9000: online at s2\n"), "{shown}");
+        assert!(shown.contains("waiting to be sent: 1   unread: 3"));
+        assert!(shown.contains("a1:b2") && shown.contains("c3:d4") && shown.contains("device ff"));
+        view.connected = None;
+        view.offline_since_unix_ms = Some(NOON);
+        assert!(status(&screen, &view, NOON).contains("offline since 12:01"));
+    }
+
+    #[test]
+    fn fingerprints_are_shown_in_pairs() {
+        assert_eq!(short_fingerprint("a1b2c3d4e59f"), "a1:b2:…:9f");
+        assert_eq!(fingerprint("a1b2c3"), "a1:b2:c3");
+    }
+}

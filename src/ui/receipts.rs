@@ -1,0 +1,153 @@
+//! What became of one's own messages, said once and together: "2 delivered to bob".
+//!
+//! A line that stands on the screen is not rewritten; a change of its mark is one dim line, and
+//! changes that come close together are one line per person. Pure.
+
+use std::collections::BTreeMap;
+
+use crate::client::{LocalId, MessageState};
+use crate::types::UserName;
+
+use super::theme::Theme;
+
+/// Own messages whose end is awaited at most; beyond this the oldest are forgotten.
+const FOLLOWED_MAX: usize = 10_000;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Stage {
+    Waiting,
+    Sent,
+    Delivered,
+}
+
+#[derive(Clone, Debug)]
+struct Followed {
+    chat: UserName,
+    /// What the screen says.
+    said: Stage,
+    /// What is so.
+    now: Stage,
+}
+
+/// The own messages on the screen whose mark may still change.
+#[derive(Clone, Debug, Default)]
+pub struct Receipts {
+    followed: BTreeMap<LocalId, Followed>,
+}
+
+fn stage(state: &MessageState) -> Option<Stage> {
+    match state {
+        MessageState::Waiting | MessageState::Pending => Some(Stage::Waiting),
+        MessageState::Sent => Some(Stage::Sent),
+        MessageState::Delivered => Some(Stage::Delivered),
+        MessageState::Refused(_) | MessageState::Cancelled => None,
+    }
+}
+
+impl Receipts {
+    /// An own message was shown with the mark of this state.
+    pub fn shown(&mut self, id: LocalId, chat: &UserName, state: &MessageState) {
+        match stage(state) {
+            Some(said @ (Stage::Waiting | Stage::Sent)) => {
+                let now = self.followed.get(&id).map_or(said, |old| old.now.max(said));
+                self.followed.insert(id, Followed { chat: chat.clone(), said, now });
+                if self.followed.len() > FOLLOWED_MAX {
+                    self.followed.pop_first();
+                }
+            }
+            Some(Stage::Delivered) | None => {
+                self.followed.remove(&id);
+            }
+        }
+    }
+
+    /// An own message moved. Says whether there is something new to say.
+    pub fn moved(&mut self, id: LocalId, chat: &UserName, state: &MessageState) -> bool {
+        let Some(now) = stage(state) else {
+            self.followed.remove(&id);
+            return false;
+        };
+        let followed = self.followed.entry(id).or_insert_with(|| Followed {
+            chat: chat.clone(),
+            said: Stage::Waiting,
+            now: Stage::Waiting,
+        });
+        followed.now = followed.now.max(now);
+        followed.now > followed.said
+    }
+
+    /// All that changed since the last time, one line per person and change.
+    pub fn take(&mut self, theme: Theme) -> Vec<String> {
+        let mut counts: BTreeMap<(UserName, Stage), usize> = BTreeMap::new();
+        for followed in self.followed.values_mut().filter(|followed| followed.now > followed.said) {
+            *counts.entry((followed.chat.clone(), followed.now)).or_default() += 1;
+            followed.said = followed.now;
+        }
+        self.followed.retain(|_, followed| followed.said != Stage::Delivered);
+        counts
+            .into_iter()
+            .map(|((chat, stage), count)| {
+                let (sign, word) = match stage {
+                    Stage::Waiting => ("…", "waiting for"),
+                    Stage::Sent => ("·", "sent to"),
+                    Stage::Delivered => ("✓", "delivered to"),
+                };
+                let sign = if theme.rich() { format!("{sign} ") } else { String::new() };
+                let count = if count == 1 { String::new() } else { format!("{count} ") };
+                format!("{sign}{count}{word} {chat}")
+            })
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ui::theme::{Colour, Style};
+
+    const RICH: Theme = Theme { style: Style::Rich, colour: Colour::Off };
+    const PLAIN: Theme = Theme { style: Style::Plain, colour: Colour::Off };
+
+    fn bob() -> UserName {
+        UserName::parse("bob").unwrap()
+    }
+
+    #[test]
+    fn only_changes_are_said_and_each_once() {
+        let mut receipts = Receipts::default();
+        receipts.shown(LocalId(1), &bob(), &MessageState::Sent);
+        assert!(!receipts.moved(LocalId(1), &bob(), &MessageState::Sent));
+        assert_eq!(receipts.take(RICH), Vec::<String>::new());
+        assert!(receipts.moved(LocalId(1), &bob(), &MessageState::Delivered));
+        assert_eq!(receipts.take(RICH), ["✓ delivered to bob"]);
+        assert_eq!(receipts.take(RICH), Vec::<String>::new());
+    }
+
+    #[test]
+    fn several_changes_are_one_line_per_person() {
+        let mut receipts = Receipts::default();
+        for id in 1..=3 {
+            receipts.shown(LocalId(id), &bob(), &MessageState::Waiting);
+            receipts.moved(LocalId(id), &bob(), &MessageState::Sent);
+        }
+        receipts.moved(LocalId(1), &bob(), &MessageState::Delivered);
+        assert_eq!(receipts.take(PLAIN), ["2 sent to bob", "delivered to bob"]);
+    }
+
+    #[test]
+    fn a_change_that_came_before_the_line_is_not_lost() {
+        let mut receipts = Receipts::default();
+        receipts.moved(LocalId(1), &bob(), &MessageState::Delivered);
+        receipts.shown(LocalId(1), &bob(), &MessageState::Sent);
+        assert_eq!(receipts.take(RICH), ["✓ delivered to bob"]);
+    }
+
+    #[test]
+    fn messages_that_never_arrive_do_not_pile_up() {
+        let mut receipts = Receipts::default();
+        for id in 0..=i64::try_from(FOLLOWED_MAX).unwrap() {
+            receipts.shown(LocalId(id), &bob(), &MessageState::Waiting);
+        }
+        assert_eq!(receipts.followed.len(), FOLLOWED_MAX);
+    }
+}

@@ -1,0 +1,98 @@
+//! The simulation: what is promised holds on many seeds, the same seed is the same run, and each
+//! planted bug is caught.
+//!
+//! `FASTCHAT_SIM_SEEDS=10000 cargo test --release --test sim many_seeds` is the long campaign;
+//! `FASTCHAT_SIM_FIRST=4711 FASTCHAT_SIM_SEEDS=1` repeats one seed.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+use std::time::Duration;
+
+use fastchat::net::env::Bug;
+use fastchat::testkit::sim::{SimConfig, SimReport, run};
+
+fn number(name: &str, default: u64) -> u64 {
+    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+}
+
+fn simulate(seed: u64, config: &SimConfig) -> SimReport {
+    run(seed, config).unwrap_or_else(|error| panic!("seed {seed} could not be set up: {error}"))
+}
+
+#[test]
+fn what_is_promised_holds_on_many_seeds() {
+    let (first, seeds) = (number("FASTCHAT_SIM_FIRST", 1), number("FASTCHAT_SIM_SEEDS", 100));
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let mut simulated = Duration::ZERO;
+    let (mut crashes, mut texts, mut shown, mut datagrams) = (0, 0, 0, 0);
+    let run = |start: u64| {
+        let seeds = (start..first + seeds).step_by(threads);
+        seeds.map(|seed| (seed, simulate(seed, &SimConfig::default()))).collect::<Vec<_>>()
+    };
+    let reports: Vec<(u64, SimReport)> = std::thread::scope(|scope| {
+        let workers: Vec<_> =
+            (first..).take(threads).map(|n| scope.spawn(move || run(n))).collect();
+        workers.into_iter().flat_map(|worker| worker.join().unwrap()).collect()
+    });
+    for (seed, report) in reports {
+        assert!(report.violations.is_empty(), "seed {seed}: {:#?}", report.violations);
+        simulated += report.simulated;
+        crashes += report.crashes;
+        texts += report.counts.0;
+        shown += report.counts.2;
+        datagrams += report.network.datagrams;
+    }
+    println!(
+        "{seeds} seeds, {} simulated seconds, {crashes} crashes, {texts} texts written, {shown} \
+         shown once, {datagrams} datagrams: 0 lost, 0 doubled, 0 out of order",
+        simulated.as_secs()
+    );
+}
+
+#[test]
+fn the_same_seed_is_the_same_run() {
+    for seed in [3, 11] {
+        let (one, two) =
+            (simulate(seed, &SimConfig::default()), simulate(seed, &SimConfig::default()));
+        if one.trace_hash != two.trace_hash {
+            let parted = one.trace_tail.iter().zip(&two.trace_tail).find(|(a, b)| a != b);
+            panic!("seed {seed} ran differently; first difference in the tail: {parted:#?}");
+        }
+        assert_eq!(one.simulated, two.simulated);
+    }
+    let other = simulate(4, &SimConfig::default());
+    assert_ne!(other.trace_hash, simulate(3, &SimConfig::default()).trace_hash);
+}
+
+/// The seed at which a planted bug is caught, of at most `seeds`.
+fn caught_after(bug: Bug, seeds: u64) -> Option<u64> {
+    let config = SimConfig { bug: Some(bug), ..SimConfig::default() };
+    (1..=seeds).find(|&seed| !simulate(seed, &config).violations.is_empty())
+}
+
+#[test]
+fn an_answer_before_the_commit_is_caught() {
+    let seed = caught_after(Bug::AckBeforeCommit, 20);
+    println!("caught at seed {seed:?}");
+    assert!(seed.is_some());
+}
+
+#[test]
+fn a_producer_number_in_another_transaction_is_caught() {
+    let seed = caught_after(Bug::DedupInAnotherTransaction, 20);
+    println!("caught at seed {seed:?}");
+    assert!(seed.is_some());
+}
+
+#[test]
+fn a_home_that_does_not_look_for_gaps_is_caught() {
+    let seed = caught_after(Bug::NoGapCheck, 20);
+    println!("caught at seed {seed:?}");
+    assert!(seed.is_some());
+}
+
+#[test]
+fn a_cursor_before_the_clients_commit_is_caught() {
+    let seed = caught_after(Bug::ClientAckBeforeCommit, 20);
+    println!("caught at seed {seed:?}");
+    assert!(seed.is_some());
+}
