@@ -189,7 +189,8 @@ pub fn read_admission_key(certs: &Path) -> Result<Option<AdmissionKey>, ClusterE
 
 /// Finds the cluster that is wanted, or makes what is missing of it.
 ///
-/// The caller holds the lock of the data folder. Killed at any moment and called again, it finishes.
+/// The caller holds the lock of the data folder. Killed at any moment and called again, it
+/// finishes.
 ///
 /// # Errors
 /// [`ClusterError`]; nothing that was there has been changed then.

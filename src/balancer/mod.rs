@@ -8,6 +8,7 @@
 pub mod children;
 pub mod cluster;
 pub mod fleet;
+pub mod operator;
 pub mod process;
 mod requests;
 pub mod strategy;
