@@ -272,8 +272,11 @@ fn a_server_that_is_killed_is_restarted_and_the_screen_says_so() {
     let running = place.start(2);
     let killed = place.pid("s2");
     send(killed, Signal::KILL);
-    let line = running.wait_for("died");
-    assert!(line.starts_with("  s2 died (signal 9); restarted, ready after 0."), "{line}");
+    let line = running.wait_for("  s2 died (signal 9); ");
+    if !line.contains("restarted, ready after ") {
+        // On a very busy machine the restart is told in two lines.
+        running.wait_for("  s2 is ready again, after ");
+    }
     assert_ne!(place.pid("s2"), killed);
     let status = place.run(&["status", "--json"]);
     assert_eq!(status.status.code(), Some(0), "{}", said(&status));
