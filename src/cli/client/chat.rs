@@ -52,8 +52,7 @@ fn greeted(client: &Client, greeting: &str) -> String {
     }
 }
 
-const FIRST_GREETING: &str =
-    "Signed in. Choose a chat and type:  /msg bob hello     Help: /help     Leave: /quit";
+const FIRST_GREETING: &str = "Signed in.   Write: /msg bob hello   Help: /help   Leave: /quit";
 const GREETING: &str = "Nothing new.   Write: /msg WHO TEXT   Help: /help   Leave: /quit";
 
 /// Unlocks the profile that fits, or asks its way to one.
@@ -187,8 +186,7 @@ fn of_pipe(piped: &Piped) -> Outcome {
         (sent, _, refused, mistakes) => Err(Stop::new(
             Exit::Partly,
             format!(
-                "{sent} sent, {waiting} kept for the next contact, {} refused, {mistakes} lines not \
-                 understood.",
+                "{sent} sent, {waiting} kept for the next contact, {} refused, not understood: {mistakes}.",
                 refused.len()
             ),
             "What waits: client status     Send it: client retry",
