@@ -47,7 +47,7 @@ pub(super) struct Globals {
     #[arg(short, long, global = true, value_name = "NAME", env = "FASTCHAT_PROFILE")]
     #[arg(value_parser = name)]
     pub(super) profile: Option<UserName>,
-    /// Balancer to use instead of the one the profile knows
+    /// Balancer; a profile that knows another one uses this from now on
     #[arg(long, global = true, value_name = "HOST:PORT", env = "FASTCHAT_SERVER")]
     #[arg(value_parser = parse_where)]
     pub(super) server: Option<Where>,
