@@ -39,10 +39,8 @@ impl InputHistory {
     /// A line was typed.
     pub(super) fn add<H: Helper, I: History>(&mut self, line: &str, editor: &mut Editor<H, I>) {
         let added = editor.add_history_entry(line).unwrap_or(false);
-        if added && is_kept(line) {
-            if let Some(path) = &self.path {
-                let _ = append(path, line);
-            }
+        if let Some(path) = self.path.as_ref().filter(|_| added && is_kept(line)) {
+            let _ = append(path, line);
         }
     }
 }

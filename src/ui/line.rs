@@ -14,7 +14,7 @@ use tokio::sync::mpsc::Receiver;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 
-use crate::client::{Client, Event, Line, LocalId, MessageState, Offline, Refusal};
+use crate::client::{Client, Event, Line, LocalId, Offline, Refusal};
 use crate::net::Env;
 use crate::types::UserName;
 use crate::wire::Code;
@@ -22,10 +22,10 @@ use crate::wire::Code;
 use super::input::{Above, Kind, Terminal};
 use super::receipts::Receipts;
 use super::screen::Screen;
-use super::text::{excerpt, nearest};
 use super::theme::Theme;
 use super::{say, time};
 
+mod events;
 mod typed;
 
 /// Lines taken from the client at once.
@@ -307,7 +307,6 @@ impl Session {
         let greeting = std::mem::take(&mut self.options.greeting);
         if self.is_piped() {
             // What is typed may need the network: a pipe cannot look and wait.
-            self.terminal.notice(greeting);
             self.first_line = Some(Instant::now() + self.options.timeout);
         } else {
             self.reply(Above::Keep, greeting);
@@ -349,7 +348,7 @@ impl Session {
         let now = Instant::now();
         let past = |moment: Option<Instant>| moment.is_some_and(|moment| moment <= now);
         if past(self.echo.as_ref().map(|echo| echo.due)) {
-            self.finish_echo();
+            self.finish_echo("");
         }
         if past(self.receipts_due) {
             self.say_receipts();
@@ -364,8 +363,6 @@ impl Session {
             self.end_of_pipe();
         }
     }
-
-    // --- what is shown ---
 
     /// Takes what was never shown and sends it to the screen; one batch at a time.
     fn show(&mut self) {
@@ -440,194 +437,5 @@ impl Session {
             time::clock(since, self.screen.zone()),
             say::offline(&self.net.reason),
         ));
-    }
-
-    // --- what happens ---
-
-    fn event(&mut self, event: Event) {
-        match event {
-            Event::Online { .. } => self.online(),
-            Event::Offline { reason } => self.offline(reason),
-            Event::Lines => self.show(),
-            Event::CaughtUp => self.caught_up(),
-            Event::State { id, chat, state } => self.moved(id, &chat, &state),
-            Event::ChatWaits { chat, code, detail } => self.chat_waits(chat, code, &detail),
-            Event::Request { from } => {
-                let who = self.screen.theme.name(&from, from.as_str());
-                self.notice(&format!(
-                    "{who} writes to you for the first time:  /accept {from}   /block {from}"
-                ));
-                self.offer_names();
-            }
-            Event::KeyChanged { user } => self.key_changed(&user),
-            Event::WasAlreadySent { id, chat } => {
-                self.notice(&format!(
-                    "message {id} to {chat} had been sent before it was cancelled"
-                ));
-            }
-            Event::RolledBack => self.complain(&say::rolled_back()),
-            Event::SessionReplaced => {
-                self.over(Ended::SignedOut(say::code(Code::SessionReplaced, None, "", 0)));
-            }
-            Event::SignedOut { code } => {
-                self.over(Ended::SignedOut(say::code(code, None, "", 0)));
-            }
-            Event::LocalData { error } => self.over(Ended::LocalData(say::local_data(&error))),
-        }
-    }
-
-    fn online(&mut self) {
-        let was_said = std::mem::take(&mut self.net.said);
-        self.net.offline_since = None;
-        self.net.due = None;
-        if was_said {
-            let waiting = self.client.status().map_or(0, |status| status.waiting);
-            self.net.back = Some((waiting, 0));
-        }
-        self.news_of_the_network();
-    }
-
-    fn caught_up(&mut self) {
-        self.show();
-        let Some((waited, received)) = self.net.back.take() else { return };
-        let waits = self.client.status().map_or(0, |status| status.waiting);
-        let mut line = "back online".to_owned();
-        let sent = waited.saturating_sub(waits);
-        if sent > 0 {
-            line.push_str(&format!(", {sent} sent"));
-        }
-        if received > 0 {
-            line.push_str(&format!(", {received} received"));
-        }
-        self.notice(&line);
-    }
-
-    fn offline(&mut self, reason: Offline) {
-        if reason == Offline::WrongCluster && self.net.reason != reason {
-            self.complain(&say::wrong_cluster());
-        }
-        self.net.reason = reason;
-        if self.net.offline_since.is_none() {
-            self.net.offline_since = Some(self.env.unix_ms());
-            self.net.due = Some(Instant::now() + OFFLINE_PATIENCE);
-        }
-        self.news_of_the_network();
-    }
-
-    /// A pipe's first line is read now.
-    fn news_of_the_network(&mut self) {
-        if self.first_line.take().is_some() {
-            self.reply(Above::Keep, String::new());
-        }
-    }
-
-    fn moved(&mut self, id: LocalId, chat: &UserName, state: &MessageState) {
-        match state {
-            MessageState::Waiting | MessageState::Pending => {}
-            MessageState::Sent | MessageState::Delivered => {
-                self.waits.remove(chat);
-                if self.unsent.remove(&id) {
-                    self.piped.sent += 1;
-                }
-            }
-            MessageState::Refused(refusal) => {
-                if self.unsent.remove(&id) {
-                    self.piped.refused.push((chat.clone(), *refusal));
-                }
-                self.refused(id, chat, *refusal);
-            }
-            MessageState::Cancelled => {
-                self.unsent.remove(&id);
-            }
-        }
-        let ours = self.echo.as_ref().is_some_and(|echo| echo.id == id);
-        if ours && !matches!(state, MessageState::Waiting | MessageState::Pending) {
-            self.finish_echo();
-        } else if self.receipts.moved(id, chat, state) && self.receipts_due.is_none() {
-            self.receipts_due = Some(Instant::now() + RECEIPTS_PAUSE);
-        }
-        self.end_when_done();
-    }
-
-    fn refused(&mut self, id: LocalId, chat: &UserName, refusal: Refusal) {
-        if refusal == Refusal::KeyChanged && self.screen.key_warning_stands(chat) {
-            self.notice(&format!("not sent to {chat}: the changed key is not accepted"));
-            return;
-        }
-        let mut told = say::refusal(refusal, chat);
-        let text = self.client.message(id).ok().flatten().map(|message| message.text);
-        if let Some(text) = text {
-            told.what = format!("Not sent to {chat}: \"{}\". {}", excerpt(&text, 30), told.what);
-        }
-        if refusal == Refusal::Server(Code::NoSuchUser) {
-            told.remedy = self.did_you_mean(chat);
-        }
-        self.complain(&told);
-    }
-
-    fn did_you_mean(&self, name: &UserName) -> String {
-        let chats = self.client.chats().unwrap_or_default();
-        let others = chats.iter().map(|chat| chat.chat.as_str()).filter(|c| *c != name.as_str());
-        nearest(name.as_str(), others).map_or_else(
-            || "Who is here: /who all".to_owned(),
-            |near| format!("Did you mean {near}?"),
-        )
-    }
-
-    fn chat_waits(&mut self, chat: UserName, code: Code, detail: &str) {
-        if self.waits.get(&chat) != Some(&code) {
-            let told = say::code(code, Some(&chat), detail, 0);
-            self.notice(&format!("messages to {chat} wait: {}", told.line()));
-            self.waits.insert(chat, code);
-        }
-    }
-
-    fn key_changed(&mut self, user: &UserName) {
-        if self.options.trust == TrustPolicy::Always {
-            return match self.client.accept_key(user) {
-                Ok(()) => self.notice(&format!("{user}'s key has changed; accepted unseen")),
-                Err(error) => self.complain(&say::request_error(&error, Some(user))),
-            };
-        }
-        if !self.screen.key_warning_stands(user) {
-            self.terminal.notice(self.screen.key_changed(user));
-        }
-    }
-
-    /// The client has stopped for good.
-    fn over(&mut self, ended: Ended) {
-        if self.terminal.kind() == Kind::Editor {
-            if let Ended::SignedOut(told) | Ended::LocalData(told) = &ended {
-                self.complain(told);
-            }
-            // The editor holds the terminal until a line ends.
-            self.notice("Press Enter to leave.");
-            self.over = Some(ended);
-        } else {
-            self.ended = Some(ended);
-        }
-    }
-
-    fn client_gone(&mut self) {
-        self.ended = Some(self.over.take().unwrap_or(Ended::ClientGone));
-    }
-
-    fn answered(&mut self, answer: Answer) {
-        self.asked = self.asked.saturating_sub(1);
-        self.terminal.notice(answer.text);
-        match answer.effect {
-            Effect::Nothing => {}
-            Effect::Nobody(user) => {
-                if self.chat.as_ref() == Some(&user) {
-                    self.chat = None;
-                }
-            }
-            Effect::Number(user, number) => {
-                self.numbers.insert(user, number);
-            }
-            Effect::Verified(user) => self.screen.key_accepted(&user),
-        }
-        self.offer_names();
-        self.end_when_done();
     }
 }

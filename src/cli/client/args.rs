@@ -15,6 +15,10 @@ use crate::types::UserName;
 use crate::ui::line::TrustPolicy;
 use crate::ui::theme::{Colour, Style};
 
+const EXIT_CODES: &str = "Exit codes: 0 done, 1 a bug, 2 usage, 3 not reached in time (a kept \
+    message says so), 4 not signed in, 5 no such user or file, 6 key new or changed, 7 partly done, \
+    8 refused, 9 local data locked or damaged, 10 nothing arrived in time, 130 Ctrl-C.";
+
 /// Chat with people on a FastChat cluster. Without a command: the line client.
 ///
 /// The password is asked for, or read from --password-file or --password-fd; it is never an
@@ -22,6 +26,7 @@ use crate::ui::theme::{Colour, Style};
 #[derive(Debug, Parser)]
 #[command(name = "client", version, subcommand_precedence_over_arg = true)]
 #[command(override_usage = "client [OPTIONS] [HOST PORT]\n       client [OPTIONS] <COMMAND>")]
+#[command(after_help = EXIT_CODES)]
 pub(super) struct Arguments {
     /// Host of the balancer: the line client signs up or in there
     #[arg(value_name = "HOST")]
@@ -42,7 +47,7 @@ pub(super) struct Globals {
     #[arg(short, long, global = true, value_name = "NAME", env = "FASTCHAT_PROFILE")]
     #[arg(value_parser = name)]
     pub(super) profile: Option<UserName>,
-    /// Balancer to use instead of the one the profile knows
+    /// Balancer; a profile that knows another one uses this from now on
     #[arg(long, global = true, value_name = "HOST:PORT", env = "FASTCHAT_SERVER")]
     #[arg(value_parser = parse_where)]
     pub(super) server: Option<Where>,

@@ -20,7 +20,6 @@ pub(super) async fn run(context: &Context, at: Option<Where>, to: Option<UserNam
             "For programs: client recv --follow --json, client send",
         ));
     }
-    let at = at.or_else(|| context.globals.server.clone());
     let (name, unlocked, greeting) = signed_in(context, at.as_ref()).await?;
     let me = unlocked.owner().user.clone();
     let (client, events) = Client::start(&context.env, unlocked, Mode::SendAndReceive);
@@ -52,11 +51,10 @@ fn greeted(client: &Client, greeting: &str) -> String {
     }
 }
 
-const FIRST_GREETING: &str =
-    "Signed in. Choose a chat and type:  /msg bob hello     Help: /help     Leave: /quit";
+const FIRST_GREETING: &str = "Signed in.   Write: /msg bob hello   Help: /help   Leave: /quit";
 const GREETING: &str = "Nothing new.   Write: /msg WHO TEXT   Help: /help   Leave: /quit";
 
-/// Unlocks the profile that fits, or asks its way to one.
+/// Unlocks the profile that fits the typed address, or asks its way to one.
 async fn signed_in(
     context: &Context,
     at: Option<&Where>,
@@ -68,7 +66,7 @@ async fn signed_in(
         }
         return Ok((name, unlocked, GREETING));
     }
-    let Some(at) = at else {
+    let Some(at) = at.or(context.globals.server.as_ref()) else {
         return Err(Stop::new(
             Exit::NotSignedIn,
             "Nobody has signed in on this machine yet.",
@@ -187,8 +185,7 @@ fn of_pipe(piped: &Piped) -> Outcome {
         (sent, _, refused, mistakes) => Err(Stop::new(
             Exit::Partly,
             format!(
-                "{sent} sent, {waiting} kept for the next contact, {} refused, {mistakes} lines not \
-                 understood.",
+                "{sent} sent, {waiting} kept for the next contact, {} refused, not understood: {mistakes}.",
                 refused.len()
             ),
             "What waits: client status     Send it: client retry",

@@ -1,7 +1,7 @@
 //! First contact with a cluster: whom do we talk to?
 //!
-//! With `--ca` the answer is known beforehand; on a terminal it is shown and asked; else the command
-//! stops and says what was seen. Nothing but a broken-off handshake happens before that.
+//! With `--ca` the answer is known beforehand; on a terminal it is shown and asked; else the
+//! command stops and says what was seen. Nothing but a broken-off handshake happens before that.
 
 use std::path::Path;
 
@@ -11,7 +11,7 @@ use crate::cli::exit::Exit;
 use crate::client::account::{self, Cluster, Where};
 use crate::net::Env;
 use crate::types::ClusterId;
-use crate::ui::lists::{fingerprint, short_fingerprint};
+use crate::ui::lists::short_fingerprint;
 
 use super::ask;
 use super::failures;
@@ -32,9 +32,8 @@ pub(super) async fn cluster(env: &Env, at: &Where, ca: Option<&str>) -> Result<C
         ));
     }
     ask::tell(&format!(
-        "The cluster at {place} shows the fingerprint\n  {}\nIts operator sees it in the join line \
-         that load_balancer prints.",
-        fingerprint(&id.to_string())
+        "The cluster at {place} shows the fingerprint\n  {id}\nIts operator sees it in the join line \
+         that load_balancer prints."
     ));
     if ask::yes("Is that it? It is trusted from now on.")? {
         Ok(Cluster { at: at.clone(), id })
@@ -102,6 +101,7 @@ pub(super) fn described(cluster: &Cluster) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ui::lists::fingerprint;
 
     #[test]
     fn a_fingerprint_or_a_pem_file_names_the_same_cluster() {

@@ -72,9 +72,10 @@ pub(super) fn wrong_cluster() -> Stop {
     Stop::told(Exit::KeyRefused, say::wrong_cluster())
 }
 
-/// Sign-up and login of `user` at `at`.
-pub(super) fn account(error: AccountError, user: &UserName, at: &Where) -> Stop {
+/// Sign-up and login of `user` at `at` in profile `name`.
+pub(super) fn account(error: AccountError, name: &UserName, user: &UserName, at: &Where) -> Stop {
     let place = address(at);
+    let client = if name == user { "client".to_owned() } else { format!("client -p {name}") };
     match error {
         AccountError::WrongPassword => {
             Stop::new(Exit::NotSignedIn, format!("The password for {user} is wrong."), "Try again.")
@@ -82,23 +83,23 @@ pub(super) fn account(error: AccountError, user: &UserName, at: &Where) -> Stop 
         AccountError::NoSuchUser => Stop::new(
             Exit::NotFound,
             format!("No user \"{user}\" here."),
-            format!("Sign up: client register {user} --server {place}"),
+            format!("Sign up: {client} register {user} --server {place}"),
         ),
         AccountError::NameTaken => Stop::new(
             Exit::Refused,
             format!("The name \"{user}\" is taken."),
-            format!("If it is yours: client login {user} --server {place}"),
+            format!("If it is yours: {client} login {user} --server {place}"),
         ),
         AccountError::AlreadyLoggedIn { .. } => Stop::new(
             Exit::NotSignedIn,
             format!("{user} is signed in on another device."),
-            format!("Replace it: client login {user} --takeover"),
+            format!("Replace it: {client} login {user} --takeover"),
         ),
         AccountError::NoIdentityKey => Stop::new(
             Exit::KeyRefused,
             format!("This machine does not have {user}'s identity key."),
             format!(
-                "With the key file: client login {user} --identity FILE     Without: --new-identity \
+                "With the key file: {client} login {user} --identity FILE     Without: --new-identity \
                  (everybody sees that the key changed)"
             ),
         ),
@@ -121,7 +122,7 @@ pub(super) fn account(error: AccountError, user: &UserName, at: &Where) -> Stop 
         AccountError::Refused { code, detail, retry_after_ms } => {
             Stop::told(exit_of(code), say::code(code, None, &detail, retry_after_ms))
         }
-        AccountError::Profile(error) => profile(error, user),
+        AccountError::Profile(error) => profile(error, name),
     }
 }
 
@@ -162,8 +163,11 @@ pub(super) fn profile(error: ProfileError, name: &UserName) -> Stop {
 pub(super) fn not_signed_in(profile: &UserName) -> Stop {
     Stop::new(
         Exit::NotSignedIn,
-        format!("Nobody is signed in in profile {profile}."),
-        format!("Sign up: client register {profile} --server HOST:PORT     Or in: client login"),
+        format!("There is no account in profile {profile}."),
+        format!(
+            "Sign up: client register {profile} --server HOST:PORT     Or in: client login {profile} \
+             --server HOST:PORT"
+        ),
     )
 }
 
@@ -235,7 +239,7 @@ mod tests {
             (AccountError::WrongCluster { got }, 6),
             (AccountError::Profile(ProfileError::Locked { pid: 7 }), 9),
         ] {
-            let stop = account(error, &bob, &at);
+            let stop = account(error, &bob, &bob, &at);
             assert_eq!(stop.failure.exit.number(), exit, "{stop:?}");
             assert!(stop.failure.what.ends_with('.') && !stop.failure.remedy.is_empty());
         }

@@ -86,18 +86,21 @@ fn run(arguments: Arguments, report: Report) -> Outcome {
     let Arguments { host, port, globals, command } = arguments;
     start_logs(globals.verbose);
     let at = judge_address(host.as_deref(), port.as_deref())?;
-    if let (Some(_), Some(command)) = (&at, &command) {
-        if !matches!(command, Command::Chat { .. }) {
-            return Err(Stop::new(
-                Exit::Usage,
-                "HOST PORT goes with the line client only.",
-                "For a command: --server HOST:PORT",
-            ));
-        }
+    if let (Some(_), Some(command)) = (&at, &command)
+        && !matches!(command, Command::Chat { .. })
+    {
+        return Err(Stop::new(
+            Exit::Usage,
+            "HOST PORT goes with the line client only.",
+            "For a command: --server HOST:PORT",
+        ));
     }
     if let Some(Command::Completions { shell }) = &command {
         let mut tree = Arguments::command();
-        clap_complete::generate(*shell, &mut tree, "client", &mut std::io::stdout());
+        let mut script = Vec::new();
+        clap_complete::generate(*shell, &mut tree, "client", &mut script);
+        // A pipe that is closed early is no failure.
+        let _ = std::io::Write::write_all(&mut std::io::stdout(), &script);
         return Ok(Exit::Done);
     }
     let places = Places::find(globals.data_dir.as_deref())?;

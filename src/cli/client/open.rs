@@ -83,8 +83,19 @@ pub(super) enum By {
     Password,
 }
 
-/// Unlocks a profile: by the unlock file, a given password, or one asked for.
+/// Unlocks a profile: by the unlock file, a given password, or one asked for. `--server` moves it
+/// to another address of its cluster; another cluster it never talks to.
 pub(super) async fn unlocked(context: &Context, name: &UserName) -> Result<(Unlocked, By), Stop> {
+    let (mut unlocked, by) = unlock(context, name).await?;
+    if let Some(at) = &context.globals.server {
+        unlocked
+            .set_balancer(at)
+            .map_err(|error| failures::account(error.into(), name, name, at))?;
+    }
+    Ok((unlocked, by))
+}
+
+async fn unlock(context: &Context, name: &UserName) -> Result<(Unlocked, By), Stop> {
     let locked = profile(context, name)?;
     let locked = match context.places.unlock_key(name) {
         None => locked,

@@ -1,8 +1,8 @@
 //! Where profiles, unlock files and the input history are.
 //!
 //! An unlock file holds the key of a profile's database, so that commands work without the password
-//! between sign-in and sign-out. It lies in the user's runtime directory (gone at reboot), 0600 in a
-//! folder that nobody else can enter; where that cannot be had, there is none.
+//! between sign-in and sign-out. It lies in the user's runtime directory (gone at reboot), 0600 in
+//! a folder that nobody else can enter; where that cannot be had, there is none.
 
 use std::fs::{self, DirBuilder, Metadata, OpenOptions};
 use std::io::{self, Write as _};
@@ -84,6 +84,19 @@ impl Places {
             let _ = fs::remove_dir_all(state.join(profile.as_str()));
         }
         fs::remove_dir_all(self.folder(profile))
+    }
+
+    /// Removes what a sign-in that came to nothing left in a folder that was not there before it.
+    /// One that holds keys stays, because the same attempt, made again, goes on with them.
+    pub(super) fn sweep(&self, profile: &UserName) {
+        let folder = self.folder(profile);
+        if !folder.join("identity.pem").exists() {
+            for name in ["lock", "profile.sqlite", "profile.sqlite-wal", "profile.sqlite-shm"] {
+                let _ = fs::remove_file(folder.join(name));
+            }
+            // Fails, as it should, when anything else is in there.
+            let _ = fs::remove_dir(folder);
+        }
     }
 
     // --- unlock files ---

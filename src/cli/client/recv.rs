@@ -1,7 +1,7 @@
 //! `recv`: prints what has arrived, each line once.
 //!
-//! Taken, written, flushed, marked as shown, in this order: killed anywhere in between, a line comes
-//! again, marked so; nobody reading any more, it stays unshown.
+//! Taken, written, flushed, marked as shown, in this order: killed anywhere in between, a line
+//! comes again, marked so; nobody reading any more, it stays unshown.
 
 use std::time::Duration;
 

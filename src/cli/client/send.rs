@@ -12,7 +12,8 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::cli::exit::Exit;
 use crate::client::{
-    Cancelled, Client, Event, LocalId, MessageState, MessageView, Mode, Offline, SendError, Trust,
+    Cancelled, Client, Event, Line, LocalId, MessageState, MessageView, Mode, Offline,
+    RequestError, SendError, Trust,
 };
 use crate::limits::TEXT_BYTES_MAX;
 use crate::types::UserName;
@@ -24,6 +25,9 @@ use crate::wire::Code;
 use super::json::{Own, Record};
 use super::report::{Outcome, Stop};
 use super::{Context, failures, open};
+
+/// Lines of a conversation that `retry` searches for what waits.
+const SEARCHED_MAX: usize = 100_000;
 
 /// `client send TO [TEXT...]`.
 pub(super) async fn send(context: &Context, to: &UserName, words: Vec<String>) -> Outcome {
@@ -252,18 +256,19 @@ pub(super) async fn retry(context: &Context) -> Outcome {
 
 async fn retry_by(context: &Context, client: &Client, events: &mut Receiver<Event>) -> Outcome {
     let local = |error| failures::request(&error, None);
-    if client.retry().map_err(local)? == 0 {
+    let ours = waiting(client).map_err(local)?;
+    if client.retry().map_err(local)? == 0 && ours.is_empty() {
         context.report.notice("Nothing waits to be sent.");
         return Ok(Exit::Done);
     }
     let deadline = Instant::now() + context.globals.timeout;
     let mut seen = BTreeSet::new();
     let (mut sent, mut refused) = (0, 0);
-    let mut why = String::new();
+    let mut why = "There was no answer in time.".to_owned();
     while client.status().map_err(local)?.waiting > 0 {
         let Ok(event) = timeout_at(deadline, events.recv()).await else { break };
         match event {
-            Some(Event::State { id, chat, state }) => {
+            Some(Event::State { id, chat, state }) if concerns(&ours, id, &state) => {
                 let outcome = moved(context, client, id, &chat, &state, &mut seen)?;
                 sent += usize::from(outcome == Moved::Sent);
                 refused += usize::from(outcome == Moved::Refused);
@@ -282,6 +287,7 @@ async fn retry_by(context: &Context, client: &Client, events: &mut Receiver<Even
             }
             Some(
                 Event::Online { .. }
+                | Event::State { .. }
                 | Event::Lines
                 | Event::CaughtUp
                 | Event::Request { .. }
@@ -294,7 +300,11 @@ async fn retry_by(context: &Context, client: &Client, events: &mut Receiver<Even
         }
     }
     // What moved while the last answers came in.
-    while let Ok(Event::State { id, chat, state }) = events.try_recv() {
+    while let Ok(event) = events.try_recv() {
+        let Event::State { id, chat, state } = event else { continue };
+        if !concerns(&ours, id, &state) {
+            continue;
+        }
         let outcome = moved(context, client, id, &chat, &state, &mut seen)?;
         sent += usize::from(outcome == Moved::Sent);
         refused += usize::from(outcome == Moved::Refused);
@@ -305,10 +315,31 @@ async fn retry_by(context: &Context, client: &Client, events: &mut Receiver<Even
         (0, _, _) => Err(Stop::quiet(Exit::Partly)),
         (waiting, _, _) => Err(Stop::new(
             if sent > 0 { Exit::Partly } else { Exit::Unreachable },
-            format!("{why} {waiting} still kept here.").trim_start().to_owned(),
+            format!("{why} Still kept here: {waiting}."),
             "Try again later: client retry     Take one back: client cancel ID",
         )),
     }
+}
+
+/// The own messages that are not sent yet.
+fn waiting(client: &Client) -> Result<BTreeSet<LocalId>, RequestError> {
+    let mut ids = BTreeSet::new();
+    for chat in client.chats()?.iter().filter(|chat| chat.waiting > 0) {
+        let lines = client.history(&chat.chat, SEARCHED_MAX)?;
+        ids.extend(lines.iter().filter_map(|line| match line {
+            Line::Message(message) => match message.state {
+                Some(MessageState::Waiting | MessageState::Pending) => Some(message.id),
+                Some(_) | None => None,
+            },
+            Line::Trouble { .. } => None,
+        }));
+    }
+    Ok(ids)
+}
+
+/// Messages sent earlier are reported as delivered in between; they are no news here.
+fn concerns(ours: &BTreeSet<LocalId>, id: LocalId, state: &MessageState) -> bool {
+    ours.contains(&id) || *state == MessageState::Sent
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -59,11 +59,14 @@ pub(super) async fn sign_up(
     user: &UserName,
     password: &str,
 ) -> Result<Unlocked, Stop> {
+    let is_new = !context.places.exists(name);
     let profile = Profile::open(&context.env, &context.places.folder(name))
         .map_err(|error| failures::profile(error, name))?;
-    account::sign_up(&context.env, profile, cluster, user, password)
-        .await
-        .map_err(|error| failures::account(error, user, &cluster.at))
+    let outcome = account::sign_up(&context.env, profile, cluster, user, password).await;
+    if is_new && outcome.is_err() {
+        context.places.sweep(name);
+    }
+    outcome.map_err(|error| failures::account(error, name, user, &cluster.at))
 }
 
 /// Signs in in profile `name`: one attempt.
@@ -76,8 +79,14 @@ pub(super) async fn sign_in(
     identity: IdentitySource,
     other: OtherDevice,
 ) -> Result<Unlocked, AccountError> {
+    let is_new = !context.places.exists(name);
     let profile = Profile::open(&context.env, &context.places.folder(name))?;
-    account::log_in(&context.env, profile, cluster, user, password, identity, other).await
+    let outcome =
+        account::log_in(&context.env, profile, cluster, user, password, identity, other).await;
+    if is_new && outcome.is_err() {
+        context.places.sweep(name);
+    }
+    outcome
 }
 
 /// `client login [USER]`.
@@ -129,14 +138,14 @@ pub(super) async fn login(context: &Context, login: Login) -> Outcome {
     let other = if login.takeover { OtherDevice::TakeOver } else { OtherDevice::Ask };
     let first = identity.clone();
     let mut attempt = sign_in(context, &name, &cluster, &user, &password, first, other).await;
-    if let Err(AccountError::AlreadyLoggedIn { since_unix_ms, last_seen_unix_ms }) = &attempt {
-        if ask::possible() {
-            wizard::take_over(context, *since_unix_ms, *last_seen_unix_ms)?;
-            let other = OtherDevice::TakeOver;
-            attempt = sign_in(context, &name, &cluster, &user, &password, identity, other).await;
-        }
+    if let Err(AccountError::AlreadyLoggedIn { since_unix_ms, last_seen_unix_ms }) = &attempt
+        && ask::possible()
+    {
+        wizard::take_over(context, *since_unix_ms, *last_seen_unix_ms)?;
+        let other = OtherDevice::TakeOver;
+        attempt = sign_in(context, &name, &cluster, &user, &password, identity, other).await;
     }
-    let unlocked = attempt.map_err(|error| failures::account(error, &user, &cluster.at))?;
+    let unlocked = attempt.map_err(|error| failures::account(error, &name, &user, &cluster.at))?;
     welcome(context, &name, &unlocked, NewAccount::No)
 }
 

@@ -45,7 +45,7 @@ pub(super) async fn run(context: &Context, at: &Where) -> Result<(UserName, Unlo
             return Err(Stop::quiet(Exit::LocalData));
         }
         let status = account::name_status(&context.env, &cluster, &user).await;
-        match status.map_err(|error| failures::account(error, &user, at))? {
+        match status.map_err(|error| failures::account(error, &name, &user, at))? {
             NameStatus::Free => {
                 if let Some(unlocked) = sign_up(context, &name, &cluster, &user).await? {
                     return Ok((name, unlocked));
@@ -139,7 +139,7 @@ async fn sign_in(
                 ask::tell(&format!("  That key file cannot be used: {why}."));
                 identity = ask_identity(user)?;
             }
-            Err(error) => return Err(failures::account(error, user, &cluster.at)),
+            Err(error) => return Err(failures::account(error, name, user, &cluster.at)),
         }
     }
 }
@@ -166,9 +166,9 @@ pub(super) fn take_over(
 
 fn ask_identity(user: &UserName) -> Result<IdentitySource, Stop> {
     ask::tell(&format!(
-        "  This machine does not have {user}'s identity key. With the key file (identity.pem of the \
-         old profile)\n  people notice nothing. Without it you get a new key, and everybody you talk \
-         to sees that it changed."
+        "  This machine does not have {user}'s identity key. With the key file (identity.pem of\n  \
+         the old profile) people notice nothing. Without it you get a new key, and everybody\n  \
+         you talk to sees that it changed."
     ));
     loop {
         let answer = ask::line("  Path of the key file, or the word new: ")?;

@@ -136,7 +136,7 @@ impl Session {
             Kind::Piped => {
                 self.unsent.insert(id);
                 self.echo = Some(Echo { id, due: now });
-                self.finish_echo();
+                self.finish_echo("");
             }
             // The terminal shows what was typed; the receipts say the rest.
             Kind::Cooked => {
@@ -146,15 +146,19 @@ impl Session {
         }
     }
 
-    /// Shows an own line with the mark it has by now, in place of what was typed.
-    pub(super) fn finish_echo(&mut self) {
+    /// Shows an own line with the mark it has by now, in place of what was typed; below it, what
+    /// went wrong.
+    pub(super) fn finish_echo(&mut self, why: &str) {
         let Some(echo) = self.echo.take() else { return };
         match self.env.in_place(|| self.client.message(echo.id)) {
             Ok(Some(message)) => {
                 if let Some(state) = &message.state {
                     self.receipts.shown(message.id, &message.chat, state);
                 }
-                let text = self.own_line(message);
+                let mut text = self.own_line(message);
+                if !why.is_empty() {
+                    text = format!("{text}\n{why}");
+                }
                 self.reply(Above::Replace, text);
             }
             Ok(None) => self.reply(Above::Keep, String::new()),
