@@ -6,9 +6,9 @@
 //! read · [`net`] QUIC, certificates, and the one door to time, chance and UDP · [`admission`]
 //! tickets from the balancer, checked by the servers · [`home`] the durable state of a server, one
 //! transaction at a time · [`edge`] what a client talks to · [`peer`] the ordered link between two
-//! servers · [`server`] one edge and one home in a process · [`balancer`] starts servers and answers
-//! "which one?" · [`client`] commands in, events out · [`ui`] the line client · [`cli`] arguments
-//! and exit codes.
+//! servers · [`server`] one edge and one home in a process · [`balancer`] starts servers and
+//! answers "which one?" · [`client`] commands in, events out · [`ui`] the line client · [`cli`]
+//! arguments and exit codes.
 //!
 //! A module may use only what stands before it in that list (`tests/tidy.rs` holds the exact
 //! table); server rooms cannot name `seal` or `open`.

@@ -18,7 +18,7 @@ use crate::edge::door::HomeDoor;
 use crate::edge::{Edge, EdgeConfig, local};
 use crate::home::{HomeConfig, HomeFailure, HomeHandle, OpenError};
 use crate::limits::{Limits, STOP_DEADLINE};
-use crate::net::{Credentials, Env, ListenError, ListenKind, QuicKeys, listen};
+use crate::net::{Credentials, Env, ListenError, ListenKind, QuicKeys, client_endpoint, listen};
 use crate::peer::link::{self, LinkConfig};
 use crate::peer::serve::PeerPort;
 use crate::placement::{MapError, PlacementMap};
@@ -27,6 +27,9 @@ use crate::types::{ClusterId, ServerId};
 /// How long a start waits for the links to the other servers. They may be down: then this server
 /// is of use all the same.
 const LINKS_DEADLINE: Duration = Duration::from_secs(1);
+
+/// How long a stop waits for the connections to hear of it. The rest find out by themselves.
+const LAST_WORDS_DEADLINE: Duration = Duration::from_millis(500);
 
 /// Everything a server needs to run.
 #[derive(Clone, Debug)]
@@ -117,6 +120,9 @@ struct Running {
     edge: Arc<Edge>,
     clients: quinn::Endpoint,
     peers: quinn::Endpoint,
+    /// Starts the links. Not the peer port itself, for an attempt that was given up keeps its
+    /// socket for seconds.
+    links: quinn::Endpoint,
     /// Ends the accepting of connections.
     closing: CancellationToken,
     tasks: Vec<JoinHandle<Option<()>>>,
@@ -125,6 +131,13 @@ struct Running {
 impl Running {
     fn start(env: &Env, config: ServerConfig) -> Result<Self, ServerError> {
         let (map, limits) = (Arc::new(config.map), Arc::new(config.limits));
+        // The ports first: they say at once whether this server runs already.
+        let open =
+            |addr, kind| listen(env, addr, kind, &config.credentials, &config.quic_keys, &limits);
+        let clients = open(config.listen, ListenKind::Client)?;
+        let peers = open(config.peer_listen, ListenKind::Peer)?;
+        let links = client_endpoint(env, SocketAddr::new(config.peer_listen.ip(), 0))
+            .map_err(|source| ListenError::Bind { addr: config.peer_listen, source })?;
         let home = HomeHandle::open(
             env,
             HomeConfig {
@@ -135,10 +148,6 @@ impl Running {
                 limits: Arc::clone(&limits),
             },
         )?;
-        let open =
-            |addr, kind| listen(env, addr, kind, &config.credentials, &config.quic_keys, &limits);
-        let clients = open(config.listen, ListenKind::Client)?;
-        let peers = open(config.peer_listen, ListenKind::Peer)?;
         let edge = Edge::new(
             env,
             EdgeConfig {
@@ -159,14 +168,14 @@ impl Running {
         ];
         for peer in map.servers.iter().filter(|server| server.id != config.id) {
             let link = LinkConfig {
-                endpoint: peers.clone(),
+                endpoint: links.clone(),
                 peer: peer.clone(),
                 cluster,
                 credentials: config.credentials.clone(),
             };
             tasks.push(env.spawn(link::run(env.clone(), Arc::clone(&edge), link)));
         }
-        Ok(Self { home, edge, clients, peers, closing, tasks })
+        Ok(Self { home, edge, clients, peers, links, closing, tasks })
     }
 
     /// Stops accepting, lets the home finish what waits, then closes the connections.
@@ -174,13 +183,14 @@ impl Running {
         self.closing.cancel();
         self.home.stop().await;
         self.close_endpoints();
-        self.clients.wait_idle().await;
-        self.peers.wait_idle().await;
+        let idle = async { tokio::join!(self.clients.wait_idle(), self.peers.wait_idle()) };
+        let _ = timeout(LAST_WORDS_DEADLINE, idle).await;
     }
 
     fn close_endpoints(&self) {
         self.clients.close(0u32.into(), b"the server stops");
         self.peers.close(0u32.into(), b"the server stops");
+        self.links.close(0u32.into(), b"the server stops");
     }
 }
 

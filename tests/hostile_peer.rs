@@ -163,7 +163,8 @@ async fn a_second_link_of_one_server_ends_its_first() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_balancer_may_look_and_nothing_else() {
-    let cluster = Cluster::start(1, Limits::default()).await;
+    let limits = Limits { connections_max: 2, ..Limits::default() };
+    let cluster = Cluster::start(1, limits).await;
     let _client = cluster.greeted(1).await;
     let conn = connect(&cluster, Some(&cluster.balancer)).await.unwrap();
     let mut peer = Peer::over(conn).await;
@@ -173,6 +174,10 @@ async fn the_balancer_may_look_and_nothing_else() {
         assert_eq!((pong.id, pong.connections, pong.sessions), (id, 1, 0));
         assert!(pong.accepting);
     }
+    let _last = cluster.greeted(1).await;
+    peer.send(Body::Ping(Ping { id: 3 })).await;
+    let Body::Pong(pong) = peer.next().await else { panic!("no pong") };
+    assert!(!pong.accepting, "a full server says so");
     peer.send(Body::Forward(Forward::default())).await;
     assert_eq!(close_code(&peer.conn).await, Some(Code::Malformed));
 }

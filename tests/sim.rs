@@ -21,10 +21,19 @@ fn simulate(seed: u64, config: &SimConfig) -> SimReport {
 #[test]
 fn what_is_promised_holds_on_many_seeds() {
     let (first, seeds) = (number("FASTCHAT_SIM_FIRST", 1), number("FASTCHAT_SIM_SEEDS", 100));
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let mut simulated = Duration::ZERO;
     let (mut crashes, mut texts, mut shown, mut datagrams) = (0, 0, 0, 0);
-    for seed in first..first + seeds {
-        let report = simulate(seed, &SimConfig::default());
+    let run = |start: u64| {
+        let seeds = (start..first + seeds).step_by(threads);
+        seeds.map(|seed| (seed, simulate(seed, &SimConfig::default()))).collect::<Vec<_>>()
+    };
+    let reports: Vec<(u64, SimReport)> = std::thread::scope(|scope| {
+        let workers: Vec<_> =
+            (first..).take(threads).map(|n| scope.spawn(move || run(n))).collect();
+        workers.into_iter().flat_map(|worker| worker.join().unwrap()).collect()
+    });
+    for (seed, report) in reports {
         assert!(report.violations.is_empty(), "seed {seed}: {:#?}", report.violations);
         simulated += report.simulated;
         crashes += report.crashes;
@@ -54,36 +63,33 @@ fn the_same_seed_is_the_same_run() {
     assert_ne!(other.trace_hash, simulate(3, &SimConfig::default()).trace_hash);
 }
 
-/// The seed at which a planted bug is caught, of at most `seeds`.
-fn caught_after(bug: Bug, seeds: u64) -> Option<u64> {
+/// The first seed at which a planted bug is caught.
+fn caught_after(bug: Bug) -> Option<u64> {
     let config = SimConfig { bug: Some(bug), ..SimConfig::default() };
-    (1..=seeds).find(|&seed| !simulate(seed, &config).violations.is_empty())
+    let caught = (1..=SEEDS_PER_BUG).find(|&seed| !simulate(seed, &config).violations.is_empty());
+    println!("{bug:?} is caught at seed {caught:?}");
+    caught
 }
+
+/// Each bug must be caught within this many seeds.
+const SEEDS_PER_BUG: u64 = 30;
 
 #[test]
 fn an_answer_before_the_commit_is_caught() {
-    let seed = caught_after(Bug::AckBeforeCommit, 20);
-    println!("caught at seed {seed:?}");
-    assert!(seed.is_some());
+    assert!(caught_after(Bug::AckBeforeCommit).is_some());
 }
 
 #[test]
 fn a_producer_number_in_another_transaction_is_caught() {
-    let seed = caught_after(Bug::DedupInAnotherTransaction, 20);
-    println!("caught at seed {seed:?}");
-    assert!(seed.is_some());
+    assert!(caught_after(Bug::DedupInAnotherTransaction).is_some());
 }
 
 #[test]
 fn a_home_that_does_not_look_for_gaps_is_caught() {
-    let seed = caught_after(Bug::NoGapCheck, 20);
-    println!("caught at seed {seed:?}");
-    assert!(seed.is_some());
+    assert!(caught_after(Bug::NoGapCheck).is_some());
 }
 
 #[test]
 fn a_cursor_before_the_clients_commit_is_caught() {
-    let seed = caught_after(Bug::ClientAckBeforeCommit, 20);
-    println!("caught at seed {seed:?}");
-    assert!(seed.is_some());
+    assert!(caught_after(Bug::ClientAckBeforeCommit).is_some());
 }

@@ -26,12 +26,34 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("cli", &ALL),
 ];
 const SERVER: [&str; 11] = [
-    "limits", "types", "placement", "wire", "crypto", "net", "admission", "home", "peer", "edge",
+    "limits",
+    "types",
+    "placement",
+    "wire",
+    "crypto",
+    "net",
+    "admission",
+    "home",
+    "peer",
+    "edge",
     "server",
 ];
 const ALL: [&str; 15] = [
-    "limits", "types", "placement", "wire", "crypto", "net", "admission", "home", "peer", "edge",
-    "server", "balancer", "client", "ui", "testkit",
+    "limits",
+    "types",
+    "placement",
+    "wire",
+    "crypto",
+    "net",
+    "admission",
+    "home",
+    "peer",
+    "edge",
+    "server",
+    "balancer",
+    "client",
+    "ui",
+    "testkit",
 ];
 
 /// Crates that only some rooms may name.
@@ -52,8 +74,16 @@ const MAY_BRING_IN: &[(&str, &[&str])] = &[
 /// Rooms of the servers: what they may never name, so that no server can read a message.
 const SERVER_ROOMS: &[&str] = &["home", "peer", "edge", "server", "balancer", "admission"];
 const NEVER_ON_A_SERVER: &[&str] = &[
-    "seal", "seal_void", "open_message", "envelope::open", "ConversationKey", "EncryptionKey",
-    "IdentityKey", "rf1", "DbKey", "stretch",
+    "seal",
+    "seal_void",
+    "open_message",
+    "envelope::open",
+    "ConversationKey",
+    "EncryptionKey",
+    "IdentityKey",
+    "rf1",
+    "DbKey",
+    "stretch",
 ];
 
 fn root() -> PathBuf {
@@ -83,7 +113,11 @@ fn rooms() -> Vec<(String, PathBuf, String)> {
         .map(|path| {
             let inside = path.strip_prefix(&src).unwrap();
             let room = inside.components().next().unwrap().as_os_str().to_str().unwrap();
-            (room.trim_end_matches(".rs").to_owned(), path.clone(), fs::read_to_string(&path).unwrap())
+            (
+                room.trim_end_matches(".rs").to_owned(),
+                path.clone(),
+                fs::read_to_string(&path).unwrap(),
+            )
         })
         .filter(|(room, _, _)| room != "lib")
         .collect()
@@ -162,7 +196,8 @@ fn no_server_can_name_what_opens_a_message() {
             let words: Vec<&str> =
                 line.split(|c: char| !(c.is_alphanumeric() || c == '_')).collect();
             for name in NEVER_ON_A_SERVER {
-                let named = if name.contains("::") { line.contains(name) } else { words.contains(name) };
+                let named =
+                    if name.contains("::") { line.contains(name) } else { words.contains(name) };
                 if named {
                     wrong.push(format!("{}: {name}: {line}", path.display()));
                 }
@@ -188,9 +223,13 @@ fn time_and_chance_come_in_through_env() {
             continue;
         }
         let text = code(&text);
-        for forbidden in
-            ["SystemTime::now", "std::time::Instant", "rand::rng()", "rand::random", "thread::sleep"]
-        {
+        for forbidden in [
+            "SystemTime::now",
+            "std::time::Instant",
+            "rand::rng()",
+            "rand::random",
+            "thread::sleep",
+        ] {
             if text.contains(forbidden) {
                 wrong.push(format!("{}: {forbidden}", path.display()));
             }
@@ -217,7 +256,10 @@ fn every_file_says_what_it_is_for_and_fits_the_page() {
             if long && !line.contains('"') {
                 wrong.push(format!("{}:{} is over 100 columns", path.display(), index + 1));
             }
-            if line.contains("todo!(") || line.contains("unimplemented!(") || line.contains("#[ignore") {
+            if line.contains("todo!(")
+                || line.contains("unimplemented!(")
+                || line.contains("#[ignore")
+            {
                 if !path.ends_with("tidy.rs") {
                     wrong.push(format!("{}:{}: {line}", path.display(), index + 1));
                 }
@@ -244,7 +286,8 @@ fn every_dependency_has_its_reason_beside_it() {
     for line in manifest.lines() {
         if line.starts_with('[') {
             section = line;
-        } else if section.contains("dependencies") && line.contains(" = ") && !line.starts_with('#') {
+        } else if section.contains("dependencies") && line.contains(" = ") && !line.starts_with('#')
+        {
             assert!(line.contains(" # "), "no reason: {line}");
         }
     }

@@ -340,7 +340,7 @@ impl Process {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::balancer::fleet::{Load, State};
+    use crate::balancer::fleet::{Load, Member, State};
     use crate::placement::{PlacementMap, ServerEntry};
 
     struct Stage {
@@ -374,8 +374,8 @@ mod tests {
 
     async fn pid_of(fleet: &Fleet) -> u32 {
         let mut members = fleet.subscribe();
-        let running = members.wait_for(|members| members[0].pid.is_some()).await.unwrap();
-        running[0].pid.unwrap()
+        let is_alive = |members: &Vec<Member>| members[0].process.pid().is_some();
+        members.wait_for(is_alive).await.unwrap()[0].process.pid().unwrap()
     }
 
     #[tokio::test]

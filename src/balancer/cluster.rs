@@ -189,7 +189,8 @@ pub fn read_admission_key(certs: &Path) -> Result<Option<AdmissionKey>, ClusterE
 
 /// Finds the cluster that is wanted, or makes what is missing of it.
 ///
-/// The caller holds the lock of the data folder. Killed at any moment and called again, it finishes.
+/// The caller holds the lock of the data folder. Killed at any moment and called again, it
+/// finishes.
 ///
 /// # Errors
 /// [`ClusterError`]; nothing that was there has been changed then.
@@ -464,3 +465,6 @@ fn bring_up_to_date(
     }
     Ok(map)
 }
+
+#[cfg(test)]
+mod tests;

@@ -40,6 +40,27 @@ pub(super) enum WasReady {
     No,
 }
 
+/// What is known of a server's process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Process {
+    /// Nobody here watches processes.
+    Unwatched,
+    /// It runs, under this number.
+    Alive(u32),
+    /// It ended.
+    Ended,
+}
+
+impl Process {
+    /// Its number, if it is known to run.
+    pub fn pid(self) -> Option<u32> {
+        match self {
+            Self::Alive(pid) => Some(pid),
+            Self::Unwatched | Self::Ended => None,
+        }
+    }
+}
+
 /// What a server last said of itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Load {
@@ -64,8 +85,8 @@ pub struct Member {
     pub ready_since: Option<Instant>,
     /// Its last word, kept while it is down.
     pub load: Load,
-    /// Its process, when this balancer watches processes.
-    pub pid: Option<u32>,
+    /// Its process.
+    pub process: Process,
     /// How often its process ended unasked.
     pub restarts: u32,
     /// Counts its processes; a health link of an earlier one is void.
@@ -86,7 +107,7 @@ impl Fleet {
             state: State::Starting,
             ready_since: None,
             load: Load::default(),
-            pid: None,
+            process: Process::Unwatched,
             restarts: 0,
             life: 0,
         };
@@ -133,7 +154,7 @@ impl Fleet {
     /// A new process of this server is running.
     pub fn process_started(&self, id: &ServerId, pid: u32) {
         self.change(id, |member| {
-            member.pid = Some(pid);
+            member.process = Process::Alive(pid);
             member.state = State::Starting;
             member.ready_since = None;
             member.life += 1;
@@ -143,7 +164,7 @@ impl Fleet {
     /// The process of this server ended: it is not handed out from this moment.
     pub fn process_ended(&self, id: &ServerId) {
         self.change(id, |member| {
-            member.pid = None;
+            member.process = Process::Ended;
             member.state = State::Down;
             member.ready_since = None;
             member.restarts = member.restarts.saturating_add(1);
@@ -154,7 +175,8 @@ impl Fleet {
     /// The server answered, in the life `life`. An answer of an earlier life changes nothing.
     pub(super) fn answered(&self, id: &ServerId, life: u64, load: Load, state: State) {
         self.change(id, |member| {
-            if member.life != life {
+            // Whoever answers for a process that ended is somebody else.
+            if member.life != life || member.process == Process::Ended {
                 return;
             }
             member.load = load;

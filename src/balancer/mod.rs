@@ -8,16 +8,20 @@
 pub mod children;
 pub mod cluster;
 pub mod fleet;
+pub mod operator;
 pub mod process;
 mod requests;
 pub mod strategy;
+#[cfg(test)]
+mod tests;
 mod watch;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::oneshot;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -31,6 +35,9 @@ use crate::types::ClusterId;
 
 pub use fleet::Fleet;
 pub use strategy::Strategy;
+
+/// How long the connections that a stopping balancer closes may take to say so.
+const GOODBYE_MAX: Duration = Duration::from_millis(250);
 
 /// What a balancer needs to know.
 #[derive(Debug)]
@@ -81,16 +88,41 @@ pub async fn run(
     ready: oneshot::Sender<()>,
     shutdown: CancellationToken,
 ) -> Result<(), BalancerError> {
-    let BalancerConfig { listen: addr, credentials, quic_keys, limits, .. } = &config;
-    let limits = Arc::new(limits.clone());
-    let endpoint =
-        listen(&env, addr.to_owned(), ListenKind::Balancer, credentials, quic_keys, &limits)?;
-    // Servers are called from a socket of their own: the peer ports may be in another network.
-    let links = client_endpoint(&env, SocketAddr::new(from_where(&config), 0))?;
+    let ports = Ports::open(&env, &config)?;
+    serve(env, config, ports, ready, shutdown).await;
+    Ok(())
+}
+
+/// The sockets of a balancer.
+struct Ports {
+    /// Where clients ask.
+    clients: quinn::Endpoint,
+    /// From where servers are called: a socket of its own, since they may be in another network.
+    links: quinn::Endpoint,
+}
+
+impl Ports {
+    fn open(env: &Env, config: &BalancerConfig) -> Result<Self, BalancerError> {
+        let BalancerConfig { listen: addr, credentials, quic_keys, limits, .. } = config;
+        let clients = listen(env, *addr, ListenKind::Balancer, credentials, quic_keys, limits)?;
+        let from = SocketAddr::new(cluster::reachable(addr.ip()), 0);
+        Ok(Self { clients, links: client_endpoint(env, from)? })
+    }
+}
+
+async fn serve(
+    env: Env,
+    config: BalancerConfig,
+    ports: Ports,
+    ready: oneshot::Sender<()>,
+    shutdown: CancellationToken,
+) {
+    let Ports { clients, links } = ports;
+    let limits = Arc::new(config.limits.clone());
     let watch = Arc::new(watch::Watch {
         env: env.clone(),
         endpoint: links.clone(),
-        credentials: credentials.clone(),
+        credentials: config.credentials.clone(),
         cluster: config.cluster,
         map_version: config.map.version,
         limits: limits.clone(),
@@ -104,13 +136,12 @@ pub async fn run(
     let desk = Arc::new(requests::Desk::new(env.clone(), config, limits, Instant::now()));
     // Nobody may be waiting for it.
     let _ = ready.send(());
-    accept(&env, &endpoint, &desk, &tasks, &shutdown).await;
-    endpoint.close(quinn::VarInt::from_u32(0), b"going away");
+    accept(&env, &clients, &desk, &tasks, &shutdown).await;
+    clients.close(quinn::VarInt::from_u32(0), b"going away");
     links.close(quinn::VarInt::from_u32(0), b"");
     tasks.close();
     tasks.wait().await;
-    endpoint.wait_idle().await;
-    Ok(())
+    let _ = timeout(GOODBYE_MAX, clients.wait_idle()).await;
 }
 
 /// Takes connections until `shutdown`; what waits for its handshake is counted and bounded.
@@ -139,9 +170,4 @@ async fn accept(
             }
         }
     }
-}
-
-/// The local address from which the servers can be reached.
-fn from_where(config: &BalancerConfig) -> std::net::IpAddr {
-    cluster::reachable(config.listen.ip())
 }

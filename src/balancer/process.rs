@@ -101,6 +101,11 @@ pub fn holder(path: &Path) -> io::Result<Holder> {
         Err(missing) if missing.kind() == io::ErrorKind::NotFound => return Ok(Holder::Nobody),
         Err(other) => return Err(other),
     };
+    // The lock is tried only where it can matter: a process that is being started at this moment
+    // inherits it for an instant, and could then seem to be its holder.
+    if read_pid(&mut file).is_some_and(is_gone) {
+        return Ok(Holder::Nobody);
+    }
     match file.try_lock_shared() {
         Ok(()) => Ok(Holder::Nobody),
         Err(TryLockError::WouldBlock) => {
@@ -108,6 +113,12 @@ pub fn holder(path: &Path) -> io::Result<Holder> {
         }
         Err(TryLockError::Error(error)) => Err(error),
     }
+}
+
+/// Whether there is certainly no process of this number.
+fn is_gone(pid: u32) -> bool {
+    let processes = Path::new("/proc");
+    processes.join("self").exists() && !processes.join(pid.to_string()).exists()
 }
 
 /// The arguments a process was started with, its own name left out. Empty when it is gone.

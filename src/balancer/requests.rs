@@ -243,7 +243,7 @@ fn server_status(member: &Member) -> ServerStatus {
         connections: member.load.connections,
         queue: member.load.queue,
         database_bytes: member.load.database_bytes,
-        pid: member.pid.unwrap_or(0),
+        pid: member.process.pid().unwrap_or(0),
         port: member.entry.addr.port().into(),
         restarts: member.restarts,
     }

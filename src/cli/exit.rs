@@ -129,9 +129,14 @@ pub fn sentence(error: &dyn std::error::Error) -> String {
         }
         cause = inner.source();
     }
+    let first = text.split(' ').next().unwrap_or_default();
+    if !first.chars().all(|letter| letter.is_ascii_lowercase()) {
+        // A path or a name: written as it is.
+        return format!("{text}.");
+    }
     let mut letters = text.chars();
-    let first = letters.next().map(char::to_uppercase).into_iter().flatten();
-    first.chain(letters).chain(['.']).collect()
+    let capital = letters.next().map(char::to_uppercase).into_iter().flatten();
+    capital.chain(letters).chain(['.']).collect()
 }
 
 #[cfg(test)]
@@ -152,6 +157,8 @@ mod tests {
         let path = "a/b".into();
         let error = crate::net::files::FileError { action: "write", path, source: cause };
         assert_eq!(sentence(&error), "Cannot write a/b: disk gone.");
+        let error = std::io::Error::other("data/s1.sqlite is missing");
+        assert_eq!(sentence(&error), "data/s1.sqlite is missing.");
     }
 
     #[test]

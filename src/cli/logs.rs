@@ -8,6 +8,10 @@ use std::io::{self, Write};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
+/// What is logged unless `RUST_LOG` says otherwise. A link between servers breaks whenever one of
+/// them stops or is restarted; the screen reports that already, and better.
+const DEFAULT_FILTER: &str = "warn,fastchat::peer::link=error";
+
 /// How a log line looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum LogFormat {
@@ -31,7 +35,8 @@ impl LogFormat {
 ///
 /// A second call in one process changes nothing.
 pub fn start(format: LogFormat, process: &str) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
+    let filter =
+        EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(DEFAULT_FILTER));
     let writer = Named { format, process: process.to_owned() };
     // `log_internal_errors` prints with a macro that panics when the terminal is gone; a server
     // must outlive the terminal it was started from.

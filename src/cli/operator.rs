@@ -2,7 +2,7 @@
 //! operator's certificate.
 
 use std::fmt::Write as _;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -12,17 +12,13 @@ use tokio::time::timeout;
 use super::exit::{Exit, Failure, sentence};
 use super::server::unreadable;
 use crate::balancer::cluster::{self, reachable};
-use crate::limits::{FRAME_BYTES_MAX, Limits, STOP_DEADLINE};
-use crate::net::pki::{BALANCER_NAME, OPERATOR_NAME};
-use crate::net::{
-    ConnectError, Credentials, Env, FrameReader, FrameWriter, Target, client_endpoint, connect,
-};
-use crate::wire::PROTOCOL_VERSION;
+use crate::balancer::operator::{OperatorError, OperatorLink};
+use crate::limits::STOP_DEADLINE;
+use crate::net::pki::OPERATOR_NAME;
+use crate::net::{ConnectError, Credentials, Env};
 use crate::wire::balancer::balancer_reply::Body as Reply;
 use crate::wire::balancer::balancer_request::Body as Request;
-use crate::wire::balancer::{
-    BalancerReply, BalancerRequest, Refusal, ServerStatus, Status, StatusReply, Stop,
-};
+use crate::wire::balancer::{Refusal, ServerStatus, Status, StatusReply, Stop};
 
 /// Which balancer, and as whom.
 #[derive(Clone, Debug, clap::Args)]
@@ -47,8 +43,7 @@ pub(super) async fn status(
     folders: &Folders<'_>,
     form: Form,
 ) -> Result<Exit, Failure> {
-    let (reply, link) = ask(whom, folders, Request::Status(Status {})).await?;
-    link.close(quinn::VarInt::from_u32(0), b"");
+    let (reply, _) = ask(whom, folders, Request::Status(Status {})).await?;
     let Reply::Status(status) = reply else { return Err(unexpected(reply)) };
     match form {
         Form::Table => print(&table(&status)),
@@ -95,34 +90,16 @@ async fn ask(
     whom: &Whom,
     folders: &Folders<'_>,
     request: Request,
-) -> Result<(Reply, quinn::Connection), Failure> {
+) -> Result<(Reply, OperatorLink), Failure> {
     let addr = address(whom, folders.data).await?;
     let operator = Credentials::load(folders.certs, OPERATOR_NAME).map_err(|error| {
         let remedy = "Run this where the cluster was started, or give --certs DIR.";
         Failure { remedy: remedy.into(), ..unreadable(&error) }
     })?;
-    let env = Env::system();
-    let limits = Limits::default();
-    let from: SocketAddr = match addr {
-        SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
-        SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
-    };
-    let endpoint = client_endpoint(&env, from)
-        .map_err(|error| Failure::new(Exit::Unreachable, sentence(&error), ""))?;
-    let pin = operator.cluster_id();
-    let link = connect(
-        &endpoint,
-        &env,
-        addr,
-        BALANCER_NAME,
-        Target::Balancer,
-        &pin,
-        Some(&operator),
-        &limits,
-    )
-    .await
-    .map_err(|error| cannot_connect(addr, &error))?;
-    let reply = exchange(&link, request, &limits).await.ok_or_else(|| {
+    let link = OperatorLink::open(&Env::system(), addr, &operator)
+        .await
+        .map_err(|error| cannot_connect(addr, &error))?;
+    let reply = link.ask(request).await.ok_or_else(|| {
         Failure::new(
             Exit::Unreachable,
             format!("The balancer at {addr} did not answer."),
@@ -133,17 +110,6 @@ async fn ask(
         Reply::Refusal(refusal) => Err(refused(&refusal)),
         Reply::Edges(_) | Reply::Status(_) | Reply::Stopping(_) => Ok((reply, link)),
     }
-}
-
-async fn exchange(link: &quinn::Connection, request: Request, limits: &Limits) -> Option<Reply> {
-    let deadline = Duration::from_millis(limits.frame_deadline_ms);
-    let (send, recv) = link.open_bi().await.ok()?;
-    let mut writer = FrameWriter::new(send, FRAME_BYTES_MAX);
-    let request = BalancerRequest { version: PROTOCOL_VERSION, body: Some(request) };
-    writer.send(&request).await.ok()?;
-    writer.finish();
-    let mut reader = FrameReader::<BalancerReply>::new(recv, FRAME_BYTES_MAX, deadline);
-    timeout(deadline, reader.read()).await.ok()?.ok()??.body
 }
 
 /// The address that was given, or the one the cluster's own files lead to.
@@ -171,7 +137,11 @@ fn address_from_map(data: &Path) -> Result<SocketAddr, Failure> {
     Ok(SocketAddr::new(reachable(first.addr.ip()), first.addr.port().saturating_sub(1)))
 }
 
-fn cannot_connect(addr: SocketAddr, error: &ConnectError) -> Failure {
+fn cannot_connect(addr: SocketAddr, error: &OperatorError) -> Failure {
+    let error = match error {
+        OperatorError::Connect(error) => error,
+        OperatorError::Socket(_) => return Failure::new(Exit::Unreachable, sentence(error), ""),
+    };
     match error {
         ConnectError::WrongCluster { got } => Failure::new(
             Exit::KeyRefused,
@@ -185,14 +155,18 @@ fn cannot_connect(addr: SocketAddr, error: &ConnectError) -> Failure {
                 "Give the balancer's own port with --server HOST:PORT.",
             )
         }
-        ConnectError::Unreachable(_)
-        | ConnectError::Expired
+        ConnectError::Unreachable(_) => Failure::new(
+            Exit::Unreachable,
+            format!("Cannot reach a balancer at {addr} (no answer in 5 s)."),
+            "Is it running? UDP may be blocked.",
+        ),
+        ConnectError::Expired
         | ConnectError::Refused
         | ConnectError::Failed(_)
         | ConnectError::Local(_) => Failure::new(
             Exit::Unreachable,
             format!("Cannot reach a balancer at {addr}: {error}."),
-            "Is it running? UDP may be blocked.",
+            "Try again in a moment.",
         ),
     }
 }

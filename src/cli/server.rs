@@ -15,9 +15,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::exit::{Exit, Failure, finish, sentence};
 use super::logs::{self, LogFormat};
+use super::refusals;
 use super::signals::Signals;
 use crate::balancer::cluster::{self, MAP_FILE};
 use crate::balancer::process::{PidFile, PidFileError};
+use crate::home::OpenError;
 use crate::limits::{Limits, STOP_DEADLINE};
 use crate::net::{CaCert, Credentials, Env, ListenError, QuicKeys};
 use crate::server::{self, ServerConfig, ServerError};
@@ -228,12 +230,18 @@ async fn run(config: ServerConfig) -> Result<Exit, Failure> {
 
 fn failure(error: ServerError) -> Failure {
     let what = sentence(&error);
+    let local = |remedy| Failure::new(Exit::LocalData, what.clone(), remedy);
     match error {
-        ServerError::Listen(ListenError::PortTaken(addr)) => super::load_balancer::port_taken(addr),
+        ServerError::Listen(ListenError::PortTaken(addr)) => refusals::port_taken(addr),
         ServerError::Listen(_) => Failure::new(Exit::Unreachable, what, ""),
-        ServerError::Map(_) | ServerError::NotInMap(_) | ServerError::Open(_) => {
-            Failure::new(Exit::LocalData, what, "")
+        ServerError::Open(OpenError::InUse(_)) => local("Stop the process that serves it."),
+        ServerError::Open(OpenError::Newer { .. } | OpenError::Migration { .. }) => {
+            local("Use the version of the program that wrote it.")
         }
-        ServerError::Home(_) => Failure::new(Exit::Internal, what, ""),
+        ServerError::Open(_) => local("It was not changed. Restore it from your backup."),
+        ServerError::Map(_) | ServerError::NotInMap(_) => {
+            local("Start the cluster again with load_balancer, which keeps the map.")
+        }
+        ServerError::Home(_) => local("Check the disk. What people were told is sent is stored."),
     }
 }

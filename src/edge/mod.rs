@@ -124,6 +124,11 @@ impl Edge {
         u64::from(lock(&self.connections).total())
     }
 
+    /// Whether one more client would get in.
+    pub fn has_room(&self) -> bool {
+        lock(&self.connections).total() < self.limits.connections_max
+    }
+
     /// Sessions ended by a bug of ours since the start. Fails every test run that sees one.
     pub fn panics(&self) -> u64 {
         self.panics.load(Ordering::Relaxed)

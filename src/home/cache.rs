@@ -331,11 +331,11 @@ impl Logs {
             self.logs.insert(owner.clone(), log);
         }
         self.clock += 1;
-        let log = self.logs.get_mut(owner);
-        Ok(log.map(|log| {
+        let mut log = self.logs.get_mut(owner);
+        if let Some(log) = &mut log {
             log.used = self.clock;
-            log
-        }))
+        }
+        Ok(log)
     }
 
     /// Has `owner`'s log written back before the COMMIT. To be called for every change of it.

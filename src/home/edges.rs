@@ -86,13 +86,6 @@ struct Edge {
     stalled: Vec<(UserName, Place)>,
 }
 
-/// What became of an output.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Sent {
-    Queued,
-    Broken,
-}
-
 /// All edges that ever attached; there are as many as servers in the cluster.
 #[derive(Default)]
 pub(super) struct Edges {
@@ -125,15 +118,11 @@ impl Edges {
         self.edges.get(number.0).map(|edge| &edge.id)
     }
 
-    /// Queues an answer. A link that takes no more is broken, so that nothing is lost in silence.
+    /// Queues an output. A link that takes no more is broken, so that nothing is lost in silence.
     pub(super) fn send(&mut self, to: EdgeNumber, output: Output) {
         let Some(edge) = self.edges.get_mut(to.0) else { return };
         let Some(sender) = &edge.sender else { return };
-        let sent = match sender.try_send(output) {
-            Ok(()) => Sent::Queued,
-            Err(_) => Sent::Broken,
-        };
-        if sent == Sent::Broken {
+        if sender.try_send(output).is_err() {
             tracing::warn!(edge = %edge.id, "an edge does not take its answers: link broken");
             edge.sender = None;
             self.broken.push(to);

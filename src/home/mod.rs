@@ -108,7 +108,9 @@ impl HomeHandle {
     /// # Errors
     /// [`HomeGone`] after a stop or a failure.
     pub async fn call(&self, edge: &ServerId, call: Call) -> Result<(), HomeGone> {
-        let Some(generation) = self.shared.attachments.generation(edge) else { return Ok(()) };
+        let Some(generation) = self.shared.attachments.generation(edge) else {
+            return if self.queue.is_closed() { Err(HomeGone) } else { Ok(()) };
+        };
         let job = Job { edge: edge.clone(), generation, call };
         self.queue.send(Item::Call(job)).await.map_err(|_| HomeGone)
     }

@@ -374,10 +374,7 @@ impl Home {
 
     /// Refuses what another home owns; by the slots of the database, not by the map.
     pub(super) fn own(&self, user: &UserName) -> Result<(), No> {
-        match self.owns(user) {
-            true => Ok(()),
-            false => Err(Code::WrongHome.into()),
-        }
+        if self.owns(user) { Ok(()) } else { Err(Code::WrongHome.into()) }
     }
 
     pub(super) fn owns(&self, user: &UserName) -> bool {

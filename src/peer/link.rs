@@ -4,7 +4,6 @@
 //! was asked on it is lost and the sessions are told; nothing is sent again from here.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
@@ -54,7 +53,7 @@ enum LinkError {
     Unexpected,
     #[error("it speaks version {0}, expected {PROTOCOL_VERSION}")]
     Version(u32),
-    #[error("no greeting in time")]
+    #[error("no answer in time")]
     Silent,
 }
 
@@ -62,7 +61,10 @@ enum LinkError {
 pub async fn run(env: Env, edge: Arc<Edge>, config: LinkConfig) {
     let mut pause = limits::LINK_PAUSE_MIN;
     loop {
-        match dial(&env, &edge, &config).await {
+        // A server that starts a moment later has lost our first packet, and QUIC would take a
+        // second to repeat it: so the first attempts are short.
+        match timeout(pause * 3, dial(&env, &edge, &config)).await.unwrap_or(Err(LinkError::Silent))
+        {
             Ok((conn, writer, reader)) => {
                 pause = limits::LINK_PAUSE_MIN;
                 tracing::info!(peer = %config.peer.id, "link up");
@@ -96,12 +98,8 @@ async fn dial(
         close(&conn, Code::NotAPeer, "another key than in the placement map");
         return Err(LinkError::WrongKey);
     }
-    let deadline = Duration::from_millis(edge.limits().handshake_deadline_ms);
-    match timeout(deadline, greet(edge, config, &conn)).await {
-        Ok(Ok((writer, reader))) => Ok((conn, writer, reader)),
-        Ok(Err(error)) => Err(error),
-        Err(_) => Err(LinkError::Silent),
-    }
+    let (writer, reader) = greet(edge, config, &conn).await?;
+    Ok((conn, writer, reader))
 }
 
 async fn greet(

@@ -185,7 +185,7 @@ impl PeerPort {
             connections: self.edge.connections(),
             database_bytes: stats.database_bytes,
             queue: stats.queue,
-            accepting: true,
+            accepting: self.edge.has_room(),
         }
     }
 }

@@ -4,11 +4,11 @@
 //! stands on paper outside the machines, a [`Books`] what can be read off a home's disk.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OpenFlags};
 
-use crate::client::{Author, Line, Trouble};
+use crate::client::{Author, Line, Trouble, WireId};
 use crate::types::{ServerId, UserName};
 
 /// Everything people wrote, were told and saw, in order. Survives every crash.
@@ -18,6 +18,8 @@ pub struct Diary {
     written: BTreeMap<String, (UserName, UserName)>,
     /// Texts of which the author was told "sent".
     sent: BTreeSet<String>,
+    /// Numbers that are "sent": (recipient, author, device, n).
+    stored: BTreeSet<(UserName, UserName, u64, u64)>,
     /// What readers saw: reader, chat, device, n, text, and whether it was marked "(again)".
     shown: Vec<Shown>,
     /// Holes and other troubles on anybody's screen.
@@ -43,6 +45,11 @@ impl Diary {
     /// The author was told that it is sent.
     pub fn told_sent(&mut self, text: &str) {
         self.sent.insert(text.to_owned());
+    }
+
+    /// The author was told that the home of `to` has this number on its disk.
+    pub fn told_stored(&mut self, from: &UserName, to: &UserName, id: &WireId) {
+        self.stored.insert((to.clone(), from.clone(), id.device.0, id.n.0));
     }
 
     /// A line stood on somebody's screen.
@@ -123,7 +130,8 @@ pub struct Books {
 }
 
 impl Books {
-    /// Reads a home's database and holds it against every earlier reading of it.
+    /// Reads a home's database and holds it against every earlier reading of it, and against what
+    /// people were told.
     ///
     /// # Errors
     /// SQLite's, when the database cannot be read.
@@ -131,6 +139,7 @@ impl Books {
         &mut self,
         server: &ServerId,
         database: &Path,
+        diary: &Diary,
     ) -> Result<Vec<String>, rusqlite::Error> {
         let db = Connection::open_with_flags(database, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
         let mut now: Vec<(String, i64)> = Vec::new();
@@ -165,6 +174,91 @@ impl Books {
         )?;
         if gaps > 0 {
             wrong.push(format!("I4: {gaps} gaps in the logs of {server}"));
+        }
+        for (what, sql) in [
+            (
+                "I5: a number stored twice",
+                "SELECT producer || ' ' || n FROM entries GROUP BY producer, n HAVING count(*) > 1",
+            ),
+            (
+                "I3: a number left out",
+                "SELECT producer || ' ' || n FROM (SELECT producer, n, kind,
+                   lag(n) OVER w AS before, lag(kind) OVER w AS kind_before FROM entries
+                   WINDOW w AS (PARTITION BY producer ORDER BY seq))
+                 WHERE before IS NOT NULL AND kind = 1 AND kind_before = 1 AND n <> before + 1",
+            ),
+        ] {
+            let mut rows = db.prepare(sql)?;
+            for row in rows.query_map([], |row| row.get::<_, String>(0))? {
+                wrong.push(format!("{what} on {server}: producer and n {}", row?));
+            }
+        }
+        wrong.extend(Self::audit_sent(&db, server, diary)?);
+        Ok(wrong)
+    }
+
+    /// I6: nobody was told "sent" of what is not on the disk.
+    fn audit_sent(
+        db: &Connection,
+        server: &ServerId,
+        diary: &Diary,
+    ) -> Result<Vec<String>, rusqlite::Error> {
+        let mut rows = db.prepare(
+            "SELECT a.name, p.author, p.device, p.last_n FROM accounts a
+             LEFT JOIN producers p ON p.log = a.id",
+        )?;
+        let mut accounts = BTreeSet::new();
+        let mut last: BTreeMap<(String, String, i64), i64> = BTreeMap::new();
+        let mut rows = rows.query([])?;
+        while let Some(row) = rows.next()? {
+            let name: String = row.get(0)?;
+            accounts.insert(name.clone());
+            if let Some(author) = row.get::<_, Option<String>>(1)? {
+                last.insert((name, author, row.get(2)?), row.get(3)?);
+            }
+        }
+        let told = diary.stored.iter().filter(|(to, ..)| accounts.contains(to.as_str()));
+        Ok(told
+            .filter(|(to, from, device, n)| {
+                let device = i64::from_be_bytes(device.to_be_bytes());
+                let key = (to.to_string(), from.to_string(), device);
+                last.get(&key).is_none_or(|&last| last < i64::try_from(*n).unwrap_or(i64::MAX))
+            })
+            .map(|(to, from, _, n)| {
+                format!("I6: {from} was told that {n} to {to} is sent; {server} does not have it")
+            })
+            .collect())
+    }
+
+    /// No home believes a reader to have on disk what the reader's disk does not have.
+    ///
+    /// # Errors
+    /// SQLite's, when a database cannot be read.
+    pub fn audit_cursors(
+        database: &Path,
+        profiles: &BTreeMap<UserName, PathBuf>,
+    ) -> Result<Vec<String>, rusqlite::Error> {
+        let db = Connection::open_with_flags(database, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+        let mut rows = db.prepare(
+            "SELECT a.name, l.epoch, max(c.seq) FROM cursors c JOIN logs l ON l.id = c.log
+             JOIN accounts a ON a.id = l.id GROUP BY a.name",
+        )?;
+        let mut rows = rows.query([])?;
+        let mut wrong = Vec::new();
+        while let Some(row) = rows.next()? {
+            let (name, epoch, told): (String, i64, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
+            let profile = UserName::canonical(&name).ok().and_then(|name| profiles.get(&name));
+            let Some(profile) = profile else { continue };
+            let profile = Connection::open_with_flags(profile, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+            let number = |key: &str| -> Result<i64, rusqlite::Error> {
+                let sql = "SELECT coalesce(max(value), zeroblob(8)) FROM meta WHERE key = ?1";
+                let bytes: Vec<u8> = profile.query_row(sql, [key], |row| row.get(0))?;
+                Ok(bytes.try_into().map_or(0, i64::from_be_bytes))
+            };
+            let stored = number("inbox_cursor")?;
+            if number("inbox_epoch")? == epoch && told > stored {
+                wrong.push(format!("{name} told its cursor {told} with {stored} on disk"));
+            }
         }
         Ok(wrong)
     }

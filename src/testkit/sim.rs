@@ -102,6 +102,8 @@ impl Drop for Folder {
 }
 
 const BALANCER_PORT: u16 = 9000;
+/// Texts that one person writes at once, at most: more than an inbox takes.
+const BURST: usize = 8;
 const PASSWORD: &str = "correct horse battery";
 /// After everything is repaired, all that was written must be shown within this.
 const HEALING: Duration = Duration::from_secs(120);
@@ -140,6 +142,8 @@ struct World {
     lives: u64,
     crashes: usize,
     texts: usize,
+    /// To whom the last text was written.
+    last_reader: Option<UserName>,
 }
 
 struct Person {
@@ -203,6 +207,7 @@ impl World {
             lives: 0,
             crashes: 0,
             texts: 0,
+            last_reader: None,
         })
     }
 
@@ -366,17 +371,19 @@ impl World {
         for _ in 0..self.pick(4) {
             self.write();
         }
-        let pause = self.rng.random_range(5..1_500);
+        // Half of the time something breaks while those texts are under way.
+        let pause = if self.chance(60) { 0..30 } else { 30..1_500 };
+        let pause = self.rng.random_range(pause);
         sleep(Duration::from_millis(pause)).await;
-        match self.pick(12) {
-            0 | 1 => self.crash_server().await?,
-            2 => self.crash_balancer().await,
-            3 | 4 => self.crash_client().await?,
-            5 => self.partition(),
-            6 => self.net.repair_all(),
-            7 => self.bad_weather(),
-            8 => self.restart_something().await?,
-            9 => self.hold(),
+        match self.pick(13) {
+            0..=2 => self.crash_server().await?,
+            3 => self.crash_balancer().await,
+            4 | 5 => self.crash_client().await?,
+            6 => self.partition(),
+            7 => self.net.repair_all(),
+            8 => self.bad_weather(),
+            9 => self.restart_something().await?,
+            10 => self.hold(),
             _ => {}
         }
         self.audit()
@@ -385,12 +392,13 @@ impl World {
     fn write(&mut self) {
         let (from, to) = (self.pick(self.people.len()), self.pick(self.people.len()));
         let Some(to) = self.people.get(to).map(|person| person.name.clone()) else { return };
-        let burst = 1 + self.pick(4);
+        let burst = 1 + self.pick(BURST);
         let Some(person) = self.people.get_mut(from) else { return };
         if person.name == to {
             return;
         }
         let Some((_, client)) = &person.running else { return };
+        self.last_reader = Some(to.clone());
         for _ in 0..burst {
             self.texts += 1;
             let text = format!("{}>{to} #{}", person.name, self.texts);
@@ -405,9 +413,17 @@ impl World {
     }
 
     async fn crash_server(&mut self) -> Result<(), SetupError> {
-        let index = self.pick(self.servers.len());
+        let index = self.crash_target(|world| {
+            let home = world.map.home_of_user(&world.last_reader.clone()?)?;
+            world.map.servers.iter().position(|server| server.id == home.id)
+        });
+        let index = index.unwrap_or_else(|| self.pick(self.servers.len()));
         if let Some(killed) = self.servers.get_mut(index).and_then(Option::take) {
             self.kill(killed).await;
+            // When its last answers have arrived, and before anybody can put right what the crash
+            // left behind.
+            sleep(Duration::from_millis(20)).await;
+            self.audit()?;
         }
         if self.chance(60) {
             let pause = self.rng.random_range(1..800);
@@ -417,6 +433,11 @@ impl World {
         Ok(())
     }
 
+    /// Every other crash strikes where the last text is going.
+    fn crash_target(&mut self, find: impl FnOnce(&Self) -> Option<usize>) -> Option<usize> {
+        if self.chance(50) { find(self) } else { None }
+    }
+
     async fn crash_balancer(&mut self) {
         if let Some(killed) = self.balancer.take() {
             self.kill(killed).await;
@@ -424,11 +445,17 @@ impl World {
     }
 
     async fn crash_client(&mut self) -> Result<(), SetupError> {
-        let index = self.pick(self.people.len());
+        let index = self.crash_target(|world| {
+            let reader = world.last_reader.clone()?;
+            world.people.iter().position(|person| person.name == reader)
+        });
+        let index = index.unwrap_or_else(|| self.pick(self.people.len()));
         let running = self.people.get_mut(index).and_then(|person| person.running.take());
         if let Some((killed, client)) = running {
             drop(client);
             self.kill(killed).await;
+            sleep(Duration::from_millis(20)).await;
+            self.audit()?;
         }
         if self.chance(60) {
             self.start_client(index)?;
@@ -499,7 +526,12 @@ impl World {
         self.restart_something().await?;
         let until = self.net.elapsed() + HEALING;
         while self.net.elapsed() < until && !diary(&self.diary).missing().is_empty() {
-            sleep(Duration::from_millis(250)).await;
+            sleep(Duration::from_millis(500)).await;
+            for person in &self.people {
+                if let Some((_, client)) = &person.running {
+                    client.retry()?;
+                }
+            }
         }
         // The answers to the last of them.
         sleep(Duration::from_secs(2)).await;
@@ -507,9 +539,13 @@ impl World {
     }
 
     fn audit(&mut self) -> Result<(), SetupError> {
+        let profile = |person: &Person| (person.name.clone(), person.folder.join("profile.sqlite"));
+        let profiles = self.people.iter().map(profile).collect();
         for server in &self.map.servers {
             let path = database(&self.folder, &server.id);
-            self.violations.extend(self.books.audit(&server.id, &path)?);
+            let found = self.books.audit(&server.id, &path, &diary(&self.diary))?;
+            self.violations.extend(found);
+            self.violations.extend(Books::audit_cursors(&path, &profiles)?);
         }
         Ok(())
     }
@@ -562,7 +598,11 @@ impl Screen {
                 Event::Lines => self.show().await,
                 Event::State { id, state: MessageState::Sent, .. } => {
                     if let Ok(Some(message)) = self.client.message(id) {
-                        diary(&self.diary).told_sent(&message.text);
+                        let mut diary = diary(&self.diary);
+                        diary.told_sent(&message.text);
+                        if let Some(id) = message.wire_id {
+                            diary.told_stored(&self.name, &message.chat, &id);
+                        }
                     }
                 }
                 _ => {}
@@ -606,6 +646,7 @@ fn options(bug: Option<Bug>) -> TestOptions {
     TestOptions { cheap_crypto: true, bug }
 }
 
+/// An inbox takes few entries of one author, so that senders are refused and have to come back.
 fn limits() -> Limits {
-    Limits { bcrypt_cost: 4, ..Limits::default() }
+    Limits { bcrypt_cost: 4, inbox_author_entries_max: 4, ..Limits::default() }
 }

@@ -11,7 +11,7 @@
     reason = "a helper of tests; not every test uses all of it"
 )]
 
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -20,12 +20,14 @@ use fastchat::crypto::testkeys;
 use fastchat::crypto::{Bundle, BundleDevice, DeviceKey, DeviceState, ResumeClaim, seal_void};
 use fastchat::home;
 use fastchat::limits::{FRAME_BYTES_MAX, Limits};
+use fastchat::net::env::TestOptions;
 use fastchat::net::{
     self, Authority, ConnectError, Credentials, Env, FrameReader, FrameWriter, QuicKeys, Role,
     Target, client_endpoint,
 };
 use fastchat::placement::{PlacementMap, ServerEntry};
 use fastchat::server::{self, ServerConfig, ServerError};
+use fastchat::testkit::SimNet;
 use fastchat::types::{DeviceId, LogName, N, ServerId, UserName};
 use fastchat::wire::Code;
 use fastchat::wire::client::client_frame::Body as Ask;
@@ -44,7 +46,10 @@ use tokio_util::sync::CancellationToken;
 pub const LONG: Duration = Duration::from_secs(20);
 
 pub struct Cluster {
+    /// Where the clients and the tests are.
     pub env: Env,
+    client_ip: IpAddr,
+    server_envs: Vec<Env>,
     pub authority: Authority,
     pub map: PlacementMap,
     pub limits: Limits,
@@ -64,9 +69,17 @@ struct Running {
 impl Cluster {
     /// Starts that many servers with one limit file.
     pub async fn start(servers: u16, limits: Limits) -> Self {
+        // A port that was free a moment ago may go to another test: then with other ports.
+        loop {
+            if let Some(cluster) = Self::try_start(servers, limits.clone()).await {
+                return cluster;
+            }
+        }
+    }
+
+    async fn try_start(servers: u16, limits: Limits) -> Option<Self> {
         let env = Env::system_for_tests();
-        let authority = Authority::create(&env).unwrap();
-        let balancer = authority.issue(&env, &Role::Balancer).unwrap();
+        let ip = IpAddr::from([127, 0, 0, 1]);
         // Held until all are known, so that no port comes twice.
         let mut held = Vec::new();
         let mut free = || {
@@ -75,16 +88,49 @@ impl Cluster {
             held.push(socket);
             addr
         };
-        let mut entries = Vec::new();
-        let mut credentials = Vec::new();
-        for number in 1..=servers {
+        let addrs: Vec<_> = (0..servers).map(|_| (free(), free())).collect();
+        drop(held);
+        let server_envs = addrs.iter().map(|_| env.clone()).collect();
+        Self::run(env, ip, server_envs, &addrs, limits).await
+    }
+
+    /// Starts that many servers, each a host of a simulated network.
+    pub async fn simulated(net: &SimNet, servers: u16, limits: Limits) -> Self {
+        let options = TestOptions { cheap_crypto: true, ..TestOptions::default() };
+        let host = |number: u16| {
+            let ip = Self::simulated_ip(number);
+            let (killed, seed) = (CancellationToken::new(), u64::from(number));
+            net.env(ip, seed, killed, options.clone())
+        };
+        let at = |number, port| SocketAddr::new(Self::simulated_ip(number), port);
+        let addrs: Vec<_> = (1..=servers).map(|n| (at(n, 9000), at(n, 9100))).collect();
+        let envs = (1..=servers).map(host).collect();
+        let started = Self::run(host(0), Self::simulated_ip(0), envs, &addrs, limits).await;
+        started.expect("a server did not start")
+    }
+
+    /// The address of a simulated server; 0 is where the clients are.
+    pub fn simulated_ip(number: u16) -> IpAddr {
+        IpAddr::from([10, 0, 0, u8::try_from(number).unwrap() + 1])
+    }
+
+    async fn run(
+        env: Env,
+        client_ip: IpAddr,
+        server_envs: Vec<Env>,
+        addrs: &[(SocketAddr, SocketAddr)],
+        limits: Limits,
+    ) -> Option<Self> {
+        let authority = Authority::create(&env).unwrap();
+        let balancer = authority.issue(&env, &Role::Balancer).unwrap();
+        let (mut entries, mut credentials) = (Vec::new(), Vec::new());
+        for (number, (addr, peer_addr)) in (1..).zip(addrs.iter().copied()) {
             let id = ServerId::numbered(number);
             let issued = authority.issue(&env, &Role::Server(id.clone())).unwrap();
             let spki_sha256 = issued.spki_sha256();
-            entries.push(ServerEntry { id, addr: free(), peer_addr: free(), spki_sha256 });
+            entries.push(ServerEntry { id, addr, peer_addr, spki_sha256 });
             credentials.push(issued);
         }
-        drop(held);
         let map = PlacementMap::deal(entries, balancer.spki_sha256());
         let dir = tempfile::tempdir().unwrap();
         for entry in &map.servers {
@@ -92,29 +138,28 @@ impl Cluster {
             let slots = map.slots_of(&entry.id);
             home::create(&env, &path, &entry.id, &authority.cluster_id(), &slots).unwrap();
         }
-        let quic_keys = (0..servers).map(|_| QuicKeys::create(&env)).collect();
-        let key = AdmissionKey::from_bytes(&[3; 32]).unwrap();
-        let running = (0..servers).map(|_| None).collect();
         let mut cluster = Self {
-            env,
+            client_ip,
             authority,
             map,
             limits,
-            key,
+            key: AdmissionKey::from_bytes(&[3; 32]).unwrap(),
             balancer,
             credentials,
-            quic_keys,
+            quic_keys: server_envs.iter().map(QuicKeys::create).collect(),
             dir,
-            running,
+            running: server_envs.iter().map(|_| None).collect(),
+            env,
+            server_envs,
         };
         let mut ready = Vec::new();
-        for number in 1..=servers {
+        for (number, _) in (1..).zip(addrs) {
             ready.push(cluster.spawn(number));
         }
         for ready in ready {
-            ready.await.expect("a server did not start");
+            ready.await.ok()?;
         }
-        cluster
+        Some(cluster)
     }
 
     fn spawn(&mut self, number: u16) -> oneshot::Receiver<()> {
@@ -132,9 +177,10 @@ impl Cluster {
             admission_key: self.key.clone(),
             quic_keys: self.quic_keys[index].clone(),
         };
+        let env = self.server_envs[index].clone();
         let (ready, is_ready) = oneshot::channel();
         let shutdown = CancellationToken::new();
-        let task = tokio::spawn(server::run(self.env.clone(), config, ready, shutdown.clone()));
+        let task = tokio::spawn(server::run(env, config, ready, shutdown.clone()));
         self.running[index] = Some(Running { shutdown, task });
         is_ready
     }
@@ -146,9 +192,10 @@ impl Cluster {
         timeout(LONG, running.task).await.unwrap().unwrap().unwrap();
     }
 
-    /// Starts a stopped server again.
+    /// Starts a stopped server again, as soon as its ports are free.
     pub async fn restart(&mut self, number: u16) {
-        self.spawn(number).await.expect("a server did not start again");
+        let started = async { while self.spawn(number).await.is_err() {} };
+        timeout(LONG, started).await.expect("the server did not start again");
     }
 
     pub fn server(&self, number: u16) -> &ServerEntry {
@@ -171,7 +218,7 @@ impl Cluster {
         target: Target,
     ) -> Result<quinn::Connection, ConnectError> {
         let entry = self.server(number);
-        let endpoint = client_endpoint(&self.env, SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        let endpoint = client_endpoint(&self.env, SocketAddr::new(self.client_ip, 0)).unwrap();
         let cluster = self.authority.cluster_id();
         let (env, name) = (&self.env, entry.id.as_str());
         net::connect(&endpoint, env, entry.addr, name, target, &cluster, None, &Limits::default())
@@ -218,6 +265,14 @@ impl Cluster {
 
     pub fn person(&self, name: &str, number: usize) -> Person {
         Person::new(self, name, number)
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        for running in self.running.iter().flatten() {
+            running.shutdown.cancel();
+        }
     }
 }
 

@@ -177,3 +177,91 @@ async fn a_full_disk_is_told_deliveries_go_on_and_nothing_is_half_done() {
     bed.home.tamper("PRAGMA max_page_count = 1000000").await;
     assert_eq!(appended(bed.append(&bob, &to_alice, big).await).0, N(301));
 }
+
+#[tokio::test(start_paused = true)]
+async fn one_operation_that_fails_is_internal_and_the_rest_of_its_batch_is_done() {
+    let mut bed = Bed::new();
+    let (_, bob, to_alice) = bed.alice_and_bob().await;
+    let carol = bed.sign_up(&Person::new("carol"), 3).await;
+    let trigger = "CREATE TRIGGER wrong BEFORE INSERT ON entries WHEN NEW.n = 2
+                   BEGIN SELECT RAISE(ABORT, 'as the test wants'); END";
+    bed.home.tamper(trigger).await;
+    for n in 1..=3 {
+        bed.send(&bob, 0, to_alice.append(message("alice", &bob, n))).await;
+        bed.send(&carol, 0, to_alice.append(message("alice", &carol, n))).await;
+    }
+    let answers: Vec<(u64, u32)> = bed
+        .settle()
+        .await
+        .into_iter()
+        .map(|(_, body)| match body {
+            Body::Appended(appended) => (appended.n, 0),
+            Body::Refused(refused) => (refused.n, refused.code),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    let (internal, gap) = (Code::Internal as u32, Code::Gap as u32);
+    let each = [(1, 0), (2, internal), (3, gap)];
+    assert_eq!(answers, each.iter().flat_map(|answer| [*answer; 2]).collect::<Vec<_>>());
+    assert_eq!(stored(&bed).0, [1, 1]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_commit_that_fails_stops_the_home_and_nothing_is_answered() {
+    let mut bed = Bed::new();
+    let (_, bob, to_alice) = bed.alice_and_bob().await;
+    let break_commit = "CREATE TABLE wrong (log INTEGER REFERENCES logs (id)
+                            DEFERRABLE INITIALLY DEFERRED);
+                        CREATE TRIGGER wrong AFTER INSERT ON entries
+                            BEGIN INSERT INTO wrong VALUES (12345); END";
+    bed.home.tamper(break_commit).await;
+    bed.send(&bob, 0, to_alice.append(message("alice", &bob, 1))).await;
+    assert!(matches!(bed.home.failed().await, HomeFailure::Storage(_)));
+    assert!(bed.outputs.recv().await.is_none());
+    let call = Call { from: bob.clone(), rid: 1, request: HomeRequest::Logout };
+    bed.home.queue.closed().await;
+    assert_eq!(bed.home.call(&edge("e1"), call).await, Err(HomeGone));
+    assert_eq!(stored(&bed), (vec![], 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_of_the_writer_is_a_failure_of_the_home() {
+    let mut bed = Bed::new();
+    let (done, _waiting) = oneshot::channel();
+    assert!(bed.home.queue.send(Item::Tamper("as the test wants", done)).await.is_ok());
+    assert_eq!(bed.home.failed().await, HomeFailure::Panicked);
+    assert!(bed.outputs.recv().await.is_none());
+}
+
+/// The other tests run the writer as a task; this one as the thread it is in life.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_writer_thread_keeps_what_it_answered_and_pushes_it() {
+    let mut bed = Bed::new();
+    let (alice, bob, to_alice) = bed.alice_and_bob().await;
+    bed.home.stop().await;
+    let env = Env::system_for_tests();
+    bed.home = HomeHandle::open(&env, bed.config()).unwrap();
+    bed.outputs = bed.home.attach(edge("e1"));
+    let own = Opening::of(&bed.open(&alice, "alice", 1).await);
+    for n in 1..=200 {
+        bed.send(&bob, 0, to_alice.append(message("alice", &bob, n))).await;
+    }
+    let (mut answered, mut shown) = (0, 0);
+    while answered < 150 || shown < 150 {
+        match bed.next().await.1 {
+            Body::Appended(appended) => answered = appended.n,
+            Body::Entry(entry) => {
+                shown += 1;
+                assert_eq!(entry.seq, shown);
+                bed.cursor(&alice, &own, shown).await;
+            }
+            Body::Delivered(_) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    bed.home.clone().kill().await;
+    bed.home = HomeHandle::open(&env, bed.config()).unwrap();
+    bed.outputs = bed.home.attach(edge("e1"));
+    assert!(bed.open(&bob, "alice", 2).await.last_n >= answered);
+    bed.home.stop().await;
+}

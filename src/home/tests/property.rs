@@ -128,7 +128,9 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
 
     #[test]
-    fn a_log_has_no_gaps_and_no_repeats_whatever_is_sent(ops in prop::collection::vec(op(), 1..40)) {
+    fn a_log_has_no_gaps_and_no_repeats_whatever_is_sent(
+        ops in prop::collection::vec(op(), 1..40),
+    ) {
         tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .start_paused(true)

@@ -83,7 +83,7 @@ async fn a_cursor_counts_only_within_its_open_its_epoch_and_the_head_and_never_g
     bed.cursor(&alice, &other, 5).await;
     bed.cursor(&alice, &own, 6).await;
     bed.cursor(&bob, &to_alice, 5).await;
-    assert_eq!(delivered(&bed.settle().await, 2), Vec::<u64>::new());
+    assert_eq!(delivered(&bed.settle().await, 2), [0_u64; 0]);
     bed.cursor(&alice, &own, 3).await;
     bed.cursor(&alice, &own, 2).await;
     assert_eq!(delivered(&bed.settle().await, 2), [3]);
