@@ -202,7 +202,7 @@ fn signing_in_has_all_its_outcomes(world: &World) {
     let no_key = world.run(&[&["login", "alice", "-p", "second"][..], &known].concat(), 6);
     assert!(no_key.err().contains("--identity FILE"), "{}", no_key.err());
     let forged = "0".repeat(64);
-    let wrong = ["register", "zoe", "--server", &server, "--ca", &forged];
+    let wrong = ["login", "zoe", "--server", &server, "--ca", &forged];
     let wrong = [&wrong[..], &["--password-file", "password"]].concat();
     assert!(world.run(&wrong, 6).err().contains(&world.ca));
     let several = world.run(&["chats"], 2);
