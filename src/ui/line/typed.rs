@@ -127,6 +127,7 @@ impl Session {
 
     /// The text is on this disk; its line is shown once it has its mark.
     fn taken(&mut self, id: LocalId, to: &UserName) {
+        self.offer_names();
         let now = Instant::now();
         match self.terminal.kind() {
             Kind::Editor => {
