@@ -640,11 +640,11 @@ impl<'a> Session<'a> {
 
     async fn frame(&mut self, frame: ServerFrame) -> Result<(), End> {
         match frame.body {
-            Some(server_frame::Body::Entry(entry)) => {
-                if entry.open_id == self.own.open_id {
-                    self.entry(Seq(entry.seq), entry.envelope);
-                }
+            Some(server_frame::Body::Entry(entry)) if entry.open_id == self.own.open_id => {
+                self.entry(Seq(entry.seq), entry.envelope);
             }
+            // Of an earlier Open.
+            Some(server_frame::Body::Entry(_)) => {}
             Some(server_frame::Body::Appended(appended)) => {
                 if let Some(chat) = self.current(&appended.log, appended.open_id) {
                     self.chat_appended(&chat, N(appended.n), &appended.hash).await?;
