@@ -187,10 +187,8 @@ impl World for Host {
     }
 
     fn disk_pause(&self) -> Duration {
-        let mut disk = self.disk.lock().unwrap_or_else(PoisonError::into_inner);
-        // Mostly a good disk; now and then it makes everybody wait, and a crash finds more undone.
-        let slow = disk.random_range(0..4) == 0;
-        Duration::from_micros(disk.random_range(if slow { 3_000..=20_000 } else { 100..=3_000 }))
+        let pause = self.net.state().disk.clone();
+        self.disk.lock().unwrap_or_else(PoisonError::into_inner).random_range(pause)
     }
 
     fn is_simulated(&self) -> bool {

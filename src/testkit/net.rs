@@ -148,6 +148,12 @@ impl SimNet {
         self.shared.state().skew.insert(ip, ms);
     }
 
+    /// From now on: how long each process waits for its disk. The slower, the more a crash finds
+    /// undone.
+    pub fn disks(&self, pause: RangeInclusive<Duration>) {
+        self.shared.state().disk = pause;
+    }
+
     /// Virtual time since the network was made.
     pub fn elapsed(&self) -> Duration {
         self.shared.born.elapsed()
@@ -193,6 +199,7 @@ pub(super) struct State {
     rng: StdRng,
     config: NetConfig,
     pub(super) sockets: BTreeMap<SocketAddr, Arc<Inbox>>,
+    pub(super) disk: RangeInclusive<Duration>,
     under_way: BinaryHeap<Reverse<Flight>>,
     flights: u64,
     /// When the last datagram in order between two sockets arrives.
@@ -273,6 +280,7 @@ impl State {
             last_due: BTreeMap::new(),
             cut: BTreeSet::new(),
             held: BTreeMap::new(),
+            disk: Duration::from_micros(100)..=Duration::from_millis(5),
             skew: BTreeMap::new(),
             next_port: BTreeMap::new(),
             counters: NetCounters::default(),

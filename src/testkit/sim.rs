@@ -115,6 +115,8 @@ impl Drop for Folder {
 }
 
 const BALANCER_PORT: u16 = 9000;
+/// After a kill: until its last answers are where they were going. What is dead repairs nothing.
+const LAST_ANSWERS: Duration = Duration::from_millis(100);
 /// Texts that one person writes at once, at most: more than an inbox takes.
 const BURST: usize = 8;
 const PASSWORD: &str = "correct horse battery";
@@ -225,6 +227,10 @@ impl World {
     }
 
     async fn live(mut self) -> Result<SimReport, SetupError> {
+        if self.bug.is_some() {
+            // A bug of durability shows when a crash finds something undone.
+            self.net.disks(Duration::from_millis(1)..=Duration::from_millis(60));
+        }
         self.start_balancer().await;
         for index in 0..self.servers.len() {
             self.start_server(index).await;
@@ -421,7 +427,7 @@ impl World {
             self.write();
         }
         // Half of the time something breaks while those texts are under way.
-        let pause = if self.chance(60) { 0..30 } else { 30..1_500 };
+        let pause = if self.chance(60) { 0..80 } else { 80..1_500 };
         let pause = self.rng.random_range(pause);
         sleep(Duration::from_millis(pause)).await;
         match self.pick(13) {
@@ -471,7 +477,7 @@ impl World {
             self.kill(killed).await;
             // When its last answers have arrived, and before anybody can put right what the crash
             // left behind.
-            sleep(Duration::from_millis(20)).await;
+            sleep(LAST_ANSWERS).await;
             self.audit()?;
         }
         if self.chance(60) {
@@ -503,7 +509,7 @@ impl World {
         if let Some((killed, client)) = running {
             drop(client);
             self.kill(killed).await;
-            sleep(Duration::from_millis(20)).await;
+            sleep(LAST_ANSWERS).await;
             self.audit()?;
         }
         if self.chance(60) {
