@@ -1,197 +1,23 @@
-//! `load_balancer` as a user starts it: real processes, real ports, real signals.
-//!
-//! Ports are looked for below the range that the system deals out by itself.
+//! `load_balancer` as a user starts it: everything a start, an end and an operator can meet.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+mod processes;
+
 use std::fs;
-use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, UdpSocket};
 use std::path::Path;
-use std::process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio};
-use std::sync::atomic::{AtomicU16, Ordering};
-use std::sync::mpsc::{self, Receiver};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use fastchat::limits::Limits;
 use fastchat::net::{CaCert, Credentials, Env, FrameReader, FrameWriter, Target};
 use fastchat::net::{client_endpoint, connect};
-use fastchat::placement::PlacementMap;
 use fastchat::wire::Code;
 use fastchat::wire::balancer::balancer_reply::Body as Reply;
 use fastchat::wire::balancer::balancer_request::Body as Request;
 use fastchat::wire::balancer::{Ask, BalancerReply, BalancerRequest, Status};
-use rustix::process::{Pid, Signal, kill_process};
-
-/// Longer than anything here takes on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(30);
-
-/// A folder with a cluster in it, and the first of its ports.
-struct Place {
-    folder: tempfile::TempDir,
-    port: u16,
-}
-
-impl Place {
-    fn new() -> Self {
-        Self { folder: tempfile::tempdir().unwrap(), port: free_ports() }
-    }
-
-    fn path(&self, name: &str) -> std::path::PathBuf {
-        self.folder.path().join(name)
-    }
-
-    fn command(&self, words: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_load_balancer"));
-        command.args(words).current_dir(self.folder.path()).stdin(Stdio::null());
-        command.env_remove("RUST_LOG");
-        command
-    }
-
-    /// Runs a command that ends by itself.
-    fn run(&self, words: &[&str]) -> Output {
-        self.command(words).output().unwrap()
-    }
-
-    fn begin(&self, servers: u16) -> Running {
-        self.begin_on(servers, self.port)
-    }
-
-    fn begin_on(&self, servers: u16, port: u16) -> Running {
-        let mut child = self
-            .command(&[&servers.to_string(), &port.to_string()])
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let lines = lines_of(child.stdout.take().unwrap());
-        Running { child: Some(child), lines }
-    }
-
-    /// Starts and waits for the join line.
-    fn start(&self, servers: u16) -> Running {
-        let running = self.begin(servers);
-        running.wait_for("Join:");
-        running
-    }
-
-    fn map(&self) -> PlacementMap {
-        serde_json::from_slice(&fs::read(self.path("databases/placement.json")).unwrap()).unwrap()
-    }
-
-    fn pid(&self, server: &str) -> u32 {
-        let text = fs::read_to_string(self.path(&format!("databases/{server}.pid"))).unwrap();
-        text.trim().parse().unwrap()
-    }
-
-    fn free(&self, servers: u16) -> bool {
-        are_free(self.port, servers)
-    }
-}
-
-impl Drop for Place {
-    /// A failed test leaves no server behind.
-    fn drop(&mut self) {
-        for number in 1..=4 {
-            let file = self.path(&format!("databases/s{number}.pid"));
-            let Ok(text) = fs::read_to_string(file) else { continue };
-            let Ok(pid) = text.trim().parse() else { continue };
-            let line = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-            if line.contains(self.folder.path().to_str().unwrap()) {
-                send(pid, Signal::KILL);
-            }
-        }
-    }
-}
-
-/// A running `load_balancer`. Dropped, it is killed.
-struct Running {
-    child: Option<Child>,
-    lines: Receiver<String>,
-}
-
-impl Running {
-    /// The first line that holds `part`; lines before it are passed over.
-    fn wait_for(&self, part: &str) -> String {
-        let end = Instant::now() + PATIENCE;
-        loop {
-            let left = end.saturating_duration_since(Instant::now());
-            let line = self.lines.recv_timeout(left).unwrap_or_else(|_| panic!("no {part:?}"));
-            if line.contains(part) {
-                return line;
-            }
-        }
-    }
-
-    fn signal(&self, signal: Signal) {
-        send(self.child.as_ref().unwrap().id(), signal);
-    }
-
-    /// Waits for the end: how it ended, and what was said on standard error.
-    fn wait(mut self) -> (ExitStatus, String) {
-        let child = self.child.take().unwrap();
-        let pid = child.id();
-        let (sender, ended) = mpsc::channel();
-        std::thread::spawn(move || sender.send(child.wait_with_output().unwrap()));
-        let output = ended.recv_timeout(PATIENCE).unwrap_or_else(|_| {
-            send(pid, Signal::TERM);
-            panic!("load_balancer does not end")
-        });
-        (output.status, said(&output))
-    }
-
-    fn stop(self) {
-        self.signal(Signal::TERM);
-        assert_eq!(self.wait().0.code(), Some(0));
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        if let Some(child) = &mut self.child {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
-    }
-}
-
-fn lines_of(stdout: ChildStdout) -> Receiver<String> {
-    let (sender, lines) = mpsc::channel();
-    std::thread::spawn(move || {
-        for line in BufReader::new(stdout).lines().map_while(Result::ok) {
-            let _ = sender.send(line);
-        }
-    });
-    lines
-}
-
-fn send(pid: u32, signal: Signal) {
-    let _ = kill_process(Pid::from_raw(i32::try_from(pid).unwrap()).unwrap(), signal);
-}
-
-/// A first port whose followers are free, too. Each call looks elsewhere.
-fn free_ports() -> u16 {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    let start = 10_000 + u16::try_from(std::process::id() % 60).unwrap() * 300;
-    loop {
-        let port = start + NEXT.fetch_add(10, Ordering::Relaxed) % 300;
-        if are_free(port, 4) {
-            return port;
-        }
-    }
-}
-
-fn are_free(port: u16, servers: u16) -> bool {
-    let clients = (1..=servers).map(|number| port + number);
-    let peers = (1..=servers).map(|number| port + 100 + number);
-    std::iter::once(port)
-        .chain(clients)
-        .chain(peers)
-        .all(|port| UdpSocket::bind(("127.0.0.1", port)).is_ok())
-}
-
-fn said(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
-}
+use processes::{PATIENCE, Place, free_ports, said, send};
+use rustix::process::Signal;
 
 /// Asks the balancer as a client does, without a certificate or with one.
 async fn ask(place: &Place, request: Request, credentials: Option<&Credentials>) -> Reply {
@@ -292,9 +118,7 @@ fn servers_outlive_a_killed_balancer_and_the_next_one_adopts_them() {
     let place = Place::new();
     let running = place.start(2);
     let pids = [place.pid("s1"), place.pid("s2")];
-    running.signal(Signal::KILL);
-    let mut child = { running }.child.take().unwrap();
-    child.wait().unwrap();
+    running.kill();
 
     let next = place.start(2);
     assert_eq!([place.pid("s1"), place.pid("s2")], pids);
@@ -311,9 +135,7 @@ fn servers_of_another_map_are_replaced_not_adopted() {
     let place = Place::new();
     let running = place.start(1);
     let pid = place.pid("s1");
-    running.signal(Signal::KILL);
-    let mut child = { running }.child.take().unwrap();
-    child.wait().unwrap();
+    running.kill();
     let next = place.start(2);
     assert_ne!(place.pid("s1"), pid);
     next.stop();
