@@ -366,7 +366,7 @@ impl Unlocked {
 pub(crate) const IDENTITY_PEM: &str = "identity.pem";
 const ENCRYPTION_PEM: &str = "encryption.pem";
 
-/// The stretch of SECURITY 5.1, off the async threads.
+/// The stretch of docs/SECURITY.md, section 4, off the async threads.
 pub(crate) async fn stretch_password(
     env: &Env,
     password: &str,

@@ -33,7 +33,7 @@ pub(crate) enum After {
 }
 
 impl After {
-    /// Sorts a refusal into the four kinds of DELIVERY.md, section 5.
+    /// Sorts a refusal into the kinds of docs/DELIVERY.md, section 3.
     pub(crate) fn of(code: Code, n: N, expected: u64, retry_after_ms: u64) -> Self {
         match code {
             Code::Gap => Self::Gap(N(expected)),
