@@ -162,7 +162,7 @@ impl Living {
                     Some(Event::Lines) => if self.show(&client) == Screen::Dead {
                         return End::Crashed;
                     },
-                    Some(Event::State { id, state, .. }) if state == MessageState::Sent => {
+                    Some(Event::State { id, state: MessageState::Sent, .. }) => {
                         self.note_sent(&client, id);
                     }
                     Some(Event::LocalData { .. } | Event::SessionReplaced | Event::RolledBack
