@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use fastchat::net::env::Bug;
-use fastchat::testkit::sim::{SimConfig, SimReport, run};
+use fastchat::testkit::sim::{SimConfig, SimReport, run, time_to_leave_a_dead_edge};
 
 fn number(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
@@ -92,4 +92,13 @@ fn a_home_that_does_not_look_for_gaps_is_caught() {
 #[test]
 fn a_cursor_before_the_clients_commit_is_caught() {
     assert!(caught_after(Bug::ClientAckBeforeCommit).is_some());
+}
+
+#[test]
+fn an_idle_reader_leaves_a_dead_edge_within_two_seconds() {
+    for seed in 1..=10 {
+        // Virtual time: nothing here depends on how fast this machine is.
+        let took = time_to_leave_a_dead_edge(seed).unwrap();
+        assert!(took <= Duration::from_secs(2), "seed {seed}: {took:?}");
+    }
 }

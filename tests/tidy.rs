@@ -259,13 +259,9 @@ fn every_file_says_what_it_is_for_and_fits_the_page() {
             if long && !line.contains('"') {
                 wrong.push(format!("{}:{} is over 100 columns", path.display(), index + 1));
             }
-            if line.contains("todo!(")
-                || line.contains("unimplemented!(")
-                || line.contains("#[ignore")
-            {
-                if !path.ends_with("tidy.rs") {
-                    wrong.push(format!("{}:{}: {line}", path.display(), index + 1));
-                }
+            let unfinished = ["todo!(", "unimplemented!(", "#[ignore"];
+            if unfinished.iter().any(|word| line.contains(word)) && !path.ends_with("tidy.rs") {
+                wrong.push(format!("{}:{}: {line}", path.display(), index + 1));
             }
         }
     }

@@ -410,7 +410,7 @@ impl Line {
     }
 
     async fn close(self) {
-        self.wire.close().await;
+        self.wire.close(connection::Unread::Nothing).await;
         self.dialer.close().await;
     }
 }
@@ -452,15 +452,20 @@ async fn make_keys(
     known: Option<(&VerifiedBundle, IdentityKey)>,
 ) -> Result<NewKeys, AccountError> {
     let generating = env.clone();
-    let encryption: EncryptionKey = env
-        .blocking(move || generate_encryption_key(&generating))
-        .await
-        .map_err(|error| key_error(&error))?;
+    let encryption = env.blocking(move || generate_encryption_key(&generating));
+    // A new account needs two RSA keys: most of a sign-up's time, so they are made side by side.
+    let identity = async {
+        match known {
+            None => generate_identity(env).await.map(|identity| (None, identity)),
+            Some((known, identity)) => Ok((Some(known), identity)),
+        }
+    };
+    let (encryption, identity) = tokio::join!(encryption, identity);
+    let encryption: EncryptionKey = encryption.map_err(|error| key_error(&error))?;
     let device = DeviceId(env.random_id());
     let device_key = DeviceKey::generate();
-    let (mut bundle, identity) = match known {
-        None => {
-            let identity = generate_identity(env).await?;
+    let (mut bundle, identity) = match identity? {
+        (None, identity) => {
             let bundle = Bundle {
                 cluster,
                 user: user.clone(),
@@ -472,7 +477,7 @@ async fn make_keys(
             };
             (bundle, identity)
         }
-        Some((known, identity)) => {
+        (Some(known), identity) => {
             let mut bundle: Bundle = (**known).clone();
             bundle.version += 1;
             if identity.key_id() != known.identity() {
@@ -496,11 +501,20 @@ async fn write_pem(
     keys: &NewKeys,
     password: &str,
 ) -> Result<(), AccountError> {
-    // Two scrypt runs of half a second together, and nobody reads them in the simulator.
+    // Nobody reads them in the simulator, and scrypt is slow on purpose.
     if env.is_simulated() {
         return Ok(());
     }
-    Ok(env.in_place(|| unlocked.write_pem(&keys.identity, &keys.encryption, password))?)
+    let (identity, encryption) = (keys.identity.clone(), keys.encryption.clone());
+    let passwords = [0, 1].map(|_| Zeroizing::new(password.to_owned()));
+    let [one, two] = passwords;
+    let (identity, encryption) = tokio::join!(
+        env.blocking(move || identity.to_pem(&one)),
+        env.blocking(move || encryption.to_pem(&two)),
+    );
+    let identity = identity.map_err(|error| key_error(&error))?;
+    let encryption = encryption.map_err(|error| key_error(&error))?;
+    Ok(env.in_place(|| unlocked.write_pem(&identity, &encryption))?)
 }
 
 async fn generate_identity(env: &Env) -> Result<IdentityKey, AccountError> {

@@ -377,19 +377,10 @@ impl Unlocked {
         Ok(())
     }
 
-    /// Writes the two RSA keys as encrypted PEM, each replacing what was there in one step.
-    pub(crate) fn write_pem(
-        &self,
-        identity: &IdentityKey,
-        encryption: &EncryptionKey,
-        password: &str,
-    ) -> Result<(), ProfileError> {
-        let crypto =
-            |name: &str, error: &dyn std::fmt::Display| damaged(&self.folder.join(name), error);
-        let pem = identity.to_pem(password).map_err(|e| crypto(IDENTITY_PEM, &e))?;
-        write_private(&self.folder.join(IDENTITY_PEM), pem.as_bytes())?;
-        let pem = encryption.to_pem(password).map_err(|e| crypto(ENCRYPTION_PEM, &e))?;
-        write_private(&self.folder.join(ENCRYPTION_PEM), pem.as_bytes())
+    /// Stores the two RSA keys' encrypted PEM, each replacing what was there in one step.
+    pub(crate) fn write_pem(&self, identity: &str, encryption: &str) -> Result<(), ProfileError> {
+        write_private(&self.folder.join(IDENTITY_PEM), identity.as_bytes())?;
+        write_private(&self.folder.join(ENCRYPTION_PEM), encryption.as_bytes())
     }
 }
 

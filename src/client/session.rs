@@ -22,7 +22,7 @@ use crate::wire::client::{
 
 use super::Mode;
 use super::api::{Event, RequestError, WhoView};
-use super::connection::{DialError, Refused, Wire};
+use super::connection::{DialError, Refused, Unread, Wire};
 use super::core::{Core, NewBundle, SharedCore};
 use super::inbox::Position;
 use super::outbox::{Answered, Sealing};
@@ -177,9 +177,11 @@ impl<'a> Session<'a> {
             waiting.fail(RequestError::Offline);
         }
         if matches!(end, End::Stopped(_) | End::Again) {
-            self.push_cursor();
+            // A cursor the home never hears of costs a second delivery later; nothing else that was
+            // written can still be unanswered and matter.
+            let told = self.push_cursor();
             let _ = self.wire.writer.flush().await;
-            self.wire.close().await;
+            self.wire.close(told).await;
         }
         end
     }
@@ -585,11 +587,11 @@ impl<'a> Session<'a> {
     }
 
     /// Tells the home what is on this disk.
-    fn push_cursor(&mut self) {
+    fn push_cursor(&mut self) -> Unread {
         self.own.cursor_due = None;
-        let Some(at) = self.own.at else { return };
+        let Some(at) = self.own.at else { return Unread::Nothing };
         if at.cursor <= self.own.cursor_told {
-            return;
+            return Unread::Nothing;
         }
         self.own.cursor_told = at.cursor;
         self.own.cursor_sent = Some(Instant::now());
@@ -597,6 +599,7 @@ impl<'a> Session<'a> {
         let cursor =
             Cursor { log, open_id: self.own.open_id, epoch: at.epoch.0, upto: at.cursor.0 };
         let _ = self.wire.push_unnumbered(client_frame::Body::Cursor(cursor));
+        Unread::Something
     }
 
     async fn open_entries(&mut self) -> Result<(), End> {
@@ -637,11 +640,11 @@ impl<'a> Session<'a> {
 
     async fn frame(&mut self, frame: ServerFrame) -> Result<(), End> {
         match frame.body {
-            Some(server_frame::Body::Entry(entry)) => {
-                if entry.open_id == self.own.open_id {
-                    self.entry(Seq(entry.seq), entry.envelope);
-                }
+            Some(server_frame::Body::Entry(entry)) if entry.open_id == self.own.open_id => {
+                self.entry(Seq(entry.seq), entry.envelope);
             }
+            // Of an earlier Open.
+            Some(server_frame::Body::Entry(_)) => {}
             Some(server_frame::Body::Appended(appended)) => {
                 if let Some(chat) = self.current(&appended.log, appended.open_id) {
                     self.chat_appended(&chat, N(appended.n), &appended.hash).await?;

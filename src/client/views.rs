@@ -245,6 +245,13 @@ impl Core {
         for (name, unread, waiting, last, id) in rows {
             let Ok(chat) = UserName::canonical(&name) else { continue };
             let person = self.person(&chat)?;
+            // Nobody of that name: a slip of the keyboard is no chat.
+            if person.is_some_and(|person| person.trust() == Trust::Unknown)
+                && waiting == 0
+                && unread == 0
+            {
+                continue;
+            }
             let (trust, contact) = person
                 .map_or((Trust::Unknown, contact_of(0)), |person| (person.trust(), person.contact));
             let last_text = match self.line(LocalId(id))? {

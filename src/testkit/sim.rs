@@ -82,6 +82,19 @@ pub fn run(seed: u64, config: &SimConfig) -> Result<SimReport, SetupError> {
     runtime.block_on(async { World::new(seed, config, &folder.0)?.live().await })
 }
 
+/// How long an idle client takes to be back online elsewhere, from the moment its edge is killed;
+/// the edge is started again 300 ms after that, as the balancer does.
+///
+/// # Errors
+/// [`SetupError`] when the cluster could not be set up, or the client does not come back.
+pub fn time_to_leave_a_dead_edge(seed: u64) -> Result<Duration, SetupError> {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build()?;
+    let folder = Folder::new(seed)?;
+    let config = SimConfig { clients: 1, ..SimConfig::default() };
+    runtime.block_on(async { World::new(seed, &config, &folder.0)?.leave_a_dead_edge().await })
+}
+
 /// A folder that goes away.
 struct Folder(PathBuf);
 
@@ -226,6 +239,42 @@ impl World {
         }
         self.heal().await?;
         self.judge()
+    }
+
+    async fn leave_a_dead_edge(mut self) -> Result<Duration, SetupError> {
+        self.start_balancer().await;
+        for index in 0..self.servers.len() {
+            self.start_server(index).await;
+        }
+        sleep(Duration::from_secs(5)).await;
+        self.sign_up(0).await?;
+        let dead = self.wait_until_connected(None).await?;
+        // Nothing is written or read: only the keep-alive can notice.
+        sleep(Duration::from_secs(30)).await;
+        let index = self.map.servers.iter().position(|server| server.id == dead).unwrap_or(0);
+        let killed_at = self.net.elapsed();
+        if let Some(killed) = self.servers.get_mut(index).and_then(Option::take) {
+            self.kill(killed).await;
+        }
+        sleep(Duration::from_millis(300)).await;
+        self.start_server(index).await;
+        self.wait_until_connected(Some(&dead)).await?;
+        Ok(self.net.elapsed() - killed_at)
+    }
+
+    async fn wait_until_connected(
+        &self,
+        not_to: Option<&ServerId>,
+    ) -> Result<ServerId, SetupError> {
+        let person = self.people.first().and_then(|person| person.running.as_ref());
+        let (_, client) = person.ok_or("nobody is there")?;
+        for _ in 0..6_000 {
+            match client.status()?.connected {
+                Some(server) if Some(&server) != not_to => return Ok(server),
+                Some(_) | None => sleep(Duration::from_millis(10)).await,
+            }
+        }
+        Err("the client does not come back".into())
     }
 
     fn env(&mut self, ip: IpAddr, killed: &CancellationToken) -> Env {

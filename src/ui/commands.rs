@@ -127,7 +127,7 @@ pub static TABLE: &[Row] = &[
         usage: "/msg WHO [TEXT]",
         summary: "send TEXT to WHO; without TEXT as /to",
         examples: &[
-            ("/msg bob are you coming?", "sends it to bob; the chat you are in stays"),
+            ("/msg bob are you coming?", "sends it to bob, and opens the chat if none is open"),
             ("/msg bob", "the next lines go to bob"),
         ],
         argument: Argument::Person,

@@ -125,7 +125,7 @@ pub async fn run(
         let due = session.next_due();
         tokio::select! {
             biased;
-            () = signals.any() => break Ended::Interrupted,
+            signal = signals.any() => session.signalled(signal),
             out = printed(&mut session.showing) => session.shown(out),
             event = events.recv() => match event {
                 Some(event) => session.event(event),
@@ -147,6 +147,12 @@ struct Signals {
     hang_up: tokio::signal::unix::Signal,
 }
 
+/// What a signal asks for.
+enum Told {
+    Interrupt,
+    End,
+}
+
 impl Signals {
     fn listen() -> io::Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
@@ -157,12 +163,12 @@ impl Signals {
         })
     }
 
-    async fn any(&mut self) {
+    async fn any(&mut self) -> Told {
         tokio::select! {
             biased;
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-            _ = self.hang_up.recv() => {}
+            _ = self.interrupt.recv() => Told::Interrupt,
+            _ = self.terminate.recv() => Told::End,
+            _ = self.hang_up.recv() => Told::End,
         }
     }
 }
@@ -292,6 +298,16 @@ impl Session {
             interrupted_once: false,
             over: None,
             ended: None,
+        }
+    }
+
+    /// Beside an editor, Ctrl-C becomes a signal only in the moment between two lines.
+    fn signalled(&mut self, told: Told) {
+        match told {
+            Told::Interrupt if self.terminal.kind() == Kind::Editor && !self.interrupted_once => {
+                self.interrupted_once = true;
+            }
+            Told::Interrupt | Told::End => self.ended = Some(Ended::Interrupted),
         }
     }
 

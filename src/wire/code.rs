@@ -1,5 +1,5 @@
 //! The error codes of the wire: one table of name, number, meaning and what happens to the
-//! connection. `docs/PROTOCOL.md` repeats it for other implementations; a test holds the two together.
+//! connection. `docs/PROTOCOL.md` repeats it for other implementations; a test holds them together.
 
 /// What becomes of the connection after an error of this code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

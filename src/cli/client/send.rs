@@ -230,7 +230,12 @@ impl Waiting<'_> {
             format!(
                 "{why} The message is kept as {id} and goes first at the next contact: do not send it again."
             ),
-            format!("Now: client retry     Take it back: client cancel {id}"),
+            match exit {
+                Exit::NotSignedIn => {
+                    "Sign in again: client login     Then: client retry".to_owned()
+                }
+                _ => format!("Now: client retry     Take it back: client cancel {id}"),
+            },
         );
         stop.kept = Some(id);
         stop

@@ -64,7 +64,11 @@ impl Session {
                 Some(chat) => self.send(&chat, &text),
                 None => self.mistake("Choose a chat first: /to WHO   or: /msg WHO TEXT"),
             },
-            Command::Message(to, text) => self.send(&to, &text),
+            Command::Message(to, text) => {
+                // The first person written to is who the next line is meant for.
+                self.chat.get_or_insert_with(|| to.clone());
+                self.send(&to, &text);
+            }
             Command::To(user) => self.go_to(user),
             Command::Reply(text) => match self.last_writer.clone() {
                 Some(writer) => self.send(&writer, &text),
@@ -127,6 +131,7 @@ impl Session {
 
     /// The text is on this disk; its line is shown once it has its mark.
     fn taken(&mut self, id: LocalId, to: &UserName) {
+        self.offer_names();
         let now = Instant::now();
         match self.terminal.kind() {
             Kind::Editor => {

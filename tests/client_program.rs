@@ -1,0 +1,483 @@
+//! The real `client` against a real cluster: commands, exit codes, JSON, and the line client on a
+//! real terminal (a pty by `script`, where there is one; its screen is read by vt100).
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::UdpSocket;
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+const PATIENCE: Duration = Duration::from_secs(60);
+const PASSWORD: &str = "correct horse battery";
+
+/// A cluster of two servers in a folder of its own; ends with the test.
+struct World {
+    folder: tempfile::TempDir,
+    balancer: Child,
+    port: u16,
+    ca: String,
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// A port whose neighbours, for two servers and their links, are free as well.
+fn free_port() -> u16 {
+    let free = |port: u16| UdpSocket::bind(("127.0.0.1", port)).is_ok();
+    loop {
+        let found = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        if found < 65_000 && [0, 1, 2, 101, 102].iter().all(|offset| free(found + offset)) {
+            return found;
+        }
+    }
+}
+
+impl World {
+    fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let port = free_port();
+        fs::write(folder.path().join("password"), PASSWORD).unwrap();
+        fs::create_dir(folder.path().join("run")).unwrap();
+        let mut world = Self::run_balancer(folder, port);
+        world.ca = world.ready();
+        world
+    }
+
+    /// Stops the balancer and its servers in order.
+    fn stop(&mut self) {
+        if self.balancer.try_wait().unwrap().is_none() {
+            let pid = self.balancer.id().to_string();
+            Command::new("kill").args(["-TERM", &pid]).status().unwrap();
+            self.balancer.wait().unwrap();
+        }
+    }
+
+    fn run_balancer(folder: tempfile::TempDir, port: u16) -> Self {
+        let balancer = Command::new(env!("CARGO_BIN_EXE_load_balancer"))
+            .args(["2", &port.to_string()])
+            .current_dir(folder.path())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        Self { folder, balancer, port, ca: String::new() }
+    }
+
+    /// Waits for the join line and returns the fingerprint in it.
+    fn ready(&mut self) -> String {
+        let out = self.balancer.stdout.take().unwrap();
+        let (sender, lines) = mpsc::channel();
+        std::thread::spawn(move || {
+            for line in BufReader::new(out).lines().map_while(Result::ok) {
+                let _ = sender.send(line);
+            }
+        });
+        loop {
+            let line = lines.recv_timeout(PATIENCE).expect("the cluster gets ready");
+            if let Some((_, rest)) = line.split_once("--ca ") {
+                return rest.split_whitespace().next().unwrap().to_owned();
+            }
+        }
+    }
+
+    fn server(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("FASTCHAT_")) {
+            command.env_remove(name);
+        }
+        command
+            .env("XDG_DATA_HOME", self.folder.path().join("data"))
+            .env("XDG_STATE_HOME", self.folder.path().join("state"))
+            .env("XDG_RUNTIME_DIR", self.folder.path().join("run"))
+            .env("TZ", "UTC")
+            .env_remove("NO_COLOR")
+            .current_dir(self.folder.path())
+            .stdin(Stdio::null());
+        command
+    }
+
+    fn client(&self, words: &[&str]) -> Command {
+        let mut command = self.command(env!("CARGO_BIN_EXE_client"));
+        command.args(words);
+        command
+    }
+
+    #[track_caller]
+    fn run(&self, words: &[&str], exit: i32) -> Ran {
+        let ran = Ran(self.client(words).output().unwrap());
+        assert_eq!(ran.0.status.code(), Some(exit), "{words:?}\n{}{}", ran.out(), ran.err());
+        ran
+    }
+
+    #[track_caller]
+    fn run_with_input(&self, words: &[&str], input: &str, exit: i32) -> Ran {
+        let mut child = self
+            .client(words)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+        let ran = Ran(child.wait_with_output().unwrap());
+        assert_eq!(ran.0.status.code(), Some(exit), "{words:?}\n{}{}", ran.out(), ran.err());
+        ran
+    }
+
+    fn register(&self, names: &[&str]) {
+        let (server, ca) = (self.server(), self.ca.as_str());
+        std::thread::scope(|scope| {
+            for name in names {
+                let words = ["register", name, "--server", &server, "--ca", ca];
+                let words = [&words[..], &["--password-file", "password"]].concat();
+                scope.spawn(move || self.run(&words, 0));
+            }
+        });
+    }
+
+    fn profile(&self, name: &str) -> PathBuf {
+        self.folder.path().join("data/fastchat").join(name)
+    }
+}
+
+struct Ran(Output);
+
+impl Ran {
+    fn out(&self) -> String {
+        String::from_utf8(self.0.stdout.clone()).unwrap()
+    }
+
+    fn err(&self) -> String {
+        String::from_utf8(self.0.stderr.clone()).unwrap()
+    }
+
+    fn json(&self) -> Vec<Value> {
+        self.out().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    fn json_error(&self) -> Value {
+        serde_json::from_str(self.err().lines().last().unwrap()).unwrap()
+    }
+}
+
+#[test]
+fn the_commands_do_what_help_and_exit_codes_promise() {
+    let world = World::start();
+    signing_in_has_all_its_outcomes(&world);
+    messages_arrive_once_and_in_order(&world);
+    what_is_refused_says_so(&world);
+    signing_out_locks_the_profile(&world);
+    what_cannot_be_sent_is_kept_and_sent_once(world);
+}
+
+fn signing_in_has_all_its_outcomes(world: &World) {
+    let server = world.server();
+    let at = ["--server", server.as_str()];
+    // Without a terminal nothing is asked: the fingerprint is shown, and the command to run.
+    let unknown =
+        world.run(&[&["register", "zoe", "--password-file", "password"][..], &at].concat(), 6);
+    assert!(unknown.err().contains(&format!("--ca {}", world.ca)), "{}", unknown.err());
+    world.run(&[&["register", "zoe", "--ca", &world.ca][..], &at].concat(), 4);
+    world.run(&["chats"], 4);
+    let line = world.run(&["127.0.0.1", &world.port.to_string()], 4);
+    assert!(line.err().contains("client register"), "{}", line.err());
+    world.register(&["alice", "bob"]);
+    let known = [&at[..], &["--ca", &world.ca, "--password-file", "password"]].concat();
+    // Another profile asks for a taken name; somebody logs in who does not exist.
+    world.run(&[&["register", "alice", "-p", "other"][..], &known].concat(), 8);
+    world.run(&[&["login", "zoe"][..], &known].concat(), 5);
+    // A device without the identity key says so, and what to do.
+    let no_key = world.run(&[&["login", "alice", "-p", "second"][..], &known].concat(), 6);
+    assert!(no_key.err().contains("--identity FILE"), "{}", no_key.err());
+    let forged = "0".repeat(64);
+    let wrong = ["login", "zoe", "--server", &server, "--ca", &forged];
+    let wrong = [&wrong[..], &["--password-file", "password"]].concat();
+    assert!(world.run(&wrong, 6).err().contains(&world.ca));
+    let several = world.run(&["chats"], 2);
+    assert!(several.err().contains("client -p alice"), "{}", several.err());
+    let who = world.run(&["-p", "alice", "whoami", "--json"], 0).json().remove(0);
+    assert_eq!((&who["user"], &who["signed_in"]), (&"alice".into(), &true.into()));
+    world.run(&["sned", "alice", "hi"], 2);
+    assert!(world.run(&["completions", "bash"], 0).out().contains("--password-file"));
+}
+
+fn messages_arrive_once_and_in_order(world: &World) {
+    let sent =
+        world.run(&["-p", "bob", "send", "alice", "one", "two", "--json"], 0).json().remove(0);
+    assert_eq!((&sent["type"], &sent["to"]), (&"sent".into(), &"alice".into()));
+    assert!(["sent", "delivered"].contains(&sent["state"].as_str().unwrap()));
+    world.run_with_input(&["-p", "bob", "send", "alice"], "from a pipe\n", 0);
+    world.run_with_input(&["--json", "-p", "bob", "send", "@alice", "-"], "two\nlines\n", 0);
+    let peeked = world.run(&["-p", "alice", "recv", "--peek", "--json"], 0).json();
+    assert_eq!(peeked.len(), 3);
+    let first = world.run(&["-p", "alice", "recv", "-n", "1", "--json"], 0).json();
+    assert_eq!(first[0]["text"], "one two");
+    assert_eq!(first[0]["again"], false, "peeking is not showing");
+    assert_eq!(world.run(&["-p", "alice", "recv", "--from", "zoe", "--json"], 0).json().len(), 0);
+    let rest = world.run(&["-p", "alice", "recv", "--from", "bob", "--json"], 0).json();
+    let texts: Vec<&str> = rest.iter().map(|line| line["text"].as_str().unwrap()).collect();
+    assert_eq!(texts, ["from a pipe", "two\nlines"]);
+    assert_eq!(world.run(&["-p", "alice", "recv"], 0).out(), "");
+    world.run(&["-p", "alice", "recv", "--wait", "0.5"], 10);
+    let found = world.run(&["-p", "bob", "history", "alice", "--grep", "PIPE", "--json"], 0).json();
+    assert_eq!((found.len(), &found[0]["from"]), (1, &"bob".into()));
+    world.run(&["-p", "bob", "history", "nobody"], 5);
+    let chats = world.run(&["-p", "alice", "chats", "--json"], 0).json();
+    assert_eq!((&chats[0]["chat"], &chats[0]["unread"]), (&"bob".into(), &0.into()));
+    let status = world.run(&["-p", "alice", "status", "--json"], 0).json().remove(0);
+    assert_eq!((&status["online"], &status["waiting"]), (&true.into(), &0.into()));
+    // `recv --follow` streams, and a closed pipe ends it quietly.
+    let mut follow = world
+        .client(&["-p", "alice", "recv", "--follow", "--json"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(follow.stdout.take().unwrap()).lines();
+    world.run(&["-p", "bob", "send", "alice", "live"], 0);
+    assert!(lines.next().unwrap().unwrap().contains("\"text\":\"live\""));
+    // While it runs, nobody else opens the profile; the pid is named.
+    let busy = world.run(&["-p", "alice", "chats"], 9);
+    assert!(busy.err().contains(&format!("process {}", follow.id())), "{}", busy.err());
+    drop(lines);
+    world.run(&["-p", "bob", "send", "alice", "into a closed pipe"], 0);
+    let ended = follow.wait_with_output().unwrap();
+    assert_eq!((ended.status.code(), ended.stderr.len()), (Some(0), 0), "{ended:?}");
+    let again = world.run(&["-p", "alice", "recv", "--json"], 0).json();
+    assert_eq!(again[0]["text"], "into a closed pipe", "what nobody read stays unshown");
+}
+
+fn what_is_refused_says_so(world: &World) {
+    let typo = world.run(&["-p", "bob", "send", "alcie", "hi"], 5);
+    assert!(typo.err().contains("Did you mean alice?"), "{}", typo.err());
+    world.run(&["-p", "bob", "send", "bob", "hi"], 2);
+    world.run(&["-p", "bob", "send", "alice", "hi", "--trust", "verified"], 6);
+    world.run(&["-p", "bob", "cancel", "9999"], 5);
+    let long = "x".repeat(fastchat::limits::TEXT_BYTES_MAX + 1);
+    world.run_with_input(&["-p", "bob", "send", "alice"], &long, 8);
+    let usage = world.run(&["--json", "-p", "bob", "send"], 2);
+    assert_eq!(usage.json_error()["exit"], 2);
+    world.run_with_input(&["-p", "alice"], "/block bob\n", 0);
+    world.run(&["-p", "bob", "send", "alice", "hi"], 8);
+    world.run_with_input(&["-p", "alice"], "/unblock bob\n", 0);
+    // The line client in a pipe: commands in order, one mistake among them.
+    let ran = world.run_with_input(&["-p", "bob"], "/to alice\nhello\n//slash\n/mgs x\n", 7);
+    assert!(ran.out().contains("Did you mean /msg?"), "{}", ran.out());
+    let plain = world.run_with_input(&["-p", "bob", "--plain"], "/msg alice plain\n", 0);
+    assert!(plain.out().contains("sent to alice") && plain.out().is_ascii(), "{}", plain.out());
+    let got = world.run(&["-p", "alice", "recv", "--json"], 0).json();
+    let texts: Vec<&str> = got.iter().map(|line| line["text"].as_str().unwrap()).collect();
+    assert_eq!(texts, ["hello", "/slash", "plain"]);
+}
+
+fn signing_out_locks_the_profile(world: &World) {
+    world.run(&["-p", "bob", "logout"], 0);
+    world.run(&["-p", "bob", "chats"], 4);
+    fs::write(world.folder.path().join("wrong"), "not the password").unwrap();
+    world.run(&["-p", "bob", "login", "--password-file", "wrong"], 4);
+    world.run(&["-p", "bob", "chats", "--password-file", "password"], 0);
+    world.run(&["-p", "bob", "login", "--password-file", "password"], 0);
+    world.run(&["-p", "bob", "chats"], 0);
+    // The old profile's key file makes another folder a device of the account.
+    let key = world.profile("bob").join("identity.pem");
+    let (server, key) = (world.server(), key.to_str().unwrap().to_owned());
+    let second = ["login", "bob", "-p", "second", "--server", &server, "--ca", &world.ca];
+    let second =
+        [&second[..], &["--password-file", "password", "--identity", &key, "--takeover"]].concat();
+    world.run(&second, 0);
+    world.run(&["-p", "second", "logout", "--forget"], 2);
+    world.run(&["-p", "second", "logout", "--forget", "--yes"], 0);
+    assert!(!world.profile("second").exists());
+}
+
+fn what_cannot_be_sent_is_kept_and_sent_once(mut world: World) {
+    // The other device took bob's place: this one learns it, keeps the message, and signs in anew.
+    let out = world.run(&["-p", "bob", "send", "alice", "before"], 4);
+    assert!(out.err().contains("client login"), "{}", out.err());
+    world.run(&["-p", "bob", "login", "--password-file", "password"], 0);
+    world.run(&["-p", "bob", "retry"], 0);
+    world.stop();
+    let kept = world.run(&["-p", "bob", "send", "alice", "kept", "--timeout", "1", "--json"], 3);
+    let error = kept.json_error();
+    let id = error["kept"].as_str().unwrap().to_owned();
+    assert!(error["text"].as_str().unwrap().contains("do not send it again"));
+    let other =
+        world.run(&["-p", "bob", "send", "alice", "taken back", "--timeout", "1", "--json"], 3);
+    let other = other.json_error()["kept"].as_str().unwrap().to_owned();
+    world.run(&["-p", "bob", "cancel", &other, "--json"], 0);
+    world.run(&["-p", "bob", "cancel", &other], 8);
+    world.run(&["-p", "bob", "retry", "--timeout", "1"], 3);
+    world.run(&["-p", "bob", "status", "--timeout", "1"], 3);
+    // The same folder, started again: what was kept goes once.
+    let (port, ca) = (world.port, world.ca.clone());
+    let folder = std::mem::replace(&mut world.folder, tempfile::tempdir().unwrap());
+    let mut world = World::run_balancer(folder, port);
+    world.ca = world.ready();
+    assert_eq!(world.ca, ca);
+    let sent = world.run(&["-p", "bob", "retry", "--json"], 0).json();
+    assert_eq!((sent.len(), sent[0]["id"].as_str()), (1, Some(id.as_str())));
+    world.run(&["-p", "bob", "retry"], 0);
+    let got = world.run(&["-p", "alice", "recv", "--json"], 0).json();
+    let texts: Vec<&str> = got.iter().map(|line| line["text"].as_str().unwrap()).collect();
+    assert_eq!(texts, ["before", "kept"]);
+}
+
+/// A program on a pty, with what it shows.
+struct Terminal {
+    child: Child,
+    keys: std::process::ChildStdin,
+    bytes: mpsc::Receiver<Vec<u8>>,
+    screen: vt100::Parser,
+}
+
+impl Terminal {
+    fn start(world: &World, words: &str) -> Self {
+        let client = env!("CARGO_BIN_EXE_client");
+        let line = format!("stty cols 80 rows 24; exec '{client}' {words}");
+        let mut child = world
+            .command("script")
+            .args(["-q", "-e", "-c", &line, "/dev/null"])
+            .env("TERM", "xterm-256color")
+            .env("SHELL", "/bin/sh")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let keys = child.stdin.take().unwrap();
+        let mut out = child.stdout.take().unwrap();
+        let (sender, bytes) = mpsc::channel();
+        std::thread::spawn(move || {
+            let mut buffer = [0; 4096];
+            while let Ok(read @ 1..) = out.read(&mut buffer) {
+                let _ = sender.send(buffer[..read].to_vec());
+            }
+        });
+        Self { child, keys, bytes, screen: vt100::Parser::new(24, 80, 0) }
+    }
+
+    fn press(&mut self, keys: &str) {
+        self.keys.write_all(keys.as_bytes()).unwrap();
+        self.keys.flush().unwrap();
+    }
+
+    /// Waits until the screen is as wanted.
+    #[track_caller]
+    fn until(&mut self, what: &str, wanted: impl Fn(&str) -> bool) -> String {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let shown = self.screen.screen().contents();
+            if wanted(&shown) {
+                return shown;
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.bytes.recv_timeout(left) {
+                Ok(bytes) => self.screen.process(&bytes),
+                Err(_) => panic!("{what} is not on the screen:\n{shown}"),
+            }
+        }
+    }
+
+    #[track_caller]
+    fn until_shown(&mut self, text: &str) -> String {
+        self.until(text, |shown| shown.contains(text))
+    }
+
+    #[track_caller]
+    fn ends_with(mut self, exit: i32) {
+        let deadline = Instant::now() + PATIENCE;
+        while self.bytes.recv_timeout(deadline.saturating_duration_since(Instant::now())).is_ok() {}
+        assert_eq!(self.child.wait().unwrap().code(), Some(exit));
+    }
+}
+
+#[test]
+fn two_people_talk_in_the_line_client_and_a_half_typed_line_survives() {
+    if Command::new("script").arg("--version").output().is_err() {
+        eprintln!("skipped: there is no `script` to make a terminal with");
+        return;
+    }
+    let world = World::start();
+    world.register(&["bob"]);
+    // The first run: the fingerprint is asked for, the name, the password twice.
+    let mut alice = Terminal::start(&world, &format!("-p alice 127.0.0.1 {}", world.port));
+    assert!(alice.until_shown("trusted from now on. [y/N]").contains(&world.ca));
+    alice.press("y\r");
+    alice.until_shown("User name:");
+    alice.press("bob\r");
+    alice.until_shown("Is it yours? Sign in [y/N]");
+    alice.press("n\r");
+    alice.until("the name again", |shown| shown.matches("User name:").count() == 2);
+    alice.press("Alice\r");
+    alice.until_shown("\"alice\" is free");
+    alice.until_shown("is fine):");
+    alice.press("short\r");
+    alice.until_shown("too short");
+    alice.until("the password again", |shown| shown.matches("is fine):").count() == 2);
+    alice.press(&format!("{PASSWORD}\r"));
+    alice.until_shown("Once more:");
+    alice.press(&format!("{PASSWORD}\r"));
+    alice.until_shown("alice> ");
+    assert!(!alice.screen.screen().contents().contains(PASSWORD));
+    // Own lines get their mark; what is typed is replaced by them.
+    alice.press("/msg bob hello bob\r");
+    let shown = alice.until("the mark", |shown| {
+        shown.lines().any(|line| line.contains("you → bob  hello bob") && line.ends_with('·'))
+    });
+    assert!(!shown.contains("/msg bob hello bob"), "{shown}");
+    // Tab completes; a message comes in above the half-typed line; then the line is sent.
+    alice.press("/to b\t\r");
+    alice.until_shown("bob> ");
+    alice.press("half a li");
+    alice.until_shown("bob> half a li");
+    world.run(&["-p", "bob", "send", "alice", "are you \u{1b}[31mcoming\u{7}?"], 0);
+    let shown = alice.until_shown("are you coming?");
+    let incoming = shown.lines().position(|line| line.contains("are you coming?")).unwrap();
+    alice.until("the half-typed line below it", |shown| {
+        shown.lines().nth(incoming + 1).is_some_and(|line| line == "bob> half a li")
+    });
+    alice.press("ne\r");
+    alice.until_shown("you → bob  half a line");
+    let got = world.run(&["-p", "bob", "recv", "--json"], 0).json();
+    let texts: Vec<&str> = got.iter().map(|line| line["text"].as_str().unwrap()).collect();
+    assert_eq!(texts, ["hello bob", "half a line"]);
+    alice.until_shown("delivered to bob");
+    // The safety number, and that it must be looked at before it is confirmed.
+    alice.press("/verify bob yes\r");
+    alice.until_shown("Look at the number first");
+    alice.press("/verify bob\r");
+    alice.until_shown("The same on both screens");
+    alice.press("/verify bob yes\r");
+    alice.until_shown("bob is verified.");
+    // Ctrl-C clears a line, twice on an empty one leaves.
+    alice.press("something typed");
+    alice.until_shown("bob> something typed");
+    alice.press("\u{3}");
+    alice.until("an empty line", |shown| shown.lines().last() == Some("bob> "));
+    alice.press("\u{3}");
+    alice.until_shown("once more leaves");
+    alice.press("\u{3}");
+    alice.ends_with(130);
+    // What was written to people is not in the input history on disk; it is in the sealed history.
+    let input = fs::read_to_string(world.folder.path().join("state/fastchat/alice/input")).unwrap();
+    assert!(input.contains("/to bob") && !input.contains("hello") && !input.contains("half"));
+    let history = world.run(&["-p", "alice", "history", "bob", "-n", "1"], 0).out();
+    assert!(history.contains("half a line"), "{history}");
+    // A second start needs no password: the first one left the profile unlocked.
+    let mut again = Terminal::start(&world, "-p alice chat bob");
+    again.until_shown("bob> ");
+    again.press("/quit\r");
+    again.ends_with(0);
+}
