@@ -7,8 +7,8 @@
 //! tickets from the balancer, checked by the servers · [`home`] the durable state of a server, one
 //! transaction at a time · [`edge`] what a client talks to · [`peer`] the ordered link between two
 //! servers · [`server`] one edge and one home in a process · [`balancer`] starts servers and
-//! answers "which one?" · [`client`] commands in, events out · [`ui`] the line client · [`cli`]
-//! arguments and exit codes.
+//! answers "which one?" · [`client`] commands in, events out · [`ui`] the line client · [`bench`]
+//! figures · [`cli`] arguments and exit codes.
 //!
 //! A module may use only what stands before it in that list (`tests/tidy.rs` holds the exact
 //! table); server rooms cannot name `seal` or `open`.
@@ -16,6 +16,7 @@
 
 pub mod admission;
 pub mod balancer;
+pub mod bench;
 pub mod cli;
 pub mod client;
 pub mod crypto;

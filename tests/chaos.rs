@@ -54,7 +54,7 @@ enum Order {
     CrashWhileShowing,
     /// Close the program in order and open it again.
     Reopen,
-    /// Close the program in order. The run is over.
+    /// Close the program in order once everything is sent. The run is over.
     End,
 }
 
@@ -64,6 +64,8 @@ enum News {
     Saw(String),
     /// One life of the client is over and the next begins.
     Reopened,
+    /// The person went home.
+    Over,
 }
 
 /// A person: a thread in which one client lives after the other.
@@ -93,6 +95,7 @@ struct Living {
     /// A line may come a second time only after a crash while it was being shown.
     may_come_again: bool,
     crash_while_showing: bool,
+    is_over: bool,
     taken: Vec<(LocalId, String)>,
 }
 
@@ -106,7 +109,7 @@ impl Living {
             match end {
                 End::Crashed => self.may_come_again = true,
                 End::Reopened => {}
-                End::Over => return,
+                End::Over => return self.tell(News::Over),
             }
             self.tell(News::Reopened);
         }
@@ -138,9 +141,14 @@ impl Living {
             return End::Crashed;
         }
         loop {
+            if self.is_over && client.status().unwrap().waiting == 0 {
+                client.stop().await;
+                self.note_outcomes(&client);
+                return End::Over;
+            }
             tokio::select! {
                 biased;
-                order = self.orders.recv() => match order {
+                order = self.orders.recv(), if !self.is_over => match order {
                     Some(Order::Write(to, text)) => self.write(&client, &to, &text),
                     Some(Order::Crash) => return End::Crashed,
                     Some(Order::CrashWhileShowing) => self.crash_while_showing = true,
@@ -148,17 +156,13 @@ impl Living {
                         client.stop().await;
                         return End::Reopened;
                     }
-                    Some(Order::End) | None => {
-                        client.stop().await;
-                        self.note_outcomes(&client);
-                        return End::Over;
-                    }
+                    Some(Order::End) | None => self.is_over = true,
                 },
                 event = events.recv() => match event {
                     Some(Event::Lines) => if self.show(&client) == Screen::Dead {
                         return End::Crashed;
                     },
-                    Some(Event::State { id, state, .. }) if state == MessageState::Sent => {
+                    Some(Event::State { id, state: MessageState::Sent, .. }) => {
                         self.note_sent(&client, id);
                     }
                     Some(Event::LocalData { .. } | Event::SessionReplaced | Event::RolledBack
@@ -268,6 +272,7 @@ impl World {
                 unlock: None,
                 may_come_again: false,
                 crash_while_showing: false,
+                is_over: false,
                 taken: Vec::new(),
             };
             let thread = std::thread::spawn(move || living.live());
@@ -318,7 +323,7 @@ impl World {
             match self.next() {
                 News::Saw(text) => drop(self.shown.insert(text)),
                 News::Reopened => self.reopened += 1,
-                News::Ready => {}
+                News::Ready | News::Over => {}
             }
         }
     }
@@ -350,9 +355,15 @@ impl World {
 
     /// Everybody goes home, the cluster stops, and the books are opened.
     fn judge(mut self) {
+        for person in &self.people {
+            person.orders.send(Order::End).unwrap();
+        }
+        let mut left = self.people.len();
+        while left > 0 {
+            left -= usize::from(matches!(self.next(), News::Over));
+        }
         let mut profiles = BTreeMap::new();
         for person in self.people.drain(..) {
-            person.orders.send(Order::End).unwrap();
             if let Err(why) = person.thread.join() {
                 std::panic::resume_unwind(why);
             }
@@ -393,7 +404,7 @@ fn start(place: &Place, servers: u16) -> Running {
 #[test]
 fn twenty_people_lose_nothing_while_servers_and_clients_are_killed() {
     const TOTAL: usize = 2_000;
-    const PER_KILL: usize = 100;
+    const PER_KILL: usize = 125;
     let mut world = World::new(3, 20);
     for round in 1..=TOTAL / PER_KILL {
         world.go_on_until(round * PER_KILL, TOTAL);
@@ -406,7 +417,7 @@ fn twenty_people_lose_nothing_while_servers_and_clients_are_killed() {
         let servers = world.servers;
         let victim = u16::try_from(round).unwrap() % servers;
         world.kill(1 + victim);
-        if round % 4 == 0 {
+        if round % 5 == 0 {
             world.kill(1 + (victim + 1) % servers);
         }
     }

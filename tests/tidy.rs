@@ -22,6 +22,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("balancer", &SERVER),
     ("client", &["limits", "types", "wire", "crypto", "net"]),
     ("ui", &["limits", "types", "wire", "net", "client"]),
+    ("bench", &["limits", "types", "placement", "net", "balancer"]),
     ("testkit", &ALL),
     ("cli", &ALL),
 ];
@@ -38,7 +39,7 @@ const SERVER: [&str; 11] = [
     "edge",
     "server",
 ];
-const ALL: [&str; 15] = [
+const ALL: [&str; 16] = [
     "limits",
     "types",
     "placement",
@@ -53,6 +54,7 @@ const ALL: [&str; 15] = [
     "balancer",
     "client",
     "ui",
+    "bench",
     "testkit",
 ];
 
@@ -69,6 +71,7 @@ const MAY_BRING_IN: &[(&str, &[&str])] = &[
     ("bcrypt", &["edge"]),
     ("rustyline", &["ui"]),
     ("clap", &["cli"]),
+    ("hdrhistogram", &["bench"]),
 ];
 
 /// Rooms of the servers: what they may never name, so that no server can read a message.

@@ -2,6 +2,7 @@
 //!
 //! Deliberately holds no logic of the product.
 
+pub mod bench;
 pub mod client;
 pub mod exit;
 pub mod load_balancer;

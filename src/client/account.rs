@@ -19,7 +19,7 @@ use crate::wire::client::{Login, LookUp, PutBundle, SignUp, client_frame, server
 use super::connection::{self, DialError, Dialer, EdgeAddr, Wire};
 use super::core::{Core, NewBundle, add_device, generate_encryption_key};
 use super::profile::{
-    IDENTITY_PEM, NewKeys, Owner, Profile, ProfileError, Stage, Unlocked, stretch_password,
+    IDENTITY_PEM, NewKeys, OwnPem, Owner, Profile, ProfileError, Stage, Unlocked, stretch_password,
 };
 use super::store::StoreError;
 
@@ -273,6 +273,10 @@ pub async fn log_in(
     let stretched = stretch_password(env, password, cluster.id, user).await?;
     let mut line = Line::open(env, cluster, user).await?;
     let known = line.look_up(user).await?;
+    let pem = match &identity {
+        IdentitySource::New => OwnPem::Ours,
+        IdentitySource::Profile | IdentitySource::Pem(_) => OwnPem::Theirs,
+    };
     let identity = find_identity(env, &profile, &known, password, identity).await?;
     let same = profile.begun().is_some_and(|(o, stage)| {
         stage == Stage::Joining && o.user == *user && o.cluster == cluster.id
@@ -289,7 +293,16 @@ pub async fn log_in(
         unlocked
     };
     let request = login(user, &stretched, &line.edge, unlocked.device, other);
-    let welcome = line.wire.welcome(request).await?;
+    let welcome = match line.wire.welcome(request).await.map_err(AccountError::from) {
+        Ok(welcome) => welcome,
+        Err(AccountError::WrongPassword) => {
+            // Its keys lie under a password that is not the account's: the next attempt must not
+            // go on with them.
+            unlocked.discard(pem)?;
+            return Err(AccountError::WrongPassword);
+        }
+        Err(error) => return Err(error),
+    };
     let bundle = if welcome.device_known {
         verify_bundle(&welcome.bundle, &cluster.id, user).map_err(|_| AccountError::Unreachable)?
     } else {

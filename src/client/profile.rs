@@ -207,13 +207,7 @@ impl Profile {
 
     /// Forgets a sign-up that came to nothing.
     pub(crate) fn clear(&mut self) -> Result<(), ProfileError> {
-        let path = self.store.path().to_owned();
-        self.store
-            .commit(|tx| tx.execute_batch("DELETE FROM meta; DELETE FROM encryption_keys;"))
-            .map_err(|error: rusqlite::Error| damaged(&path, &error))?;
-        for name in [IDENTITY_PEM, ENCRYPTION_PEM] {
-            let _ = fs::remove_file(self.folder.join(name));
-        }
+        empty(&mut self.store, &self.folder, OwnPem::Ours)?;
         self.read_owner()
     }
 
@@ -242,6 +236,29 @@ impl Profile {
             .map_err(|error| damaged(path, &error))?
             .ok_or_else(|| damaged(path, &format!("{key} is missing")))
     }
+}
+
+/// Whose the PEM files in a profile folder are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OwnPem {
+    /// They hold the keys that the profile's database holds: they go with them.
+    Ours,
+    /// They were there before: they stay.
+    Theirs,
+}
+
+/// Takes the account and its keys out of a profile.
+fn empty(store: &mut Store, folder: &Path, pem: OwnPem) -> Result<(), ProfileError> {
+    let path = store.path().to_owned();
+    store
+        .commit(|tx| tx.execute_batch("DELETE FROM meta; DELETE FROM encryption_keys;"))
+        .map_err(|error: rusqlite::Error| damaged(&path, &error))?;
+    if pem == OwnPem::Ours {
+        for name in [IDENTITY_PEM, ENCRYPTION_PEM] {
+            let _ = fs::remove_file(folder.join(name));
+        }
+    }
+    Ok(())
 }
 
 /// Keys made for a new account or device, and the bundle that names them.
@@ -334,6 +351,11 @@ impl Unlocked {
         self.stage = Stage::Active;
         self.bundle = bundle.clone();
         Ok(())
+    }
+
+    /// Forgets a login that came to nothing.
+    pub(crate) fn discard(mut self, pem: OwnPem) -> Result<(), ProfileError> {
+        empty(&mut self.store, &self.folder, pem)
     }
 
     /// Whether the home refused this device: then only the password helps.

@@ -5,6 +5,7 @@
 
 pub mod checkers;
 mod host;
+pub mod impair;
 pub mod net;
 pub mod sim;
 

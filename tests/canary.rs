@@ -1,0 +1,286 @@
+//! Canaries: texts and passwords made of strings that occur nowhere else, looked for afterwards in
+//! everything that anybody but the two people could get hold of.
+//!
+//! Real processes, killed with signal 9 so that write-ahead logs stay as they are. All that clients
+//! say passes recording proxies: the cluster listens on every IPv4 address, so the balancer answers
+//! "the host where you reached me", which for these clients is `::1`, where the proxies are.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod processes;
+
+use std::fs;
+use std::io::Write as _;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+use fastchat::net::Env;
+use fastchat::testkit::impair::{Impairment, Proxy};
+use fastchat::types::hex;
+use processes::{Place, Running, said, send};
+use rustix::process::Signal;
+
+const SERVERS: u16 = 2;
+
+/// A string that occurs nowhere else.
+fn fresh(word: &str) -> String {
+    format!("{word}{:016x}", Env::system().random_u64())
+}
+
+/// A cluster, its proxies, and what people need who use it.
+struct Scene {
+    place: Place,
+    running: Running,
+    proxies: Vec<Proxy>,
+    /// Password files: the one place where canaries may lie.
+    secrets: tempfile::TempDir,
+    ca: String,
+}
+
+impl Scene {
+    async fn open() -> Self {
+        let place = Place::new();
+        let (servers, port) = (SERVERS.to_string(), place.port.to_string());
+        let mut command = place.command(&[&servers, &port, "--bind", "0.0.0.0"]);
+        // The most that an operator could switch on.
+        command.env("RUST_LOG", "debug,fastchat=trace");
+        let running = place.begin_with(command);
+        let join = running.wait_for("Join:");
+        let ca = join.split_whitespace().skip_while(|word| *word != "--ca").nth(1).unwrap();
+        let mut proxies = Vec::new();
+        for port in place.port..=place.port + SERVERS {
+            let listen = SocketAddr::from((Ipv6Addr::LOCALHOST, port));
+            let upstream = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+            proxies.push(Proxy::start(listen, upstream, Impairment::default()).await.unwrap());
+        }
+        for folder in ["home", "run"] {
+            fs::create_dir(place.path(folder)).unwrap();
+        }
+        let secrets = tempfile::tempdir().unwrap();
+        Self { ca: ca.to_owned(), place, running, proxies, secrets }
+    }
+
+    fn password_file(&self, name: &str, password: &str) -> String {
+        let path = self.secrets.path().join(name);
+        fs::write(&path, password).unwrap();
+        path.to_str().unwrap().to_owned()
+    }
+
+    /// `client` as that profile, with all that it can log. Runs on a thread: the proxies work here.
+    async fn client(&self, profile: &str, words: &[&str], input: &str) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_client"));
+        let server = format!("[::1]:{}", self.place.port);
+        command.args(["-p", profile, "--server", &server, "--ca", &self.ca, "-vv"]);
+        command.args(["--timeout", "60"]).args(words);
+        command.current_dir(self.place.folder.path());
+        command.env("HOME", self.place.path("home")).env("XDG_RUNTIME_DIR", self.place.path("run"));
+        for variable in ["XDG_DATA_HOME", "XDG_STATE_HOME", "XDG_CONFIG_HOME"] {
+            command.env_remove(variable);
+        }
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let input = input.to_owned();
+        let work = move || {
+            let mut child = command.spawn().unwrap();
+            // A client that needs no input may be gone already.
+            let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+            child.wait_with_output().unwrap()
+        };
+        tokio::task::spawn_blocking(work).await.unwrap()
+    }
+
+    /// As [`Self::client`]; it has to succeed. What it printed.
+    async fn done(&self, profile: &str, words: &[&str], input: &str) -> (String, Vec<u8>) {
+        let output = self.client(profile, words, input).await;
+        assert_eq!(output.status.code(), Some(0), "{words:?}: {}", said(&output));
+        (String::from_utf8(output.stdout).unwrap(), output.stderr)
+    }
+}
+
+/// Everything that is searched, by name.
+struct Haystack(Vec<(String, Vec<u8>)>);
+
+impl Haystack {
+    fn of_folder(folder: &Path) -> Self {
+        let mut found = Vec::new();
+        let mut folders = vec![folder.to_owned()];
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(folder).unwrap() {
+                let path: PathBuf = entry.unwrap().path();
+                if path.is_dir() {
+                    folders.push(path);
+                } else {
+                    found.push((path.display().to_string(), fs::read(&path).unwrap()));
+                }
+            }
+        }
+        Self(found)
+    }
+
+    /// Where a string is, in whatever disguise.
+    fn find(&self, needle: &str) -> Vec<String> {
+        let disguises = disguises(needle);
+        let mut hits = Vec::new();
+        for (name, bytes) in &self.0 {
+            for (disguise, pattern) in &disguises {
+                if contains(bytes, pattern) {
+                    hits.push(format!("{needle} ({disguise}) in {name}"));
+                }
+            }
+        }
+        hits
+    }
+
+    fn bytes_of(&self, part: &str) -> usize {
+        self.0.iter().filter(|(name, _)| name.contains(part)).map(|(_, bytes)| bytes.len()).sum()
+    }
+}
+
+/// The ways in which a program could write a string down.
+fn disguises(text: &str) -> Vec<(&'static str, Vec<u8>)> {
+    let bytes = text.as_bytes();
+    let digits: Vec<String> = bytes.iter().map(u8::to_string).collect();
+    let mut found = vec![
+        ("as it is", bytes.to_vec()),
+        ("hexadecimal", hex(bytes).into_bytes()),
+        ("HEXADECIMAL", hex(bytes).to_uppercase().into_bytes()),
+        ("a list of numbers", digits.join(", ").into_bytes()),
+        ("UTF-16 LE", text.encode_utf16().flat_map(u16::to_le_bytes).collect()),
+        ("UTF-16 BE", text.encode_utf16().flat_map(u16::to_be_bytes).collect()),
+    ];
+    for engine in [&STANDARD_NO_PAD, &URL_SAFE_NO_PAD] {
+        for before in 0..3 {
+            // As a part of something longer: the characters that also hold bits of the neighbours
+            // are left out.
+            let shifted = [&vec![0; before][..], bytes].concat();
+            let encoded = engine.encode(&shifted);
+            let from = (before * 8).div_ceil(6);
+            let to = shifted.len() * 8 / 6;
+            found.push(("base64", encoded[from..to].into()));
+        }
+    }
+    found
+}
+
+fn contains(bytes: &[u8], pattern: &[u8]) -> bool {
+    let mut rest = bytes;
+    while let Some(at) = rest.iter().position(|byte| *byte == pattern[0]) {
+        if rest[at..].starts_with(pattern) {
+            return true;
+        }
+        rest = &rest[at + 1..];
+    }
+    false
+}
+
+#[test]
+fn the_search_finds_a_planted_string_in_every_disguise() {
+    let canary = fresh("canary");
+    for (disguise, pattern) in disguises(&canary) {
+        let planted = [b"before it ", &pattern[..], b" after it"].concat();
+        let haystack = Haystack(vec![("plant".into(), planted)]);
+        assert!(!haystack.find(&canary).is_empty(), "{disguise}");
+        assert!(haystack.find(&fresh("canary")).is_empty());
+    }
+    for before in 0..3 {
+        let encoded = STANDARD_NO_PAD.encode(format!("{}{canary}behind", "x".repeat(before)));
+        let haystack = Haystack(vec![("plant".into(), encoded.into_bytes())]);
+        assert!(!haystack.find(&canary).is_empty(), "{before} before it");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_text_and_no_password_is_anywhere_but_with_the_two_people() {
+    let scene = Scene::open().await;
+    // Names are no secret: they show that the search sees what it should see.
+    let (alice, bob, carol) = (fresh("alice-"), fresh("bob-"), fresh("carol-"));
+    let passwords = [fresh("password-a-"), fresh("password-b-"), fresh("password-c-")];
+    let wrong = fresh("password-wrong-");
+    let texts: Vec<String> = (1..=4).map(|n| fresh(&format!("canary-{n}-"))).collect();
+    let mut logs = Vec::new();
+
+    let mut password_files = Vec::new();
+    for (name, password) in [&alice, &bob, &carol].into_iter().zip(&passwords) {
+        let file = scene.password_file(name, password);
+        let words = ["register", name, "--password-file", &file];
+        logs.push(scene.done(name, &words, "").await.1);
+        password_files.push(file);
+    }
+
+    // To somebody who reads it, to somebody who answers from the line client, to somebody away.
+    let (_, said) = scene.done(&alice, &["send", &bob, &texts[0]], "").await;
+    logs.push(said);
+    let (read, said) = scene.done(&bob, &["recv", "--wait", "60", "-n", "1"], "").await;
+    assert!(read.contains(&texts[0]), "{read}");
+    logs.push(said);
+    let line = format!("{}\n/quit\n", texts[1]);
+    let (_, said) = scene.done(&bob, &["chat", &alice], &line).await;
+    logs.push(said);
+    let (read, said) = scene.done(&alice, &["recv", "--wait", "60", "-n", "1"], "").await;
+    assert!(read.contains(&texts[1]), "{read}");
+    logs.push(said);
+    let (_, said) = scene.done(&alice, &["send", &carol], &texts[2]).await;
+    logs.push(said);
+    let long = format!("{} {}", "long ".repeat(2_000), texts[3]);
+    let (_, said) = scene.done(&bob, &["send", &carol, "--json"], &long).await;
+    logs.push(said);
+
+    // A wrong password, and a second device that signs in with the right one.
+    let wrong_file = scene.password_file("wrong", &wrong);
+    let key = scene.place.path(&format!("home/.local/share/fastchat/{alice}/identity.pem"));
+    let key = key.to_str().unwrap();
+    let login = ["login", &alice, "--takeover", "--password-file"];
+    let words = [&login[..], &[&wrong_file, "--new-identity"]].concat();
+    let refused = scene.client("second", &words, "").await;
+    assert_eq!(refused.status.code(), Some(4), "{}", processes::said(&refused));
+    logs.push(refused.stderr);
+    let words = [&login[..], &[&password_files[0], "--identity", key]].concat();
+    logs.push(scene.done("second", &words, "").await.1);
+
+    // All of it is under way or at rest somewhere now: the power goes.
+    let Scene { place, running, proxies, secrets: _secrets, ca: _ } = scene;
+    let pids: Vec<u32> = (1..=SERVERS).map(|n| place.pid(&format!("s{n}"))).collect();
+    let printed = running.kill().join("\n");
+    for pid in pids {
+        send(pid, Signal::KILL);
+    }
+    let mut haystack = Haystack::of_folder(place.folder.path());
+    haystack.0.push(("standard output of the cluster".into(), printed.into_bytes()));
+    haystack.0.extend(logs.into_iter().map(|log| ("log of a client".into(), log)));
+
+    // Through each proxy something is sent that must be found: so it is with what they recorded.
+    let planted = fresh("planted-");
+    let sender = UdpSocket::bind((Ipv6Addr::LOCALHOST, 0)).unwrap();
+    for proxy in &proxies {
+        assert!(proxy.recording().datagrams > 0, "nobody came through {}", proxy.addr());
+        sender.send_to(planted.as_bytes(), proxy.addr()).unwrap();
+        while !contains(&proxy.recording().to_server, planted.as_bytes()) {
+            tokio::task::yield_now().await;
+        }
+        let recording = proxy.recording();
+        assert!(!recording.overflowed);
+        haystack.0.push(("to a server".into(), recording.to_server));
+        haystack.0.push(("to a client".into(), recording.to_client));
+    }
+    assert_eq!(haystack.find(&planted).len(), proxies.len());
+
+    for canary in texts.iter().chain(&passwords).chain([&wrong]) {
+        let hits = haystack.find(canary);
+        assert!(hits.is_empty(), "{hits:#?}");
+    }
+
+    // The same search in the same bytes sees what is there in the open.
+    for name in [&alice, &bob, &carol] {
+        let hits = haystack.find(name);
+        assert!(hits.iter().any(|hit| hit.contains("/databases/")), "{hits:#?}");
+        assert!(hits.iter().any(|hit| hit.contains("profile.sqlite")), "{hits:#?}");
+    }
+    for part in [".sqlite-wal", "profile.sqlite", "stderr-", "log of a client", "to a client"] {
+        assert!(haystack.bytes_of(part) > 0, "nothing of {part} was searched");
+    }
+    // The long text went through, and so did not go round the proxies.
+    assert!(haystack.bytes_of("to a server") > long.len());
+    let total: usize = haystack.0.iter().map(|(_, bytes)| bytes.len()).sum();
+    println!("0 hits of 8 canaries in {} places, {total} bytes", haystack.0.len());
+}
