@@ -65,7 +65,7 @@ pub(super) fn server_failed(exit: Exit, id: &ServerId, ended: Ended) -> Failure 
 /// Why there is no cluster on disk to start.
 pub(super) fn of_cluster(error: &ClusterError, wanted: &Wanted) -> Failure {
     let what = sentence(error);
-    let restore = "Restore it from your backup; nothing here was changed or deleted.";
+    let keep = "Nothing was changed or deleted; keep the files, they hold people's mail.";
     match error {
         ClusterError::Count(_) => {
             Failure::new(Exit::Usage, what, "For example:  load_balancer 3 9000")
@@ -87,7 +87,7 @@ pub(super) fn of_cluster(error: &ClusterError, wanted: &Wanted) -> Failure {
         | ClusterError::NoAuthority { .. }
         | ClusterError::MapSyntax { .. }
         | ClusterError::Map { .. }
-        | ClusterError::AdmissionKey { .. } => Failure::new(Exit::LocalData, what, restore),
+        | ClusterError::AdmissionKey { .. } => Failure::new(Exit::LocalData, what, keep),
         ClusterError::ForeignCertificate { .. } => Failure::new(
             Exit::LocalData,
             what,

@@ -238,7 +238,9 @@ fn failure(error: ServerError) -> Failure {
         ServerError::Open(OpenError::Newer { .. } | OpenError::Migration { .. }) => {
             local("Use the version of the program that wrote it.")
         }
-        ServerError::Open(_) => local("It was not changed. Restore it from your backup."),
+        ServerError::Open(_) => {
+            local("It was not changed. Keep it: it holds what is not delivered yet.")
+        }
         ServerError::Map(_) | ServerError::NotInMap(_) => {
             local("Start the cluster again with load_balancer, which keeps the map.")
         }
