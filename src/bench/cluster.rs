@@ -13,6 +13,7 @@ use tokio::time::{Instant, timeout};
 
 use super::{BenchError, PATIENCE};
 use crate::balancer::cluster::{pid_path, read_map};
+use crate::balancer::process;
 use crate::limits::PEER_PORT_OFFSET;
 use crate::net::files::create_private_dir;
 use crate::net::{CaCert, Env};
@@ -79,7 +80,7 @@ impl Cluster {
         let ready_after = started.elapsed();
         if !matches!(ready, Ok(Ok(true))) {
             // It gave up, or shall: its servers go with it.
-            stop(programs, folder).await;
+            stop(&mut balancer).await;
             let said = fs::read_to_string(&errors).unwrap_or_default();
             return Err(failed("the start of a cluster", &said));
         }
@@ -127,21 +128,21 @@ impl Cluster {
         found
     }
 
-    /// Stops everything in order.
+    /// Stops everything in order. What is left is the folder.
     pub(super) async fn stop(mut self) -> PathBuf {
-        stop(&self.programs, &self.folder).await;
-        if timeout(PATIENCE, self.balancer.wait()).await.is_err() {
-            let _ = self.balancer.kill().await;
-        }
+        stop(&mut self.balancer).await;
         self.folder
     }
 }
 
-async fn stop(programs: &Path, folder: &Path) {
-    let mut command = Command::new(programs.join("load_balancer"));
-    command.arg("stop").current_dir(folder).stdin(Stdio::null());
-    command.stdout(Stdio::null()).stderr(Stdio::null());
-    let _ = command.status().await;
+/// Asks a balancer to stop, as Ctrl-C does, and waits until it and its servers have.
+async fn stop(balancer: &mut Child) {
+    if let Some(pid) = balancer.id() {
+        process::signal(pid, process::Ask::Stop);
+    }
+    if timeout(PATIENCE, balancer.wait()).await.is_err() {
+        let _ = balancer.kill().await;
+    }
 }
 
 /// Whether the cluster said that it is ready, before it said nothing more.

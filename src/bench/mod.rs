@@ -59,13 +59,16 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Histograms tell apart what differs by a thousandth.
 const DIGITS: u8 = 3;
 
+/// One hour: whatever takes longer is counted as that.
+const LONGEST_US: u64 = 3_600_000_000;
+
 /// A number of durations.
 #[derive(Debug)]
 struct Durations(Histogram<u64>);
 
 impl Durations {
     fn new() -> Result<Self, BenchError> {
-        let histogram = Histogram::new(DIGITS);
+        let histogram = Histogram::new_with_bounds(1, LONGEST_US, DIGITS);
         Ok(Self(histogram.map_err(|error| BenchError::Unexpected(error.to_string()))?))
     }
 
