@@ -31,8 +31,9 @@ fn fresh(word: &str) -> String {
 
 /// A cluster, its proxies, and what people need who use it.
 struct Scene {
-    place: Place,
+    // Goes first when the test fails: it would start again what the place ends.
     running: Running,
+    place: Place,
     proxies: Vec<Proxy>,
     /// Password files: the one place where canaries may lie.
     secrets: tempfile::TempDir,

@@ -232,8 +232,9 @@ enum Screen {
 
 /// A cluster of processes and the people who use it.
 struct World {
-    place: Place,
+    // Goes first when the test fails: it would start again what the place ends.
     running: Option<Running>,
+    place: Place,
     servers: u16,
     people: Vec<Person>,
     diary: Arc<Mutex<Diary>>,
