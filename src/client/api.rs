@@ -304,7 +304,8 @@ pub enum Event {
         /// What it said.
         error: String,
     },
-    /// This device may not log in any more (retired, or its key is refused); the client has stopped.
+    /// This device may not log in any more (retired, or its key is refused); the client has
+    /// stopped.
     SignedOut {
         /// The answer.
         code: Code,

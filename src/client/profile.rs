@@ -205,16 +205,38 @@ impl Profile {
         Unlocked::load(self, db_key)
     }
 
-    /// Forgets a sign-up that came to nothing.
+    /// Forgets a sign-up or login that came to nothing. The key files are not touched.
     pub(crate) fn clear(&mut self) -> Result<(), ProfileError> {
-        let path = self.store.path().to_owned();
-        self.store
-            .commit(|tx| tx.execute_batch("DELETE FROM meta; DELETE FROM encryption_keys;"))
-            .map_err(|error: rusqlite::Error| damaged(&path, &error))?;
-        for name in [IDENTITY_PEM, ENCRYPTION_PEM] {
-            let _ = fs::remove_file(self.folder.join(name));
-        }
+        clear(&mut self.store)?;
         self.read_owner()
+    }
+
+    /// Renames key files that are in the way of new ones: they may be all that is left of an
+    /// account.
+    pub(crate) fn set_pem_aside(&self, now_unix_ms: u64) -> Result<(), ProfileError> {
+        for name in [IDENTITY_PEM, ENCRYPTION_PEM] {
+            let path = self.folder.join(name);
+            let aside = self.folder.join(format!("{name}.{now_unix_ms}"));
+            match fs::rename(&path, aside) {
+                Ok(()) => {}
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                Err(error) => return Err(io_error(&path)(error)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether this password is the one of what is here.
+    pub(crate) fn opens_with(&self, stretched: &Stretched) -> bool {
+        let wrapped = meta(self.store.db(), "db_key").ok().flatten();
+        wrapped.is_some_and(|wrapped| DbKey::unwrap(&wrapped, &stretched.vault_key).is_ok())
+    }
+
+    /// The bundle of what was begun here.
+    pub(crate) fn planned_bundle(&self) -> Option<VerifiedBundle> {
+        let owner = self.owner.as_ref()?;
+        let encoded = meta(self.store.db(), "bundle").ok().flatten()?;
+        verify_bundle(&encoded, &owner.cluster, &owner.user).ok()
     }
 
     fn read_owner(&mut self) -> Result<(), ProfileError> {
@@ -355,19 +377,36 @@ impl Unlocked {
         Ok(())
     }
 
+    /// The private key of the present bundle.
+    fn encryption(&self) -> Result<EncryptionKey, StoreError> {
+        let sealed: Vec<u8> = self.store.db().query_row(
+            "SELECT sealed_pkcs8 FROM encryption_keys WHERE key_id = ?1",
+            [self.bundle.encryption_key_id().0],
+            |row| row.get(0),
+        )?;
+        EncryptionKey::from_pkcs8(&unseal(&self.key, &sealed)?)
+            .map_err(|error| StoreError::Crypto(error.to_string()))
+    }
+
     /// Writes the two RSA keys as encrypted PEM, each replacing what was there in one step.
-    pub(crate) fn write_pem(
-        &self,
-        identity: &IdentityKey,
-        encryption: &EncryptionKey,
-        password: &str,
-    ) -> Result<(), ProfileError> {
+    pub(crate) fn write_pem(&self, password: &str) -> Result<(), ProfileError> {
         let crypto =
             |name: &str, error: &dyn std::fmt::Display| damaged(&self.folder.join(name), error);
+        let identity = self.identity().map_err(|e| crypto(IDENTITY_PEM, &e))?;
         let pem = identity.to_pem(password).map_err(|e| crypto(IDENTITY_PEM, &e))?;
         write_private(&self.folder.join(IDENTITY_PEM), pem.as_bytes())?;
+        let encryption = self.encryption().map_err(|e| crypto(ENCRYPTION_PEM, &e))?;
         let pem = encryption.to_pem(password).map_err(|e| crypto(ENCRYPTION_PEM, &e))?;
         write_private(&self.folder.join(ENCRYPTION_PEM), pem.as_bytes())
+    }
+
+    /// Forgets keys that became nobody's, and their files.
+    pub(crate) fn forget(mut self) -> Result<(), ProfileError> {
+        clear(&mut self.store)?;
+        for name in [IDENTITY_PEM, ENCRYPTION_PEM] {
+            let _ = fs::remove_file(self.folder.join(name));
+        }
+        Ok(())
     }
 }
 
@@ -410,7 +449,7 @@ pub(crate) fn write_device(
     set_meta(tx, "device_seed", &key.seal(device_key.seed().as_slice()))
 }
 
-/// Stores an encryption key as the current one; an earlier one is retired.
+/// Stores an encryption key. The bundle says which one is current.
 pub(crate) fn write_encryption_key(
     tx: &Transaction<'_>,
     key: &DbKey,
@@ -419,14 +458,17 @@ pub(crate) fn write_encryption_key(
 ) -> Result<(), rusqlite::Error> {
     let now = i64::try_from(now_unix_ms).unwrap_or(i64::MAX);
     tx.execute(
-        "UPDATE encryption_keys SET retired_unix_ms = ?1 WHERE retired_unix_ms IS NULL",
-        [now],
-    )?;
-    tx.execute(
         "INSERT OR REPLACE INTO encryption_keys (key_id, sealed_pkcs8, made_unix_ms) VALUES (?1, ?2, ?3)",
         rusqlite::params![encryption.key_id().0, key.seal(&encryption.to_pkcs8()), now],
     )
     .map(drop)
+}
+
+fn clear(store: &mut Store) -> Result<(), ProfileError> {
+    let path = store.path().to_owned();
+    store
+        .commit(|tx| tx.execute_batch("DELETE FROM meta; DELETE FROM encryption_keys;"))
+        .map_err(|error: rusqlite::Error| damaged(&path, &error))
 }
 
 fn write_balancer(tx: &Transaction<'_>, at: &Where) -> Result<(), rusqlite::Error> {
@@ -450,11 +492,13 @@ fn make_private_folder(folder: &Path) -> Result<(), ProfileError> {
 
 /// The lock is the kernel's, so a killed client leaves none behind; the text in it is for people.
 fn take_lock(path: &Path) -> Result<File, ProfileError> {
+    use std::os::unix::fs::OpenOptionsExt;
     let mut file = fs::OpenOptions::new()
         .create(true)
         .truncate(false)
         .read(true)
         .write(true)
+        .mode(0o600)
         .open(path)
         .map_err(io_error(path))?;
     match file.try_lock() {
