@@ -84,8 +84,8 @@ pub(crate) struct Sender {
     pub(crate) open_id: u32,
     pub(crate) epoch: LogEpoch,
     pub(crate) phase: Phase,
-    /// The person's bundle was asked for on this connection.
-    pub(crate) looked_up: bool,
+    /// When the person's bundle was last had on this connection.
+    pub(crate) looked_up: Option<Instant>,
     /// Where to go on sending.
     pub(crate) next: N,
     in_flight: VecDeque<(N, N)>,
@@ -100,12 +100,19 @@ impl Sender {
             open_id,
             epoch: LogEpoch(0),
             phase: Phase::Opening,
-            looked_up: false,
+            looked_up: None,
             next: N(1),
             in_flight: VecDeque::new(),
             pause: Duration::ZERO,
             rounds: 0,
         }
+    }
+
+    /// Forgets a bundle that was had long ago: since then the person may have another device, which
+    /// could not read what is sealed for the one before. True when it has to be looked up.
+    pub(crate) fn needs_look_up(&mut self) -> bool {
+        self.looked_up = self.looked_up.filter(|at| at.elapsed() < BUNDLE_AGE_MAX);
+        self.looked_up.is_none()
     }
 
     /// A new Open was sent: what was in flight under the old one is answered by the new one.
@@ -219,6 +226,8 @@ impl Sender {
 const ROUNDS_MAX: u32 = 8;
 /// Longest word of a server on when to come back that is heeded.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(24 * 3600);
+/// A bundle had before that is looked up again before anything is sent.
+const BUNDLE_AGE_MAX: Duration = Duration::from_secs(10);
 const PAUSE_MIN: Duration = Duration::from_millis(100);
 const HOME_PAUSE_MAX: Duration = Duration::from_secs(2);
 

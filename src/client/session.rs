@@ -376,7 +376,7 @@ impl<'a> Session<'a> {
         let ask = match self.senders.get_mut(chat) {
             Some(sender) => {
                 sender.reopened(open_id);
-                !sender.looked_up
+                sender.needs_look_up()
             }
             None => return Ok(()),
         };
@@ -397,7 +397,7 @@ impl<'a> Session<'a> {
         let missing: Vec<UserName> = self
             .senders
             .iter()
-            .filter(|(chat, sender)| !sender.looked_up && !self.is_asked(chat))
+            .filter(|(chat, sender)| sender.looked_up.is_none() && !self.is_asked(chat))
             .map(|(chat, _)| chat.clone())
             .collect();
         missing.into_iter().try_for_each(|chat| self.look_up(chat, None))
@@ -417,7 +417,7 @@ impl<'a> Session<'a> {
             let free = limits::UNANSWERED_PER_SESSION_MAX.saturating_sub(total);
             let room = sender.room().min(free);
             self.starved |= sender.room() > free;
-            if room == 0 || !sender.looked_up {
+            if room == 0 || sender.looked_up.is_none() {
                 return Ok(());
             }
             let (next, open_id, epoch) = (sender.next, sender.open_id, sender.epoch);
@@ -438,6 +438,9 @@ impl<'a> Session<'a> {
                     return Ok(());
                 }
             };
+            if self.senders.get_mut(chat).is_some_and(Sender::needs_look_up) {
+                return if self.is_asked(chat) { Ok(()) } else { self.look_up(chat.clone(), None) };
+            }
             for outgoing in sealed {
                 let append = Append {
                     log: LogName::inbox(chat.clone()).to_string(),
@@ -458,7 +461,7 @@ impl<'a> Session<'a> {
 
     fn pause_unknown(&mut self, chat: &UserName) {
         if let Some(sender) = self.senders.get_mut(chat) {
-            sender.looked_up = false;
+            sender.looked_up = None;
         }
         self.pause(chat, Code::BadBundle, Duration::ZERO, "");
     }
@@ -844,7 +847,8 @@ impl<'a> Session<'a> {
             });
         }
         if let Some(sender) = self.senders.get_mut(&user) {
-            sender.looked_up = bundle.is_none() || learned.is_some();
+            let had = bundle.is_none() || learned.is_some();
+            sender.looked_up = had.then(Instant::now);
         }
         if bundle.is_some() && learned.is_none() && self.senders.contains_key(&user) {
             self.pause_unknown(&user);
