@@ -17,9 +17,9 @@ use crate::wire::Code;
 use crate::wire::client::{Login, LookUp, PutBundle, SignUp, client_frame, server_frame};
 
 use super::connection::{self, DialError, Dialer, EdgeAddr, Wire};
-use super::core::{Core, NewBundle, add_device, generate_encryption_key};
+use super::core::{Core, NewBundle, add_device, check_bundle, generate_encryption_key};
 use super::profile::{
-    IDENTITY_PEM, NewKeys, OwnPem, Owner, Profile, ProfileError, Stage, Unlocked, stretch_password,
+    IDENTITY_PEM, NewKeys, Owner, Profile, ProfileError, Stage, Unlocked, stretch_password,
 };
 use super::store::StoreError;
 
@@ -201,18 +201,29 @@ pub async fn sign_up(
         return Err(ProfileError::NotEmpty(owner.user.clone()).into());
     }
     let stretched = stretch_password(env, password, cluster.id, user).await?;
-    let same = profile.begun().is_some_and(|(o, stage)| {
+    let mut same = profile.begun().is_some_and(|(o, stage)| {
         stage == Stage::SigningUp && o.user == *user && o.cluster == cluster.id
     });
+    if same && !profile.opens_with(&stretched) {
+        // Another password than in the earlier try. If that one got through, only its password
+        // opens what is here.
+        if name_status(env, cluster, user).await? == NameStatus::Taken {
+            return Err(ProfileError::WrongPassword.into());
+        }
+        same = false;
+    }
     let unlocked = if same {
         // An earlier try got this far: its answer may only have been lost, so the keys stay.
-        profile.unlock_stretched(&stretched)?
+        let unlocked = profile.unlock_stretched(&stretched)?;
+        write_pem(env, &unlocked, password).await?;
+        unlocked
     } else {
-        profile.clear()?;
         let owner = Owner { user: user.clone(), cluster: cluster.id, balancer: cluster.at.clone() };
         let keys = make_keys(env, cluster.id, user, None).await?;
+        profile.set_pem_aside(env.unix_ms())?;
+        profile.clear()?;
         let unlocked = profile.fill(&owner, Stage::SigningUp, &keys, &stretched, env.unix_ms())?;
-        write_pem(env, &unlocked, &keys, password).await?;
+        write_pem(env, &unlocked, password).await?;
         unlocked
     };
     finish_sign_up(env, unlocked, cluster, &stretched).await
@@ -234,8 +245,15 @@ async fn finish_sign_up(
         bundle: bundle.encoded().clone(),
         device: unlocked.device.0,
     });
-    line.wire.welcome(request).await?;
+    let answer = line.wire.welcome(request).await.map_err(AccountError::from);
     line.close().await;
+    if let Err(error) = answer {
+        if matches!(error, AccountError::NameTaken) {
+            // By others: with these keys it would have been an OK.
+            unlocked.forget()?;
+        }
+        return Err(error);
+    }
     env.disk_pause().await;
     env.in_place(|| unlocked.activate(&bundle))?;
     Ok(unlocked)
@@ -273,45 +291,70 @@ pub async fn log_in(
     let stretched = stretch_password(env, password, cluster.id, user).await?;
     let mut line = Line::open(env, cluster, user).await?;
     let known = line.look_up(user).await?;
-    let pem = match &identity {
-        IdentitySource::New => OwnPem::Ours,
-        IdentitySource::Profile | IdentitySource::Pem(_) => OwnPem::Theirs,
-    };
-    let identity = find_identity(env, &profile, &known, password, identity).await?;
-    let same = profile.begun().is_some_and(|(o, stage)| {
-        stage == Stage::Joining && o.user == *user && o.cluster == cluster.id
-    });
-    let mut unlocked = if same {
-        profile.unlock_stretched(&stretched)?
-    } else {
-        let keys = make_keys(env, cluster.id, user, Some((&known, identity))).await?;
-        let owner = Owner { user: user.clone(), cluster: cluster.id, balancer: cluster.at.clone() };
-        let mut profile = profile;
-        profile.clear()?;
-        let unlocked = profile.fill(&owner, Stage::Joining, &keys, &stretched, env.unix_ms())?;
-        write_pem(env, &unlocked, &keys, password).await?;
-        unlocked
-    };
-    let request = login(user, &stretched, &line.edge, unlocked.device, other);
-    let welcome = match line.wire.welcome(request).await.map_err(AccountError::from) {
-        Ok(welcome) => welcome,
-        Err(AccountError::WrongPassword) => {
-            // Its keys lie under a password that is not the account's: the next attempt must not
-            // go on with them.
-            unlocked.discard(pem)?;
-            return Err(AccountError::WrongPassword);
+    let mut unlocked = if can_go_on(&profile, &known, &stretched, &identity) {
+        let unlocked = profile.unlock_stretched(&stretched)?;
+        write_pem(env, &unlocked, password).await?;
+        let request = login(user, &stretched, &line.edge, unlocked.device, other);
+        let welcome = line.wire.welcome(request).await?;
+        if !welcome.device_known {
+            line.put(unlocked.bundle.encoded().clone()).await?;
         }
-        Err(error) => return Err(error),
-    };
-    let bundle = if welcome.device_known {
-        verify_bundle(&welcome.bundle, &cluster.id, user).map_err(|_| AccountError::Unreachable)?
+        unlocked
     } else {
-        line.put(unlocked.bundle.encoded().clone()).await?;
-        unlocked.bundle.clone()
+        join(env, profile, &mut line, &known, &stretched, password, identity, other).await?
     };
     line.close().await;
     env.disk_pause().await;
+    let bundle = unlocked.bundle.clone();
     env.in_place(|| unlocked.activate(&bundle))?;
+    Ok(unlocked)
+}
+
+/// Whether an earlier login got so far that its keys are the account's, or can still become it.
+fn can_go_on(
+    profile: &Profile,
+    known: &VerifiedBundle,
+    stretched: &Stretched,
+    identity: &IdentitySource,
+) -> bool {
+    let begun = profile.begun().is_some_and(|(owner, stage)| {
+        stage == Stage::Joining && owner.user == known.user && owner.cluster == known.cluster
+    });
+    let planned = if begun { profile.planned_bundle() } else { None };
+    let Some(planned) = planned.filter(|_| profile.opens_with(stretched)) else { return false };
+    let same_person = planned.identity() == known.identity();
+    let may_follow = known.version.checked_add(1) == Some(planned.version)
+        && (same_person || matches!(identity, IdentitySource::New));
+    *planned == **known || may_follow
+}
+
+/// Makes an empty profile a new device of the account. Nothing of what is there is given up before
+/// the home has taken the password.
+#[expect(clippy::too_many_arguments, reason = "the second half of one function")]
+async fn join(
+    env: &Env,
+    mut profile: Profile,
+    line: &mut Line,
+    known: &VerifiedBundle,
+    stretched: &Stretched,
+    password: &str,
+    source: IdentitySource,
+    other: OtherDevice,
+) -> Result<Unlocked, AccountError> {
+    let (user, at) = (&known.user, line.dialer.balancer().clone());
+    let in_folder = matches!(source, IdentitySource::Profile);
+    let identity = find_identity(env, &profile, known, password, source).await?;
+    let keys = make_keys(env, known.cluster, user, Some((known, identity))).await?;
+    let request = login(user, stretched, &line.edge, keys.device, other);
+    line.wire.welcome(request).await?;
+    if !in_folder {
+        profile.set_pem_aside(env.unix_ms())?;
+    }
+    profile.clear()?;
+    let owner = Owner { user: user.clone(), cluster: known.cluster, balancer: at };
+    let unlocked = profile.fill(&owner, Stage::Joining, &keys, stretched, env.unix_ms())?;
+    write_pem(env, &unlocked, password).await?;
+    line.put(unlocked.bundle.encoded().clone()).await?;
     Ok(unlocked)
 }
 
@@ -340,12 +383,19 @@ async fn rejoin(
     }
     let (events, _) = tokio::sync::mpsc::channel(1);
     let mut core = Core::new(env.clone(), unlocked, events);
-    core.plan_bundle_after(&known, NewBundle::NewDevice)?;
+    let planned = core.next_bundle()?;
+    let taken = planned.and_then(|next| check_bundle(&next, &cluster.id, &user));
+    let taken = taken.is_some_and(|next| *next == *known);
+    if !taken {
+        core.plan_bundle_after(&known, NewBundle::NewDevice)?;
+    }
     let next = core.next_device()?.unwrap_or(core.profile.device);
-    let bundle = core.next_bundle()?.unwrap_or_default();
-    let welcome = line.wire.welcome(login(&user, stretched, &line.edge, next, other)).await?;
-    if !welcome.device_known {
-        line.put(bundle.into()).await?;
+    line.wire.welcome(login(&user, stretched, &line.edge, next, other)).await?;
+    if !taken {
+        for step in core.steps_to_planned(&known)? {
+            line.put(step.into()).await?;
+        }
+        line.put(core.next_bundle()?.unwrap_or_default().into()).await?;
     }
     line.close().await;
     core.adopt_next_bundle()?;
@@ -479,7 +529,8 @@ async fn make_keys(
         }
         (Some(known), identity) => {
             let mut bundle: Bundle = (**known).clone();
-            bundle.version += 1;
+            // A bundle of the last version there is does not follow, and is refused.
+            bundle.version = bundle.version.saturating_add(1);
             if identity.key_id() != known.identity() {
                 // Devices of another identity say nothing under this one.
                 bundle.devices.clear();
@@ -495,19 +546,14 @@ async fn make_keys(
     Ok(NewKeys { identity, encryption, device, device_key, bundle })
 }
 
-async fn write_pem(
-    env: &Env,
-    unlocked: &Unlocked,
-    keys: &NewKeys,
-    password: &str,
-) -> Result<(), AccountError> {
+/// Writes the key files: two scrypt runs, side by side.
+async fn write_pem(env: &Env, unlocked: &Unlocked, password: &str) -> Result<(), AccountError> {
     // Nobody reads them in the simulator, and scrypt is slow on purpose.
     if env.is_simulated() {
         return Ok(());
     }
-    let (identity, encryption) = (keys.identity.clone(), keys.encryption.clone());
-    let passwords = [0, 1].map(|_| Zeroizing::new(password.to_owned()));
-    let [one, two] = passwords;
+    let (identity, encryption) = unlocked.rsa_keys()?;
+    let [one, two] = [0, 1].map(|_| Zeroizing::new(password.to_owned()));
     let (identity, encryption) = tokio::join!(
         env.blocking(move || identity.to_pem(&one)),
         env.blocking(move || encryption.to_pem(&two)),

@@ -223,6 +223,11 @@ impl Dialer {
         }
     }
 
+    /// Where the balancer is.
+    pub(crate) fn balancer(&self) -> &Where {
+        &self.balancer
+    }
+
     /// The cluster this dialer is pinned to.
     pub(crate) fn cluster(&self) -> ClusterId {
         self.cluster

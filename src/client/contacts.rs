@@ -39,6 +39,8 @@ pub(crate) enum Learned {
     Nothing,
     /// Another identity.
     Changed,
+    /// A newer version of the identity that is not accepted yet.
+    ChangedNewer,
 }
 
 fn contact_number(contact: Contact) -> i64 {
@@ -125,11 +127,13 @@ impl Core {
             }
             // Another identity.
             Some(_) => match person.as_ref().and_then(|p| p.changed.as_ref()) {
-                // The change is known and this is not newer: nothing to say again.
-                Some(known)
-                    if known.identity() == bundle.identity() && bundle.version <= known.version =>
-                {
-                    Learned::Nothing
+                // The change is known: nothing to say again.
+                Some(known) if known.identity() == bundle.identity() => {
+                    if bundle.version > known.version {
+                        Learned::ChangedNewer
+                    } else {
+                        Learned::Nothing
+                    }
                 }
                 Some(_) | None => Learned::Changed,
             },
@@ -147,6 +151,7 @@ impl Core {
                 .map(drop)
                 .map_err(StoreError::from),
             Learned::Newer => Ok(set(tx, user, "bundle = ?2", encoded)?),
+            Learned::ChangedNewer => Ok(set(tx, user, "changed_bundle = ?2", encoded)?),
             Learned::Changed => {
                 set(tx, user, "changed_bundle = ?2, verified = 0", encoded)?;
                 insert_trouble(tx, user, &Trouble::KeyChanged, now)
@@ -171,8 +176,8 @@ impl Core {
         Ok(())
     }
 
-    /// The changed key becomes the pinned one. What is sealed and unanswered goes back to waiting
-    /// only by this: the person's own decision.
+    /// The changed key becomes the pinned one. What was sealed to the one before and is unanswered
+    /// is sealed again only after this: the person's own decision.
     pub(crate) fn accept_changed_key(&mut self, user: &UserName) -> Result<(), StoreError> {
         let now = i64::try_from(self.now()).unwrap_or(i64::MAX);
         self.profile.store.commit(|tx| {

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use rusqlite::OptionalExtension;
 use tokio::sync::mpsc;
 
 use crate::crypto::bundle::{Bundle, BundleDevice, DeviceState, VerifiedBundle, verify_bundle};
@@ -34,6 +35,8 @@ pub(crate) struct Core {
     pub(crate) fresh_bundles: BTreeSet<(UserName, DeviceId)>,
     /// Authors who mentioned a newer bundle than is known.
     pub(crate) stale_bundles: BTreeSet<UserName>,
+    /// Version of one's own bundle at the home, by its last Welcome.
+    home_version: Option<u64>,
     events: mpsc::Sender<Event>,
 }
 
@@ -51,6 +54,11 @@ impl SharedCore {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+/// More than a device can resume in its life.
+const RESUME_COUNTS_SKIPPED: u64 = 1 << 32;
+/// Versions that a restored home is brought up to at once; it takes ten a day.
+const VERSIONS_CAUGHT_UP_MAX: u64 = 8;
 
 /// Why one's own bundle gets a new version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,6 +78,7 @@ impl Core {
             unwraps: UnwrapBudget::default(),
             fresh_bundles: BTreeSet::new(),
             stale_bundles: BTreeSet::new(),
+            home_version: None,
             events,
         }
     }
@@ -80,6 +89,11 @@ impl Core {
         if self.events.try_send(event).is_err() {
             tracing::debug!("an event was dropped: the front end is slow or gone");
         }
+    }
+
+    /// For the last event of all, which must not be dropped.
+    pub(crate) fn events(&self) -> mpsc::Sender<Event> {
+        self.events.clone()
     }
 
     pub(crate) fn user(&self) -> &UserName {
@@ -101,10 +115,96 @@ impl Core {
     /// The next count for `Resume`, on disk before it is used: the home takes each only once.
     pub(crate) fn next_resume_count(&mut self) -> Result<u64, StoreError> {
         self.profile.store.commit(|tx| {
-            let count = meta_u64(tx, "resume_count")? + 1;
+            let count = meta_u64(tx, "resume_count")?.saturating_add(1);
             set_meta_u64(tx, "resume_count", count)?;
             Ok(count)
         })
+    }
+
+    /// Goes far beyond every count that this device can have used: if one of those is taken then,
+    /// this database is an old copy.
+    pub(crate) fn skip_resume_counts(&mut self) -> Result<(), StoreError> {
+        self.profile.store.commit(|tx| {
+            let count = meta_u64(tx, "resume_count")?.saturating_add(RESUME_COUNTS_SKIPPED);
+            set_meta_u64(tx, "resume_count", count).map_err(Into::into)
+        })
+    }
+
+    /// Takes in one's own bundle as the home has it, if it is newer and still ours.
+    pub(crate) fn welcomed(&mut self, encoded: &[u8]) -> Result<(), StoreError> {
+        self.home_version = None;
+        let Ok(bundle) = verify_bundle(encoded, &self.cluster(), self.user()) else {
+            return Ok(());
+        };
+        let own = &self.profile;
+        let ours = bundle.identity() == own.bundle.identity()
+            && bundle.active_device().is_some_and(|active| {
+                active.device == own.device && active.ed25519 == own.device_key.public()
+            });
+        if !ours {
+            return Ok(());
+        }
+        self.home_version = Some(bundle.version);
+        if bundle.version <= self.profile.bundle.version {
+            return Ok(());
+        }
+        let planned = self.next_bundle()?;
+        let planned = planned.and_then(|next| check_bundle(&next, &self.cluster(), self.user()));
+        if planned.is_some_and(|planned| *planned == *bundle) {
+            // The answer to it was lost.
+            return self.adopt_next_bundle();
+        }
+        self.profile.activate(&bundle)
+    }
+
+    /// What the home should hear of one's own bundle: that which a restored home forgot, a version
+    /// that was planned, or one with a fresh encryption key.
+    pub(crate) fn bundle_to_offer(&mut self) -> Result<Option<Vec<u8>>, StoreError> {
+        let own = self.profile.bundle.clone();
+        if let Some(home) = self.home_version.filter(|home| *home < own.version) {
+            // Peers take nothing below what they saw: the home has to come up to it first.
+            return self.sign_as(&own, home + 1).map(Some);
+        }
+        if let Some(next) = self.next_bundle()? {
+            let planned = check_bundle(&next, &self.cluster(), self.user());
+            if planned.is_some_and(|next| Some(next.version) == own.version.checked_add(1)) {
+                return Ok(Some(next));
+            }
+            // The home has gone another way since.
+            let why = match self.next_device()? {
+                Some(_) => NewBundle::NewDevice,
+                None => NewBundle::NewEncryptionKey,
+            };
+            self.plan_bundle(why)?;
+        } else if self.encryption_key_is_old()? {
+            self.plan_bundle(NewBundle::NewEncryptionKey)?;
+        }
+        self.next_bundle()
+    }
+
+    /// A bundle's content under another version.
+    fn sign_as(&self, bundle: &VerifiedBundle, version: u64) -> Result<Vec<u8>, StoreError> {
+        if version == bundle.version {
+            return Ok(bundle.encoded().to_vec());
+        }
+        let bundle = Bundle { version, ..(**bundle).clone() };
+        let signed = bundle.sign(&self.profile.identity()?);
+        signed.map(Into::into).map_err(|error| StoreError::Crypto(error.to_string()))
+    }
+
+    /// What the home has to be given before the planned bundle, so that that is newer than every
+    /// version a peer has seen.
+    pub(crate) fn steps_to_planned(
+        &self,
+        home: &VerifiedBundle,
+    ) -> Result<Vec<Vec<u8>>, StoreError> {
+        let Some(next) = self.next_bundle()? else { return Ok(Vec::new()) };
+        let Some(next) = check_bundle(&next, &self.cluster(), self.user()) else {
+            return Ok(Vec::new());
+        };
+        (home.version.saturating_add(1)..next.version)
+            .map(|version| self.sign_as(&next, version))
+            .collect()
     }
 
     /// The balancer's last answer, for a start without it.
@@ -132,9 +232,14 @@ impl Core {
     ) -> Result<(), StoreError> {
         let crypto = |error: &dyn std::fmt::Display| StoreError::Crypto(error.to_string());
         let own = &*self.profile.bundle;
-        // The keys are this profile's; devices and version go on from the home's.
+        // The keys are this profile's; devices and version go on from the home's. A restored home
+        // may have forgotten some versions, but peers have not.
         let mut bundle: Bundle = own.clone();
-        bundle.version = current.version + 1;
+        let before = match own.version.checked_sub(current.version) {
+            Some(forgotten) if forgotten <= VERSIONS_CAUGHT_UP_MAX => own.version,
+            Some(_) | None => current.version,
+        };
+        bundle.version = before.checked_add(1).ok_or_else(|| crypto(&"no version is left"))?;
         if current.identity() == own.identity() {
             bundle.devices.clone_from(&current.devices);
         }
@@ -148,16 +253,19 @@ impl Core {
                 add_device(&mut bundle, id, key.public());
                 device = Some((id, key));
             }
-            NewBundle::NewEncryptionKey => {
-                let key = generate_encryption_key(&self.env).map_err(|e| crypto(&e))?;
-                bundle.enc_spki = key.spki().to_vec().into();
-                encryption = Some(key);
-            }
+            NewBundle::NewEncryptionKey => {}
+        }
+        // An old copy of the database may lack the key that the home's bundle names.
+        if why == NewBundle::NewEncryptionKey || self.encryption_key_made()?.is_none() {
+            let key = generate_encryption_key(&self.env).map_err(|e| crypto(&e))?;
+            bundle.enc_spki = key.spki().to_vec().into();
+            encryption = Some(key);
         }
         let encoded = bundle.sign(&self.profile.identity()?).map_err(|error| crypto(&error))?;
         let key = &self.profile.key;
         self.profile.store.commit(|tx| {
             set_meta(tx, "next_bundle", &encoded)?;
+            tx.execute("DELETE FROM meta WHERE key IN ('next_device','next_seed')", [])?;
             if let Some((id, device_key)) = &device {
                 set_meta_u64(tx, "next_device", id.0)?;
                 set_meta(tx, "next_seed", &key.seal(device_key.seed().as_slice()))?;
@@ -196,8 +304,15 @@ impl Core {
             None => None,
         };
         let key = &self.profile.key;
+        let now = i64::try_from(self.env.unix_ms()).unwrap_or(i64::MAX);
         self.profile.store.commit(|tx| -> Result<(), StoreError> {
             set_meta(tx, "bundle", &encoded)?;
+            // Peers may seal to the earlier keys until they have seen this bundle.
+            tx.execute(
+                "UPDATE encryption_keys SET retired_unix_ms = ?1
+                 WHERE retired_unix_ms IS NULL AND key_id <> ?2",
+                rusqlite::params![now, bundle.encryption_key_id().0],
+            )?;
             tx.execute(
                 "DELETE FROM meta WHERE key IN ('next_bundle','next_device','next_seed')",
                 [],
@@ -205,9 +320,15 @@ impl Core {
             if let Some((id, device_key)) = &next_device {
                 write_device(tx, key, *id, device_key)?;
                 super::outbox::restart_numbers(tx)?;
+                // What peers seal for the old device's keys may be lost here: they are told.
+                tx.execute(
+                    "UPDATE people SET tell = 1 WHERE contact = 1 AND bundle IS NOT NULL",
+                    [],
+                )?;
             }
             Ok(())
         })?;
+        self.people.clear();
         self.profile.bundle = bundle;
         if let Some((id, device_key)) = next_device {
             self.profile.device = id;
@@ -219,24 +340,35 @@ impl Core {
 
     /// Whether the current encryption key is due for replacement.
     pub(crate) fn encryption_key_is_old(&self) -> Result<bool, StoreError> {
-        let made: Option<i64> = self.profile.store.db().query_row(
-            "SELECT max(made_unix_ms) FROM encryption_keys WHERE retired_unix_ms IS NULL",
-            [],
-            |row| row.get(0),
-        )?;
         let life = u64::try_from(limits::ENCRYPTION_KEY_LIFE.as_millis()).unwrap_or(u64::MAX);
-        let made = made.and_then(|ms| u64::try_from(ms).ok()).unwrap_or(0);
-        Ok(made.saturating_add(life) < self.now())
+        let made = self.encryption_key_made()?;
+        Ok(made.is_none_or(|made| made.saturating_add(life) < self.now()))
     }
 
-    /// Destroys private keys that were retired long enough ago, once the own log is read.
+    /// When the encryption key of the present bundle was made; `None` when it is not here.
+    fn encryption_key_made(&self) -> Result<Option<u64>, StoreError> {
+        let made: Option<i64> = self
+            .profile
+            .store
+            .db()
+            .query_row(
+                "SELECT made_unix_ms FROM encryption_keys WHERE key_id = ?1",
+                [self.profile.bundle.encryption_key_id().0],
+                |row| row.get(0),
+            )
+            .optional()?;
+        Ok(made.map(|ms| u64::try_from(ms).unwrap_or(0)))
+    }
+
+    /// Destroys private keys that were retired long enough ago. To be called when the own log is
+    /// read to its end; what waits for a key in vain does not count.
     pub(crate) fn destroy_old_keys(&mut self) -> Result<(), StoreError> {
         let life = i64::try_from(limits::RETIRED_KEY_LIFE.as_millis()).unwrap_or(i64::MAX);
         let before = i64::try_from(self.now()).unwrap_or(i64::MAX).saturating_sub(life);
         let destroyed = self.profile.store.commit(|tx| {
             tx.execute(
                 "DELETE FROM encryption_keys WHERE retired_unix_ms < ?1
-                 AND NOT EXISTS (SELECT 1 FROM inbox)",
+                 AND NOT EXISTS (SELECT 1 FROM inbox WHERE waits = 0)",
                 [before],
             )
         });

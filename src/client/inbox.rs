@@ -22,7 +22,7 @@ use super::api::{Contact, Event, Trouble};
 use super::contacts::{Learned, Person};
 use super::core::{Core, check_bundle};
 use super::store::{StoreError, bits, meta_u64, set_meta_u64, unbits, unseal};
-use super::views::{insert_peer_line, insert_trouble};
+use super::views::{Key, insert_peer_line, insert_trouble};
 
 /// Where this device stands in its own log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -40,12 +40,20 @@ pub(crate) struct OpenReport {
     pub(crate) progress: bool,
     /// Authors whose bundle is needed before theirs can be opened.
     pub(crate) need_bundle: Vec<(UserName, DeviceId)>,
+    /// An author has used up the hour's unwraps; theirs waits.
+    pub(crate) over_budget: bool,
 }
 
 /// What one entry comes to. Decided first, then stored in one transaction.
 enum Outcome {
     /// A text or a bundle.
-    Opened { message: OpenedMessage, person: Box<Person>, new_key: Option<ConversationKey> },
+    Opened {
+        message: OpenedMessage,
+        person: Box<Person>,
+        /// Under which of the person's identities it was signed.
+        identity: KeyId,
+        new_key: Option<ConversationKey>,
+    },
     /// Takes its numbers, shows nothing.
     Void,
     /// Was accepted before; silently dropped.
@@ -54,6 +62,41 @@ enum Outcome {
     Trouble { trouble: Trouble, takes_id: bool },
     /// Keeps its place until a key arrives.
     NoKey { announced: bool },
+    /// Keeps its place, and so does all that this author wrote after it.
+    OverBudget,
+}
+
+/// What became of one entry.
+enum Step {
+    /// It left the queue of what can be opened.
+    Done {
+        /// Lines added.
+        lines: usize,
+    },
+    /// It was tried again, in vain.
+    Nothing,
+    /// Its author's bundle has to be fetched first.
+    NeedsBundle,
+    /// Its author has used up the hour's unwraps.
+    OverBudget,
+}
+
+/// Whether an author's troubles are shown.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Audience {
+    Person,
+    /// The author is blocked: nothing of theirs is.
+    Nobody,
+}
+
+/// What looking for a conversation key came to.
+enum Unwrapped {
+    Key(ConversationKey),
+    /// None rides along, or it is for a key that is not here.
+    NoKey,
+    /// It is for our key, and made for other people or damaged.
+    Bad,
+    OverBudget,
 }
 
 struct Entry {
@@ -83,7 +126,7 @@ impl Core {
         let before = self.position()?;
         let same = before.epoch == epoch;
         let cursor = if same { before.cursor } else { Seq(0) };
-        let jump = first_seq.0 > cursor.0 + 1;
+        let jump = first_seq.0 > cursor.0.saturating_add(1);
         if same && !jump {
             return Ok(before);
         }
@@ -138,13 +181,18 @@ impl Core {
         let mut report = OpenReport::default();
         for author in self.authors_with_mail()? {
             for entry in self.entries_of(&author, max)? {
-                match self.open_entry(&author, &entry)? {
-                    Some(lines) => {
+                match self.open_entry(&entry)? {
+                    Step::Done { lines } => {
                         report.lines += lines;
-                        report.progress |= !entry.tried || lines > 0;
+                        report.progress = true;
                     }
-                    None => {
+                    Step::Nothing => {}
+                    Step::NeedsBundle => {
                         report.need_bundle.extend(entry_author(&entry));
+                        break;
+                    }
+                    Step::OverBudget => {
+                        report.over_budget = true;
                         break;
                     }
                 }
@@ -158,16 +206,18 @@ impl Core {
 
     fn authors_with_mail(&self) -> Result<Vec<String>, StoreError> {
         let mut rows = self.profile.store.db().prepare_cached(
-            "SELECT author FROM inbox WHERE waits <> 1 GROUP BY author ORDER BY min(seq)",
+            "SELECT author FROM inbox WHERE waits <> 1 GROUP BY author ORDER BY min(arrival)",
         )?;
         let found = rows.query_map([], |row| row.get(0))?;
         Ok(found.collect::<Result<_, _>>()?)
     }
 
+    /// In order of arrival. That is the order of `seq`, and it holds across the epochs of a home
+    /// that was restored, which have no order of their own.
     fn entries_of(&self, author: &str, max: usize) -> Result<Vec<Entry>, StoreError> {
         let mut rows = self.profile.store.db().prepare_cached(
             "SELECT epoch, seq, envelope, waits FROM inbox WHERE author = ?1 AND waits <> 1
-             ORDER BY epoch, seq LIMIT ?2",
+             ORDER BY arrival LIMIT ?2",
         )?;
         let found =
             rows.query_map(params![author, i64::try_from(max).unwrap_or(i64::MAX)], |row| {
@@ -181,20 +231,12 @@ impl Core {
         Ok(found.collect::<Result<_, _>>()?)
     }
 
-    /// Opens one entry: `None` when its author's bundle has to be fetched first, else how many
-    /// lines it added.
-    fn open_entry(&mut self, author: &str, entry: &Entry) -> Result<Option<usize>, StoreError> {
-        let Ok(header) = parse_header(&entry.envelope) else {
-            // A server made this up: no author, no chat to show it in but one's own.
-            let own = self.user().clone();
-            return self.finish(
-                entry,
-                None,
-                &own,
-                Outcome::Trouble { trouble: Trouble::BadSignature, takes_id: false },
-            );
+    /// Opens one entry.
+    fn open_entry(&mut self, entry: &Entry) -> Result<Step, StoreError> {
+        let header = match parse_header(&entry.envelope) {
+            Ok(header) => header,
+            Err(error) => return self.finish_unreadable(entry, &error),
         };
-        debug_assert_eq!(header.author.as_str(), author);
         let person = self.person(&header.author)?.cloned();
         let knows_device = |bundle: Option<&VerifiedBundle>| {
             bundle.is_some_and(|bundle| bundle.device(header.device).is_some())
@@ -204,7 +246,7 @@ impl Core {
         });
         let fresh = self.fresh_bundles.contains(&(header.author.clone(), header.device));
         if !known && !fresh {
-            return Ok(None);
+            return Ok(Step::NeedsBundle);
         }
         let chat = header.author.clone();
         let Some(person) = person else {
@@ -219,6 +261,21 @@ impl Core {
         self.finish(entry, Some(&header), &chat, outcome)
     }
 
+    /// No header of ours: a server made this up, or the author has a newer version. There is no
+    /// author to believe in, so no chat to show it in but one's own.
+    fn finish_unreadable(
+        &mut self,
+        entry: &Entry,
+        error: &EnvelopeError,
+    ) -> Result<Step, StoreError> {
+        let own = self.user().clone();
+        let trouble = match error {
+            EnvelopeError::UnknownSuite(_) => Trouble::UnknownSuite,
+            _ => Trouble::BadSignature,
+        };
+        self.finish(entry, None, &own, Outcome::Trouble { trouble, takes_id: false })
+    }
+
     /// All the checks of an envelope whose author is known, in the order of docs/PROTOCOL.md.
     fn judge(
         &mut self,
@@ -227,27 +284,17 @@ impl Core {
         person: Person,
     ) -> Result<Outcome, StoreError> {
         let trouble = |trouble| Ok(Outcome::Trouble { trouble, takes_id: false });
-        if header.log != self.own_log() {
+        if header.log != self.own_log() || header.upto.0 > NUMBERS_MAX {
             return trouble(Trouble::BadBinding);
         }
         let cluster = self.cluster();
         let candidates = [person.bundle.as_ref(), person.changed.as_ref()];
-        let mut failure = EnvelopeError::BadSignature;
-        let mut verified: Option<(VerifiedEnvelope, KeyId)> = None;
-        for bundle in candidates.into_iter().flatten() {
-            match verify(&entry.envelope, &cluster, bundle) {
-                Ok(envelope) => {
-                    verified = Some((envelope, bundle.identity()));
-                    break;
-                }
-                Err(error) => failure = error,
-            }
-        }
+        let verified = candidates.into_iter().flatten().find_map(|bundle| {
+            let envelope = verify(&entry.envelope, &cluster, bundle).ok()?;
+            Some((envelope, bundle.identity()))
+        });
         let Some((envelope, author_identity)) = verified else {
-            return trouble(match failure {
-                EnvelopeError::UnknownSuite(_) => Trouble::UnknownSuite,
-                _ => Trouble::BadSignature,
-            });
+            return trouble(Trouble::BadSignature);
         };
         if !entry.tried
             && let Some(outcome) = self.seen_before(header, &envelope)?
@@ -307,16 +354,22 @@ impl Core {
         let (key, new_key) = match known {
             Some(key) => (key, None),
             None => match self.unwrap_key(envelope, &author_identity)? {
-                Some(key) if key.key_id(&self.cluster()) == key_id => (key.clone(), Some(key)),
-                Some(_) => {
+                Unwrapped::Key(key) if key.key_id(&self.cluster()) == key_id => {
+                    (key.clone(), Some(key))
+                }
+                Unwrapped::Key(_) | Unwrapped::Bad => {
                     return Ok(Outcome::Trouble { trouble: Trouble::BadBinding, takes_id: true });
                 }
-                None => return Ok(Outcome::NoKey { announced: waited }),
+                Unwrapped::NoKey => return Ok(Outcome::NoKey { announced: waited }),
+                Unwrapped::OverBudget => return Ok(Outcome::OverBudget),
             },
         };
         let own_identity = self.profile.bundle.identity();
         Ok(match open(envelope, &key, &author_identity, &own_identity) {
-            Ok(message) => Outcome::Opened { message, person: Box::new(person), new_key },
+            Ok(message) => {
+                let person = Box::new(person);
+                Outcome::Opened { message, person, identity: author_identity, new_key }
+            }
             Err(_) => Outcome::Trouble { trouble: Trouble::BadBinding, takes_id: true },
         })
     }
@@ -340,14 +393,13 @@ impl Core {
         ConversationKey::from_bytes(&bytes).map(Some).map_err(|_| StoreError::Sealed)
     }
 
-    /// Unwraps the key that rides in an envelope. `None`: there is none, it is for a key we do not
-    /// have, or this author has used up the hour's unwraps.
+    /// Unwraps the key that rides in an envelope.
     fn unwrap_key(
         &mut self,
         envelope: &VerifiedEnvelope,
         author_identity: &KeyId,
-    ) -> Result<Option<ConversationKey>, StoreError> {
-        let Some(wrapped) = envelope.wrapped() else { return Ok(None) };
+    ) -> Result<Unwrapped, StoreError> {
+        let Some(wrapped) = envelope.wrapped() else { return Ok(Unwrapped::NoKey) };
         let sealed: Option<Vec<u8>> = self
             .profile
             .store
@@ -355,14 +407,15 @@ impl Core {
             .prepare_cached("SELECT sealed_pkcs8 FROM encryption_keys WHERE key_id = ?1")?
             .query_row([wrapped.to.0], |row| row.get(0))
             .optional()?;
-        let Some(sealed) = sealed else { return Ok(None) };
+        let Some(sealed) = sealed else { return Ok(Unwrapped::NoKey) };
         if !self.unwraps.allow(&envelope.header().author, self.env.unix_ms()) {
-            return Ok(None);
+            return Ok(Unwrapped::OverBudget);
         }
         let key = EncryptionKey::from_pkcs8(&unseal(&self.profile.key, &sealed)?)
             .map_err(|error| StoreError::Crypto(error.to_string()))?;
         let own = self.profile.bundle.identity();
-        Ok(unwrap(&key, &self.cluster(), author_identity, &own, &wrapped).ok())
+        let key = unwrap(&key, &self.cluster(), author_identity, &own, &wrapped);
+        Ok(key.map_or(Unwrapped::Bad, Unwrapped::Key))
     }
 
     /// Stores what an entry came to: plaintext, key, high and `done` in one transaction.
@@ -372,8 +425,13 @@ impl Core {
         header: Option<&HeaderInfo>,
         chat: &UserName,
         outcome: Outcome,
-    ) -> Result<Option<usize>, StoreError> {
+    ) -> Result<Step, StoreError> {
+        if matches!(outcome, Outcome::OverBudget) {
+            return Ok(Step::OverBudget);
+        }
         let now = self.now();
+        let blocked = self.person(chat)?.is_some_and(|p| p.contact == Contact::Blocked);
+        let audience = if blocked { Audience::Nobody } else { Audience::Person };
         let whole = meta_u64(self.profile.store.db(), "inbox_whole")? == 1;
         let key = self.profile.key.clone();
         let digest = header
@@ -385,12 +443,14 @@ impl Core {
             let takes_id = match &outcome {
                 Outcome::Opened { .. } | Outcome::Void | Outcome::NoKey { .. } => !entry.tried,
                 Outcome::Trouble { takes_id, .. } => *takes_id && !entry.tried,
-                Outcome::Replay => false,
+                Outcome::Replay | Outcome::OverBudget => false,
             };
-            if let (true, Some(header)) = (takes_id, header) {
-                lines += take_id(tx, header, chat, whole, &digest, now)?;
+            if let (true, Some(header)) = (takes_id, header)
+                && let Some(hole) = take_id(tx, header, whole, &digest)?
+            {
+                lines += show_trouble(tx, chat, audience, &hole, now)?;
             }
-            lines += store_outcome(tx, &key, chat, header, &outcome, now)?;
+            lines += store_outcome(tx, &key, chat, header, &outcome, audience, now)?;
             match outcome {
                 Outcome::NoKey { .. } => tx
                     .prepare_cached("UPDATE inbox SET waits = 1 WHERE epoch = ?1 AND seq = ?2")?
@@ -398,6 +458,7 @@ impl Core {
                 Outcome::Opened { .. }
                 | Outcome::Void
                 | Outcome::Replay
+                | Outcome::OverBudget
                 | Outcome::Trouble { .. } => tx
                     .prepare_cached("DELETE FROM inbox WHERE epoch = ?1 AND seq = ?2")?
                     .execute(params![entry.epoch, entry.seq])?,
@@ -410,19 +471,27 @@ impl Core {
             Ok::<_, StoreError>(lines)
         })?;
         self.after_opening(chat, &outcome)?;
-        Ok(Some(lines))
+        let in_vain = entry.tried && matches!(outcome, Outcome::NoKey { .. });
+        Ok(if in_vain { Step::Nothing } else { Step::Done { lines } })
     }
 
     /// What an opened message tells about bundles, on either side.
     fn after_opening(&mut self, chat: &UserName, outcome: &Outcome) -> Result<(), StoreError> {
-        let Outcome::Opened { message, person, .. } = outcome else { return Ok(()) };
-        if person.contact == Contact::Request && self.is_first_line(chat)? {
+        let Outcome::Opened { message, person, identity, .. } = outcome else { return Ok(()) };
+        if person.contact == Contact::Request
+            && matches!(message.body, Body::Text(_))
+            && self.is_first_text(chat)?
+        {
             self.emit(Event::Request { from: chat.clone() });
         }
         if message.recipient_bundle_version < self.profile.bundle.version && !person.tell {
             self.set_tell(chat, true)?;
         }
-        let known = person.bundle.as_ref().map_or(0, |bundle| bundle.version);
+        let known = [&person.bundle, &person.changed]
+            .into_iter()
+            .flatten()
+            .find(|bundle| bundle.identity() == *identity)
+            .map_or(0, |bundle| bundle.version);
         if let Body::Bundle(encoded) = &message.body {
             // It came under the author's own signature; still only the same identity may follow.
             let bundle = check_bundle(encoded, &self.cluster(), chat);
@@ -462,15 +531,27 @@ fn entry_author(entry: &Entry) -> Option<(UserName, DeviceId)> {
     parse_header(&entry.envelope).ok().map(|header| (header.author, header.device))
 }
 
-/// Takes the numbers of an envelope; returns the lines added (a hole, if some are missing).
+/// Adds a line of trouble, unless its author is blocked; returns the lines added.
+fn show_trouble(
+    tx: &Transaction<'_>,
+    chat: &UserName,
+    audience: Audience,
+    trouble: &Trouble,
+    now: u64,
+) -> Result<usize, StoreError> {
+    match audience {
+        Audience::Nobody => Ok(0),
+        Audience::Person => insert_trouble(tx, chat, trouble, now).map(|()| 1),
+    }
+}
+
+/// Takes the numbers of an envelope; returns the hole, if some before it are missing.
 fn take_id(
     tx: &Transaction<'_>,
     header: &HeaderInfo,
-    chat: &UserName,
     whole: bool,
     digest: &[u8],
-    now: u64,
-) -> Result<usize, StoreError> {
+) -> Result<Option<Trouble>, StoreError> {
     let (author, device) = (header.author.as_str(), bits(header.device.0));
     let high: Option<i64> = tx
         .prepare_cached("SELECT high FROM highs WHERE author = ?1 AND device = ?2")?
@@ -478,16 +559,12 @@ fn take_id(
         .optional()?;
     // The first number seen of a device is the base, unless nothing can have come before it.
     let expected = match high {
-        Some(high) => unbits(high) + 1,
+        Some(high) => unbits(high).saturating_add(1),
         None if whole => 1,
         None => header.n.0,
     };
-    let mut lines = 0;
-    if header.n.0 > expected {
-        let hole = Trouble::Hole { from: N(expected), to: N(header.n.0 - 1) };
-        insert_trouble(tx, chat, &hole, now)?;
-        lines = 1;
-    }
+    let hole = (header.n.0 > expected)
+        .then(|| Trouble::Hole { from: N(expected), to: N(header.n.0.saturating_sub(1)) });
     tx.prepare_cached(
         "INSERT INTO highs (author, device, high) VALUES (?1, ?2, ?3)
          ON CONFLICT (author, device) DO UPDATE SET high = max(high, ?3)",
@@ -500,7 +577,7 @@ fn take_id(
     let forget = header.n.0.saturating_sub(ACCEPTED_KEPT);
     tx.prepare_cached("DELETE FROM accepted WHERE author = ?1 AND device = ?2 AND n < ?3")?
         .execute(params![author, device, bits(forget)])?;
-    Ok(lines)
+    Ok(hole)
 }
 
 fn store_outcome(
@@ -509,54 +586,44 @@ fn store_outcome(
     chat: &UserName,
     header: Option<&HeaderInfo>,
     outcome: &Outcome,
+    audience: Audience,
     now: u64,
 ) -> Result<usize, StoreError> {
     match outcome {
-        Outcome::Void | Outcome::Replay | Outcome::NoKey { announced: true } => Ok(0),
+        Outcome::Void
+        | Outcome::Replay
+        | Outcome::OverBudget
+        | Outcome::NoKey { announced: true } => Ok(0),
         Outcome::NoKey { announced: false } => {
-            insert_trouble(tx, chat, &Trouble::NoKey, now)?;
-            Ok(1)
+            show_trouble(tx, chat, audience, &Trouble::NoKey, now)
         }
-        Outcome::Trouble { trouble, .. } => {
-            insert_trouble(tx, chat, trouble, now)?;
-            Ok(1)
-        }
-        Outcome::Opened { message, person, new_key } => {
+        Outcome::Trouble { trouble, .. } => show_trouble(tx, chat, audience, trouble, now),
+        Outcome::Opened { message, person, identity, new_key } => {
             if let (Some(new_key), Some(header)) = (new_key, header) {
-                let author_identity = author_identity(person, header);
                 tx.prepare_cached(
                     "INSERT OR IGNORE INTO receive_keys (author_identity, key_id, sealed_key)
                      VALUES (?1, ?2, ?3)",
                 )?
                 .execute(params![
-                    author_identity.map(|id| id.0).unwrap_or_default(),
+                    identity.0,
                     header.key_id.unwrap_or_default(),
                     key.seal(new_key.as_bytes())
                 ])?;
             }
             match &message.body {
-                Body::Text(_) if person.contact == Contact::Blocked => Ok(0),
+                Body::Text(_) if audience == Audience::Nobody => Ok(0),
                 Body::Text(text) => {
-                    insert_peer_line(tx, key, chat, header, text, message, now, person)?;
+                    let pinned = person.bundle.as_ref().map(|bundle| bundle.identity());
+                    let standing =
+                        if pinned == Some(*identity) { Key::Pinned } else { Key::NotAccepted };
+                    insert_peer_line(tx, key, chat, header, text, message, now, standing)?;
                     Ok(1)
                 }
                 Body::Bundle(_) => Ok(0),
-                Body::Unknown(_) => {
-                    insert_trouble(tx, chat, &Trouble::UnknownSuite, now)?;
-                    Ok(1)
-                }
+                Body::Unknown(_) => show_trouble(tx, chat, audience, &Trouble::UnknownSuite, now),
             }
         }
     }
-}
-
-/// Under which of a person's identities a device is certified.
-pub(crate) fn author_identity(person: &Person, header: &HeaderInfo) -> Option<KeyId> {
-    [person.bundle.as_ref(), person.changed.as_ref()]
-        .into_iter()
-        .flatten()
-        .find(|bundle| bundle.device(header.device).is_some())
-        .map(|bundle| bundle.identity())
 }
 
 fn sha256(bytes: &[u8]) -> Vec<u8> {
@@ -582,6 +649,9 @@ impl UnwrapBudget {
         *used <= limits::UNWRAPS_PER_PEER_PER_HOUR_MAX
     }
 }
+
+/// Numbers that a device can come to; SQLite keeps them as signed integers.
+const NUMBERS_MAX: u64 = i64::MAX as u64;
 
 /// Look-ups remembered in one session.
 const FRESH_BUNDLES_MAX: usize = 1_000;

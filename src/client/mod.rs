@@ -19,6 +19,8 @@ mod run;
 mod sender;
 mod session;
 mod store;
+#[cfg(test)]
+mod tests;
 mod views;
 
 use std::sync::Arc;
@@ -226,10 +228,7 @@ impl Client {
     /// # Errors
     /// [`RequestError::Local`].
     pub fn mark_verified(&self, user: &UserName) -> Result<(), RequestError> {
-        let mut core = self.core.lock();
-        core.mark_stale(user)?;
-        core.set_verified(user)?;
-        drop(core);
+        self.core.lock().set_verified(user)?;
         self.poke(Request::Look);
         Ok(())
     }
@@ -239,10 +238,7 @@ impl Client {
     /// # Errors
     /// [`RequestError::Local`].
     pub fn accept_key(&self, user: &UserName) -> Result<(), RequestError> {
-        let mut core = self.core.lock();
-        core.mark_stale(user)?;
-        core.accept_changed_key(user)?;
-        drop(core);
+        self.core.lock().accept_changed_key(user)?;
         self.poke(Request::Look);
         Ok(())
     }

@@ -49,11 +49,26 @@ pub(crate) enum Answered {
 /// Whether what waits for a chat can be sealed now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Sealing {
-    /// Done, this many envelopes were made.
-    Made(usize),
+    /// Something was: look what is ready.
+    Again,
+    /// There is nothing to seal.
+    Nothing,
     /// No key of the person is known: look it up first.
     NeedsBundle,
     /// The identity key changed and was not accepted: nothing is sealed.
+    KeyChanged,
+}
+
+/// What is to be done next for a chat.
+#[derive(Clone, Debug)]
+pub(crate) enum Ready {
+    /// These may be sent, in this order. Never empty.
+    Send(Vec<Outgoing>),
+    /// Nothing is sealed for the person's present keys: [`Core::seal_waiting`].
+    Seal,
+    /// No key of the person is known: look it up first.
+    NeedsBundle,
+    /// The identity key changed and was not accepted: nothing is sent, sealed or not.
     KeyChanged,
 }
 
@@ -122,7 +137,38 @@ impl Core {
         Ok(usize::try_from(count).unwrap_or(0))
     }
 
-    /// Seals what waits for a chat, at most `max` envelopes, in one transaction.
+    /// What may be sent for a chat now, from number `from` on, at most `max` envelopes.
+    pub(crate) fn ready(
+        &mut self,
+        chat: &UserName,
+        from: N,
+        max: usize,
+    ) -> Result<Ready, StoreError> {
+        let Some(person) = self.person(chat)? else { return Ok(Ready::NeedsBundle) };
+        if person.changed.is_some() {
+            return Ok(Ready::KeyChanged);
+        }
+        let Some(bundle) = &person.bundle else { return Ok(Ready::NeedsBundle) };
+        let (identity, enc) = (bundle.identity(), bundle.encryption_key_id());
+        let replaced: Option<bool> = self
+            .profile
+            .store
+            .db()
+            .prepare_cached(
+                "SELECT coalesce(recipient_identity <> ?2 OR wrapped_to <> ?3, 0)
+                 FROM send_logs WHERE chat = ?1",
+            )?
+            .query_row(params![chat.as_str(), identity.0, enc.0], |row| row.get(0))
+            .optional()?;
+        if replaced == Some(true) {
+            return Ok(Ready::Seal);
+        }
+        let sealed = self.unanswered(chat, from, max)?;
+        Ok(if sealed.is_empty() { Ready::Seal } else { Ready::Send(sealed) })
+    }
+
+    /// Seals what waits for a chat, at most `max` envelopes, in one transaction. What is unanswered
+    /// and was sealed to keys that the person has replaced is sealed again, under its own numbers.
     pub(crate) fn seal_waiting(
         &mut self,
         chat: &UserName,
@@ -141,12 +187,15 @@ impl Core {
         let key = &self.profile.key;
         let (made, pending) = self.profile.store.commit(|tx| {
             let mut state = SendState::load(tx, key, chat)?;
-            state.fit_key(&own, &bundle, &sealer)?;
-            let mut made = reseal_stale(tx, &sealer, &mut state, &own, &bundle, key, now)?;
+            let mut made = 0;
+            if state.fit_key(&own, &bundle, &sealer)? == Fitted::OtherRecipientKeys {
+                reseal(tx, &sealer, &state, &own, &bundle, key, now)?;
+                made += 1;
+            }
             if person.tell {
                 let body = Body::Bundle(own.encoded().clone());
-                let envelope = state.seal(&sealer, state.next_n, &own, &bundle, now, &body)?;
-                insert_outgoing(tx, chat, N(state.next_n), KIND_BUNDLE, None, &envelope)?;
+                let sealed = state.seal(&sealer, state.next_n, &own, &bundle, now, &body)?;
+                insert_outgoing(tx, chat, N(state.next_n), KIND_BUNDLE, None, &sealed)?;
                 state.next_n += 1;
                 made += 1;
                 write_tell(tx, chat, false)?;
@@ -154,8 +203,8 @@ impl Core {
             let mut pending = Vec::new();
             for (line, text, at) in waiting_lines(tx, key, chat, max.saturating_sub(made))? {
                 let n = state.next_n;
-                let envelope = state.seal(&sealer, n, &own, &bundle, at, &Body::Text(text))?;
-                insert_outgoing(tx, chat, N(n), KIND_TEXT, Some(line), &envelope)?;
+                let sealed = state.seal(&sealer, n, &own, &bundle, at, &Body::Text(text))?;
+                insert_outgoing(tx, chat, N(n), KIND_TEXT, Some(line), &sealed)?;
                 tx.prepare_cached(
                     "UPDATE lines SET state = ?2, n = ?3, device = ?4 WHERE id = ?1",
                 )?
@@ -170,7 +219,7 @@ impl Core {
                 pending.push(LocalId(line));
             }
             if made > 0 {
-                state.save(tx, key, chat)?;
+                state.save(tx, key, &sealer)?;
             }
             Ok::<_, StoreError>((made, pending))
         })?;
@@ -180,7 +229,7 @@ impl Core {
         for id in pending {
             self.emit_state(id, chat, MessageState::Pending);
         }
-        Ok(Sealing::Made(made))
+        Ok(if made > 0 { Sealing::Again } else { Sealing::Nothing })
     }
 
     /// Unanswered envelopes of a chat from number `from` on, in order.
@@ -193,7 +242,7 @@ impl Core {
         let mut rows = self.profile.store.db().prepare_cached(
             "SELECT o.n, o.upto, v.envelope FROM outgoing o JOIN versions v
              ON v.chat = o.chat AND v.n = o.n
-             WHERE o.chat = ?1 AND o.n >= ?2 AND o.answered = 0 AND o.stale = 0
+             WHERE o.chat = ?1 AND o.n >= ?2 AND o.answered = 0
                AND v.version =
                  (SELECT max(version) FROM versions WHERE chat = o.chat AND n = o.n)
              ORDER BY o.n LIMIT ?3",
@@ -228,7 +277,7 @@ impl Core {
         epoch: LogEpoch,
         last_n: N,
     ) -> Result<Answered, StoreError> {
-        self.profile.store.commit(|tx| {
+        let (answered, moved) = self.profile.store.commit(|tx| {
             tx.prepare_cached(
                 "INSERT INTO send_logs (chat, epoch) VALUES (?1, ?2)
                  ON CONFLICT (chat) DO UPDATE SET epoch = ?2",
@@ -238,15 +287,29 @@ impl Core {
                 .prepare_cached("SELECT next_n FROM send_logs WHERE chat = ?1")?
                 .query_row([chat.as_str()], |row| row.get(0))?;
             if last_n.0 >= unbits(next) {
-                return Ok(Answered::Foreign);
+                // No number ever gets another text: all that is sealed here is stored there.
+                let mut moved = Vec::new();
+                for (_, _, line) in unanswered_bodies(tx, chat)? {
+                    if let Some(line) = line
+                        && set_state(tx, line, &MessageState::Sent)?
+                    {
+                        moved.push(LocalId(line));
+                    }
+                }
+                return Ok((Answered::Foreign, moved));
             }
             tx.prepare_cached("UPDATE outgoing SET answered = 0 WHERE chat = ?1 AND upto > ?2")?
                 .execute(params![chat.as_str(), bits(last_n.0)])?;
-            Ok(Answered::Stored)
-        })
+            Ok::<_, StoreError>((Answered::Stored, Vec::new()))
+        })?;
+        for id in moved {
+            self.emit_state(id, chat, MessageState::Sent);
+        }
+        Ok(answered)
     }
 
-    /// The home has everything up to `upto`; `hash` is of what it stored there.
+    /// The home has everything up to `upto`; `hash` is of what it stored there, empty when that is
+    /// so long ago that it no longer knows.
     pub(crate) fn log_appended(
         &mut self,
         chat: &UserName,
@@ -262,19 +325,28 @@ impl Core {
                 .optional()?;
             // Delivered meanwhile and gone from here: nothing left to decide.
             let Some((n, kind, line)) = row else { return Ok((Answered::Stored, None, false)) };
-            let stored_kind: Option<i64> = tx
+            let stored: Option<(i64, i64)> = tx
                 .prepare_cached(
-                    "SELECT kind FROM versions WHERE chat = ?1 AND n = ?2 AND hash = ?3",
+                    "SELECT version, kind FROM versions
+                     WHERE chat = ?1 AND n = ?2 AND (hash = ?3 OR length(?3) = 0)
+                     ORDER BY version DESC LIMIT 1",
                 )?
-                .query_row(params![chat.as_str(), n, hash], |row| row.get(0))
+                .query_row(params![chat.as_str(), n, hash], |row| Ok((row.get(0)?, row.get(1)?)))
                 .optional()?;
-            let Some(stored_kind) = stored_kind else {
+            let Some((version, stored_kind)) = stored else {
                 return Ok((Answered::Foreign, None, false));
             };
             tx.prepare_cached(
                 "UPDATE outgoing SET answered = 1, kind = ?3 WHERE chat = ?1 AND n = ?2",
             )?
             .execute(params![chat.as_str(), n, stored_kind])?;
+            // What readers may have seen is what a restored home gets again, and no other version.
+            tx.prepare_cached(
+                "UPDATE versions SET version = (SELECT 1 + max(version) FROM versions
+                   WHERE chat = ?1 AND n = ?2)
+                 WHERE chat = ?1 AND n = ?2 AND version = ?3",
+            )?
+            .execute(params![chat.as_str(), n, version])?;
             let already_sent = kind == KIND_VOID && stored_kind == KIND_TEXT;
             let moved = match line {
                 Some(line) if stored_kind == KIND_TEXT => {
@@ -300,10 +372,6 @@ impl Core {
         delivered: N,
     ) -> Result<(), StoreError> {
         let moved = self.profile.store.commit(|tx| {
-            tx.prepare_cached(
-                "UPDATE send_logs SET delivered_n = max(delivered_n, ?2) WHERE chat = ?1",
-            )?
-            .execute(params![chat.as_str(), bits(delivered.0)])?;
             let mut moved = Vec::new();
             let rows: Vec<(i64, i64, Option<i64>)> = tx
                 .prepare_cached(
@@ -319,6 +387,9 @@ impl Core {
                     && set_state(tx, line, &MessageState::Delivered)?
                 {
                     moved.push(LocalId(line));
+                }
+                if kind != KIND_VOID {
+                    note_carried(tx, chat, n)?;
                 }
                 for table in ["outgoing", "versions"] {
                     tx.prepare_cached(&format!("DELETE FROM {table} WHERE chat = ?1 AND n = ?2"))?
@@ -383,27 +454,34 @@ impl Core {
     }
 
     /// The home expects `expected` next. What this profile no longer holds from there on becomes
-    /// one VOID; what it holds is unanswered again.
+    /// one VOID; what it holds is unanswered again. A number that no home could expect is ignored.
     pub(crate) fn fill_gap(&mut self, chat: &UserName, expected: N) -> Result<(), StoreError> {
         let sealer = self.sealer(chat);
         self.profile.store.commit(|tx| {
-            tx.prepare_cached("UPDATE outgoing SET answered = 0 WHERE chat = ?1 AND upto >= ?2")?
-                .execute(params![chat.as_str(), bits(expected.0)])?;
-            let next: i64 = tx
+            let next: Option<i64> = tx
                 .prepare_cached("SELECT next_n FROM send_logs WHERE chat = ?1")?
-                .query_row([chat.as_str()], |row| row.get(0))?;
+                .query_row([chat.as_str()], |row| row.get(0))
+                .optional()?;
+            let next = next.map_or(1, unbits);
+            if expected.0 == 0 || expected.0 >= next {
+                return Ok(());
+            }
+            let from = bits(expected.0);
+            tx.prepare_cached("UPDATE outgoing SET answered = 0 WHERE chat = ?1 AND upto >= ?2")?
+                .execute(params![chat.as_str(), from])?;
+            shorten_void(tx, &sealer, chat, expected)?;
             let held: Option<i64> = tx
                 .prepare_cached("SELECT min(n) FROM outgoing WHERE chat = ?1 AND n >= ?2")?
-                .query_row(params![chat.as_str(), bits(expected.0)], |row| row.get(0))?;
-            let end = held.unwrap_or(next);
-            if bits(expected.0) < end {
-                let (n, upto) = (expected, N(unbits(end) - 1));
-                let envelope = sealer.void(n, upto)?;
+                .query_row(params![chat.as_str(), from], |row| row.get(0))?;
+            let end = held.map_or(next, unbits);
+            if expected.0 < end {
+                let upto = N(end - 1);
+                let sealed = sealer.void(expected, upto)?;
                 tx.execute(
                     "INSERT INTO outgoing (chat, n, upto, kind) VALUES (?1, ?2, ?3, ?4)",
-                    params![chat.as_str(), bits(n.0), bits(upto.0), KIND_VOID],
+                    params![chat.as_str(), from, bits(upto.0), KIND_VOID],
                 )?;
-                insert_version(tx, chat, bits(n.0), KIND_VOID, &envelope)?;
+                insert_version(tx, chat, from, KIND_VOID, &sealed)?;
             }
             Ok::<_, StoreError>(())
         })
@@ -441,18 +519,6 @@ impl Core {
         Ok(Cancelled::Yes)
     }
 
-    /// By the person's command: what is unanswered for a chat is sealed again, to the new key.
-    pub(crate) fn mark_stale(&mut self, chat: &UserName) -> Result<(), StoreError> {
-        self.profile.store.commit(|tx| {
-            tx.execute(
-                "UPDATE outgoing SET stale = 1 WHERE chat = ?1 AND answered = 0 AND kind <> ?2",
-                params![chat.as_str(), KIND_VOID],
-            )
-            .map(drop)
-            .map_err(StoreError::from)
-        })
-    }
-
     fn emit_state(&self, id: LocalId, chat: &UserName, state: MessageState) {
         self.emit(Event::State { id, chat: chat.clone(), state });
     }
@@ -478,19 +544,36 @@ struct Sealer {
 }
 
 impl Sealer {
-    fn void(&self, n: N, upto: N) -> Result<Bytes, StoreError> {
+    fn void(&self, n: N, upto: N) -> Result<Sealed, StoreError> {
         seal_void(&self.cluster, &self.device_key, &self.log, &self.author, self.device, n, upto)
+            .map(|envelope| Sealed { envelope, carries: None })
             .map_err(|error| StoreError::Crypto(error.to_string()))
     }
+}
+
+/// An envelope of our own.
+struct Sealed {
+    envelope: Bytes,
+    /// The conversation key that rides in it, wrapped.
+    carries: Option<[u8; 16]>,
+}
+
+/// What a change of bundles meant for the conversation key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fitted {
+    /// Nothing that is sealed already has to change.
+    Fine,
+    /// What was sealed before cannot be read with the recipient's present keys.
+    OtherRecipientKeys,
 }
 
 /// A row of `send_logs`: the next number and the conversation key of this direction.
 struct SendState {
     next_n: u64,
-    delivered_n: u64,
     key: Option<ConversationKey>,
     wrapped: Option<WrappedKey>,
-    wrap_first_n: u64,
+    /// One that carried the key is delivered.
+    carried: bool,
     own_version: u64,
     recipient_version: u64,
     recipient_identity: Option<KeyId>,
@@ -502,26 +585,25 @@ impl SendState {
             .execute([chat.as_str()])?;
         let (mut state, sealed) = tx
             .prepare_cached(
-                "SELECT next_n, delivered_n, sealed_key, wrapped, wrapped_to, wrap_first_n,
+                "SELECT next_n, sealed_key, wrapped, wrapped_to, carried,
                         own_version, recipient_version, recipient_identity
                  FROM send_logs WHERE chat = ?1",
             )?
             .query_row([chat.as_str()], |row| {
-                let wrapped: Option<Vec<u8>> = row.get(3)?;
-                let to: Option<Vec<u8>> = row.get(4)?;
-                let identity: Option<Vec<u8>> = row.get(8)?;
+                let wrapped: Option<Vec<u8>> = row.get(2)?;
+                let to: Option<Vec<u8>> = row.get(3)?;
+                let identity: Option<Vec<u8>> = row.get(7)?;
                 let to = to.and_then(|id| KeyId::from_bytes(&id));
                 let state = Self {
                     next_n: unbits(row.get(0)?),
-                    delivered_n: unbits(row.get(1)?),
                     key: None,
                     wrapped: wrapped.zip(to).map(|(bytes, to)| WrappedKey { to, bytes }),
-                    wrap_first_n: unbits(row.get(5)?),
-                    own_version: unbits(row.get(6)?),
-                    recipient_version: unbits(row.get(7)?),
+                    carried: row.get(4)?,
+                    own_version: unbits(row.get(5)?),
+                    recipient_version: unbits(row.get(6)?),
                     recipient_identity: identity.and_then(|id| KeyId::from_bytes(&id)),
                 };
-                Ok((state, row.get::<_, Option<Vec<u8>>>(2)?))
+                Ok((state, row.get::<_, Option<Vec<u8>>>(1)?))
             })?;
         if let Some(sealed) = sealed {
             let bytes = unseal(key, &sealed)?;
@@ -536,49 +618,43 @@ impl SendState {
         own: &VerifiedBundle,
         recipient: &VerifiedBundle,
         sealer: &Sealer,
-    ) -> Result<(), StoreError> {
+    ) -> Result<Fitted, StoreError> {
+        let identity = recipient.identity();
         let fits = self.key.is_some()
             && self.own_version == own.version
             && self.recipient_version == recipient.version
-            && self.recipient_identity == Some(recipient.identity());
+            && self.recipient_identity == Some(identity);
         if fits {
-            return Ok(());
+            return Ok(Fitted::Fine);
         }
         let key = ConversationKey::generate();
-        let wrapped = wrap(
-            &key,
-            &sealer.cluster,
-            &own.identity(),
-            &recipient.identity(),
-            &recipient.enc_spki,
-        )
-        .map_err(|error| StoreError::Crypto(error.to_string()))?;
+        let wrapped = wrap(&key, &sealer.cluster, &own.identity(), &identity, &recipient.enc_spki)
+            .map_err(|error| StoreError::Crypto(error.to_string()))?;
+        let readable = self.wrapped.as_ref().is_none_or(|before| before.to == wrapped.to)
+            && self.recipient_identity.is_none_or(|before| before == identity);
         self.key = Some(key);
         self.wrapped = Some(wrapped);
-        self.wrap_first_n = 0;
+        self.carried = false;
         self.own_version = own.version;
         self.recipient_version = recipient.version;
-        self.recipient_identity = Some(recipient.identity());
-        Ok(())
+        self.recipient_identity = Some(identity);
+        Ok(if readable { Fitted::Fine } else { Fitted::OtherRecipientKeys })
     }
 
     /// Seals one body under `n`. The wrapped key rides along until one that carried it is
     /// delivered.
     fn seal(
-        &mut self,
+        &self,
         sealer: &Sealer,
         n: u64,
         own: &VerifiedBundle,
         recipient: &VerifiedBundle,
         sent_at_unix_ms: u64,
         body: &Body,
-    ) -> Result<Bytes, StoreError> {
+    ) -> Result<Sealed, StoreError> {
         let key = self.key.as_ref().ok_or(StoreError::Sealed)?;
-        if self.wrap_first_n == 0 {
-            self.wrap_first_n = n;
-        }
-        let carried = self.delivered_n >= self.wrap_first_n;
-        seal(&SealRequest {
+        let wrapped = self.wrapped.as_ref().filter(|_| !self.carried);
+        let envelope = seal(&SealRequest {
             cluster: &sealer.cluster,
             device_key: &sealer.device_key,
             log: &sealer.log,
@@ -586,7 +662,7 @@ impl SendState {
             device: sealer.device,
             n: N(n),
             key,
-            wrapped: self.wrapped.as_ref().filter(|_| !carried),
+            wrapped,
             author_identity: own.identity(),
             recipient_identity: recipient.identity(),
             author_bundle_version: own.version,
@@ -594,22 +670,24 @@ impl SendState {
             sent_at_unix_ms,
             body,
         })
-        .map_err(|error| StoreError::Crypto(error.to_string()))
+        .map_err(|error| StoreError::Crypto(error.to_string()))?;
+        Ok(Sealed { envelope, carries: wrapped.map(|_| key.key_id(&sealer.cluster)) })
     }
 
-    fn save(&self, tx: &Transaction<'_>, key: &DbKey, chat: &UserName) -> Result<(), StoreError> {
+    fn save(&self, tx: &Transaction<'_>, key: &DbKey, sealer: &Sealer) -> Result<(), StoreError> {
         tx.prepare_cached(
-            "UPDATE send_logs SET next_n = ?2, sealed_key = ?3, wrapped = ?4, wrapped_to = ?5,
-             wrap_first_n = ?6, own_version = ?7, recipient_version = ?8, recipient_identity = ?9
-             WHERE chat = ?1",
+            "UPDATE send_logs SET next_n = ?2, sealed_key = ?3, key_id = ?4, wrapped = ?5,
+             wrapped_to = ?6, carried = ?7, own_version = ?8, recipient_version = ?9,
+             recipient_identity = ?10 WHERE chat = ?1",
         )?
         .execute(params![
-            chat.as_str(),
+            sealer.log.owner().as_str(),
             bits(self.next_n),
             self.key.as_ref().map(|k| key.seal(k.as_bytes())),
+            self.key.as_ref().map(|k| k.key_id(&sealer.cluster)),
             self.wrapped.as_ref().map(|w| &w.bytes),
             self.wrapped.as_ref().map(|w| w.to.0),
-            bits(self.wrap_first_n),
+            self.carried,
             bits(self.own_version),
             bits(self.recipient_version),
             self.recipient_identity.map(|id| id.0),
@@ -618,35 +696,40 @@ impl SendState {
     }
 }
 
-/// Seals again, under their own numbers, the texts that were sealed to a replaced identity.
-fn reseal_stale(
+/// What the home stored under `n` is on the recipient's device: if it carried the present key, the
+/// next ones need not.
+fn note_carried(tx: &Transaction<'_>, chat: &UserName, n: i64) -> Result<(), rusqlite::Error> {
+    tx.prepare_cached(
+        "UPDATE send_logs SET carried = 1 WHERE chat = ?1 AND key_id =
+           (SELECT carries FROM versions WHERE chat = ?1 AND n = ?2 ORDER BY version DESC LIMIT 1)",
+    )?
+    .execute(params![chat.as_str(), n])
+    .map(drop)
+}
+
+/// Seals again, under their own numbers, the unanswered texts that were sealed to replaced keys.
+fn reseal(
     tx: &Transaction<'_>,
     sealer: &Sealer,
-    state: &mut SendState,
+    state: &SendState,
     own: &VerifiedBundle,
     recipient: &VerifiedBundle,
     key: &DbKey,
     now: u64,
-) -> Result<usize, StoreError> {
+) -> Result<(), StoreError> {
     let chat = sealer.log.owner();
-    let rows: Vec<(i64, i64, Option<i64>)> = tx
-        .prepare_cached(
-            "SELECT n, kind, line FROM outgoing WHERE chat = ?1 AND stale = 1 ORDER BY n",
-        )?
-        .query_map([chat.as_str()], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
-        .collect::<Result<_, _>>()?;
-    let count = rows.len();
-    for (n, kind, line) in rows {
-        let body = match line {
-            Some(line) => Body::Text(line_text(tx, key, line)?),
-            None => Body::Bundle(own.encoded().clone()),
+    for (n, _, line) in unanswered_bodies(tx, chat)? {
+        let (kind, at, body) = match line {
+            Some(line) => {
+                let (text, at) = line_text(tx, key, line)?;
+                (KIND_TEXT, at, Body::Text(text))
+            }
+            None => (KIND_BUNDLE, now, Body::Bundle(own.encoded().clone())),
         };
-        let envelope = state.seal(sealer, unbits(n), own, recipient, now, &body)?;
-        insert_version(tx, chat, n, kind, &envelope)?;
-        tx.prepare_cached("UPDATE outgoing SET stale = 0 WHERE chat = ?1 AND n = ?2")?
-            .execute(params![chat.as_str(), n])?;
+        let sealed = state.seal(sealer, unbits(n), own, recipient, at, &body)?;
+        insert_version(tx, chat, n, kind, &sealed)?;
     }
-    Ok(count)
+    Ok(())
 }
 
 /// All numbers start again under a new device: what was sealed and is not known to be stored waits
@@ -666,13 +749,13 @@ fn insert_outgoing(
     n: N,
     kind: i64,
     line: Option<i64>,
-    envelope: &[u8],
+    sealed: &Sealed,
 ) -> Result<(), StoreError> {
     tx.prepare_cached(
         "INSERT INTO outgoing (chat, n, upto, kind, line) VALUES (?1, ?2, ?2, ?3, ?4)",
     )?
     .execute(params![chat.as_str(), bits(n.0), kind, line])?;
-    insert_version(tx, chat, bits(n.0), kind, envelope)
+    insert_version(tx, chat, bits(n.0), kind, sealed)
 }
 
 fn insert_version(
@@ -680,16 +763,24 @@ fn insert_version(
     chat: &UserName,
     n: i64,
     kind: i64,
-    envelope: &[u8],
+    sealed: &Sealed,
 ) -> Result<(), StoreError> {
-    let digest: [u8; 32] = Sha256::digest(envelope).into();
+    let digest: [u8; 32] = Sha256::digest(&sealed.envelope).into();
     let [a, b, c, d, e, f, g, h, ..] = digest;
+    let hash = [a, b, c, d, e, f, g, h];
     tx.prepare_cached(
-        "INSERT INTO versions (chat, n, version, kind, hash, envelope) VALUES (?1, ?2,
+        "INSERT INTO versions (chat, n, version, kind, hash, carries, envelope) VALUES (?1, ?2,
          (SELECT 1 + coalesce(max(version), 0) FROM versions WHERE chat = ?1 AND n = ?2),
-         ?3, ?4, ?5)",
+         ?3, ?4, ?5, ?6)",
     )?
-    .execute(params![chat.as_str(), n, kind, [a, b, c, d, e, f, g, h], envelope])?;
+    .execute(params![
+        chat.as_str(),
+        n,
+        kind,
+        hash,
+        sealed.carries,
+        sealed.envelope.as_ref()
+    ])?;
     Ok(())
 }
 
@@ -701,9 +792,32 @@ fn make_void(
     upto: i64,
 ) -> Result<(), StoreError> {
     let envelope = sealer.void(N(unbits(n)), N(unbits(upto)))?;
-    tx.prepare_cached("UPDATE outgoing SET kind = ?3, stale = 0 WHERE chat = ?1 AND n = ?2")?
+    tx.prepare_cached("UPDATE outgoing SET kind = ?3 WHERE chat = ?1 AND n = ?2")?
         .execute(params![chat.as_str(), n, KIND_VOID])?;
     insert_version(tx, chat, n, KIND_VOID, &envelope)
+}
+
+/// A home that was restored twice can expect a number inside of a VOID: the VOID then begins there.
+fn shorten_void(
+    tx: &Transaction<'_>,
+    sealer: &Sealer,
+    chat: &UserName,
+    expected: N,
+) -> Result<(), StoreError> {
+    let from = bits(expected.0);
+    let across: Option<(i64, i64)> = tx
+        .prepare_cached("SELECT n, upto FROM outgoing WHERE chat = ?1 AND n < ?2 AND upto >= ?2")?
+        .query_row(params![chat.as_str(), from], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    let Some((n, upto)) = across else { return Ok(()) };
+    for table in ["outgoing", "versions"] {
+        tx.execute(
+            &format!("UPDATE {table} SET n = ?3 WHERE chat = ?1 AND n = ?2"),
+            params![chat.as_str(), n, from],
+        )?;
+    }
+    let sealed = sealer.void(expected, N(unbits(upto)))?;
+    insert_version(tx, chat, from, KIND_VOID, &sealed)
 }
 
 /// Unanswered texts and bundles: (n, upto, line).
@@ -747,11 +861,12 @@ fn waiting_lines(
     rows.into_iter().map(|(id, sealed, at)| Ok((id, text_of(key, &sealed)?, unbits(at)))).collect()
 }
 
-fn line_text(db: &Connection, key: &DbKey, line: i64) -> Result<String, StoreError> {
-    let sealed: Vec<u8> = db
-        .prepare_cached("SELECT sealed_text FROM lines WHERE id = ?1")?
-        .query_row([line], |row| row.get(0))?;
-    text_of(key, &sealed)
+/// An own text, and when it was written.
+fn line_text(db: &Connection, key: &DbKey, line: i64) -> Result<(String, u64), StoreError> {
+    let (sealed, at): (Vec<u8>, i64) = db
+        .prepare_cached("SELECT sealed_text, at_unix_ms FROM lines WHERE id = ?1")?
+        .query_row([line], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    Ok((text_of(key, &sealed)?, unbits(at)))
 }
 
 fn text_of(key: &DbKey, sealed: &[u8]) -> Result<String, StoreError> {
@@ -760,7 +875,7 @@ fn text_of(key: &DbKey, sealed: &[u8]) -> Result<String, StoreError> {
 
 /// Moves an own message, never backwards. True when it moved.
 fn set_state(tx: &Transaction<'_>, line: i64, state: &MessageState) -> Result<bool, StoreError> {
-    // A cancelled message can still turn out to have been sent; nothing else leaves an end.
+    // A message that was given up can still turn out to have been sent; nothing else leaves an end.
     let reason = match state {
         MessageState::Refused(refusal) => refusal_number(*refusal),
         MessageState::Waiting
@@ -772,7 +887,7 @@ fn set_state(tx: &Transaction<'_>, line: i64, state: &MessageState) -> Result<bo
     let moved = tx
         .prepare_cached(
             "UPDATE lines SET state = ?2, reason = ?3
-             WHERE id = ?1 AND (state < ?2 AND state < 4 OR state = 5 AND ?2 IN (2, 3))",
+             WHERE id = ?1 AND (state < ?2 AND state < 4 OR state IN (4, 5) AND ?2 IN (2, 3))",
         )?
         .execute(params![line, state_number(state), reason])?;
     Ok(moved > 0)

@@ -205,10 +205,38 @@ impl Profile {
         Unlocked::load(self, db_key)
     }
 
-    /// Forgets a sign-up that came to nothing.
+    /// Forgets a sign-up or login that came to nothing. The key files are not touched.
     pub(crate) fn clear(&mut self) -> Result<(), ProfileError> {
-        empty(&mut self.store, &self.folder, OwnPem::Ours)?;
+        clear(&mut self.store)?;
         self.read_owner()
+    }
+
+    /// Renames key files that are in the way of new ones: they may be all that is left of an
+    /// account.
+    pub(crate) fn set_pem_aside(&self, now_unix_ms: u64) -> Result<(), ProfileError> {
+        for name in [IDENTITY_PEM, ENCRYPTION_PEM] {
+            let path = self.folder.join(name);
+            let aside = self.folder.join(format!("{name}.{now_unix_ms}"));
+            match fs::rename(&path, aside) {
+                Ok(()) => {}
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                Err(error) => return Err(io_error(&path)(error)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether this password is the one of what is here.
+    pub(crate) fn opens_with(&self, stretched: &Stretched) -> bool {
+        let wrapped = meta(self.store.db(), "db_key").ok().flatten();
+        wrapped.is_some_and(|wrapped| DbKey::unwrap(&wrapped, &stretched.vault_key).is_ok())
+    }
+
+    /// The bundle of what was begun here.
+    pub(crate) fn planned_bundle(&self) -> Option<VerifiedBundle> {
+        let owner = self.owner.as_ref()?;
+        let encoded = meta(self.store.db(), "bundle").ok().flatten()?;
+        verify_bundle(&encoded, &owner.cluster, &owner.user).ok()
     }
 
     fn read_owner(&mut self) -> Result<(), ProfileError> {
@@ -236,29 +264,6 @@ impl Profile {
             .map_err(|error| damaged(path, &error))?
             .ok_or_else(|| damaged(path, &format!("{key} is missing")))
     }
-}
-
-/// Whose the PEM files in a profile folder are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum OwnPem {
-    /// They hold the keys that the profile's database holds: they go with them.
-    Ours,
-    /// They were there before: they stay.
-    Theirs,
-}
-
-/// Takes the account and its keys out of a profile.
-fn empty(store: &mut Store, folder: &Path, pem: OwnPem) -> Result<(), ProfileError> {
-    let path = store.path().to_owned();
-    store
-        .commit(|tx| tx.execute_batch("DELETE FROM meta; DELETE FROM encryption_keys;"))
-        .map_err(|error: rusqlite::Error| damaged(&path, &error))?;
-    if pem == OwnPem::Ours {
-        for name in [IDENTITY_PEM, ENCRYPTION_PEM] {
-            let _ = fs::remove_file(folder.join(name));
-        }
-    }
-    Ok(())
 }
 
 /// Keys made for a new account or device, and the bundle that names them.
@@ -353,11 +358,6 @@ impl Unlocked {
         Ok(())
     }
 
-    /// Forgets a login that came to nothing.
-    pub(crate) fn discard(mut self, pem: OwnPem) -> Result<(), ProfileError> {
-        empty(&mut self.store, &self.folder, pem)
-    }
-
     /// Whether the home refused this device: then only the password helps.
     pub(crate) fn is_signed_out(&self) -> Result<bool, StoreError> {
         Ok(meta_u64(self.store.db(), "signed_out")? == 1)
@@ -377,10 +377,35 @@ impl Unlocked {
         Ok(())
     }
 
+    /// The private key of the present bundle.
+    fn encryption(&self) -> Result<EncryptionKey, StoreError> {
+        let sealed: Vec<u8> = self.store.db().query_row(
+            "SELECT sealed_pkcs8 FROM encryption_keys WHERE key_id = ?1",
+            [self.bundle.encryption_key_id().0],
+            |row| row.get(0),
+        )?;
+        EncryptionKey::from_pkcs8(&unseal(&self.key, &sealed)?)
+            .map_err(|error| StoreError::Crypto(error.to_string()))
+    }
+
+    /// The two RSA keys, for their PEM files.
+    pub(crate) fn rsa_keys(&self) -> Result<(IdentityKey, EncryptionKey), StoreError> {
+        Ok((self.identity()?, self.encryption()?))
+    }
+
     /// Stores the two RSA keys' encrypted PEM, each replacing what was there in one step.
     pub(crate) fn write_pem(&self, identity: &str, encryption: &str) -> Result<(), ProfileError> {
         write_private(&self.folder.join(IDENTITY_PEM), identity.as_bytes())?;
         write_private(&self.folder.join(ENCRYPTION_PEM), encryption.as_bytes())
+    }
+
+    /// Forgets keys that became nobody's, and their files.
+    pub(crate) fn forget(mut self) -> Result<(), ProfileError> {
+        clear(&mut self.store)?;
+        for name in [IDENTITY_PEM, ENCRYPTION_PEM] {
+            let _ = fs::remove_file(self.folder.join(name));
+        }
+        Ok(())
     }
 }
 
@@ -423,7 +448,7 @@ pub(crate) fn write_device(
     set_meta(tx, "device_seed", &key.seal(device_key.seed().as_slice()))
 }
 
-/// Stores an encryption key as the current one; an earlier one is retired.
+/// Stores an encryption key. The bundle says which one is current.
 pub(crate) fn write_encryption_key(
     tx: &Transaction<'_>,
     key: &DbKey,
@@ -432,14 +457,17 @@ pub(crate) fn write_encryption_key(
 ) -> Result<(), rusqlite::Error> {
     let now = i64::try_from(now_unix_ms).unwrap_or(i64::MAX);
     tx.execute(
-        "UPDATE encryption_keys SET retired_unix_ms = ?1 WHERE retired_unix_ms IS NULL",
-        [now],
-    )?;
-    tx.execute(
         "INSERT OR REPLACE INTO encryption_keys (key_id, sealed_pkcs8, made_unix_ms) VALUES (?1, ?2, ?3)",
         rusqlite::params![encryption.key_id().0, key.seal(&encryption.to_pkcs8()), now],
     )
     .map(drop)
+}
+
+fn clear(store: &mut Store) -> Result<(), ProfileError> {
+    let path = store.path().to_owned();
+    store
+        .commit(|tx| tx.execute_batch("DELETE FROM meta; DELETE FROM encryption_keys;"))
+        .map_err(|error: rusqlite::Error| damaged(&path, &error))
 }
 
 fn write_balancer(tx: &Transaction<'_>, at: &Where) -> Result<(), rusqlite::Error> {
@@ -463,11 +491,13 @@ fn make_private_folder(folder: &Path) -> Result<(), ProfileError> {
 
 /// The lock is the kernel's, so a killed client leaves none behind; the text in it is for people.
 fn take_lock(path: &Path) -> Result<File, ProfileError> {
+    use std::os::unix::fs::OpenOptionsExt;
     let mut file = fs::OpenOptions::new()
         .create(true)
         .truncate(false)
         .read(true)
         .write(true)
+        .mode(0o600)
         .open(path)
         .map_err(io_error(path))?;
     match file.try_lock() {

@@ -6,10 +6,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep_until};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, sleep_until, timeout};
 
-use crate::crypto::bundle::verify_bundle;
 use crate::limits;
 use crate::net::Env;
 use crate::types::ServerId;
@@ -19,7 +18,7 @@ use crate::wire::client::Welcome;
 use super::Mode;
 use super::api::{Event, Offline, RequestError};
 use super::connection::{DialError, Dialer, EdgeAddr, Wire};
-use super::core::SharedCore;
+use super::core::{NewBundle, SharedCore};
 use super::session::{End, Request, Session};
 use super::store::StoreError;
 
@@ -42,6 +41,15 @@ impl Link {
         let offline = connected.is_none().then_some(since);
         *state = (connected, offline);
     }
+}
+
+/// Which count `Resume` was proven with.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Counts {
+    /// The one after the last.
+    InTurn,
+    /// One far beyond, after the home had refused that.
+    Skipped,
 }
 
 /// Why connecting came to nothing.
@@ -86,13 +94,30 @@ pub(crate) async fn run(
     let mut runner = Runner { env, core, mode, link, dialer, edges: Vec::new(), round: 0 };
     runner.edges = runner.remembered();
     let stopped = runner.keep_going(&mut requests).await;
+    drop(requests);
     runner.link.set(None, runner.env.unix_ms());
     runner.dialer.close().await;
     match stopped {
-        End::Stopped(Some(reply)) => drop(reply.send(())),
-        End::Replaced => runner.emit(Event::SessionReplaced),
-        End::Local(error) => runner.emit(Event::LocalData { error: error.to_string() }),
-        End::Stopped(None) | End::Lost | End::Again => {}
+        Stopped::Asked(reply) => drop(reply.map(|reply| reply.send(()))),
+        // Nothing comes after this one: it waits for room in the queue.
+        Stopped::For(event) => {
+            let events = runner.core.lock().events();
+            let _ = events.send(event).await;
+        }
+    }
+}
+
+/// Why the client no longer runs.
+enum Stopped {
+    /// The front end asked, or is gone.
+    Asked(Option<oneshot::Sender<()>>),
+    /// The front end has to know.
+    For(Event),
+}
+
+impl From<StoreError> for Stopped {
+    fn from(error: StoreError) -> Self {
+        Self::For(Event::LocalData { error: error.to_string() })
     }
 }
 
@@ -101,7 +126,7 @@ impl Runner {
         self.core.lock().emit(event);
     }
 
-    async fn keep_going(&mut self, requests: &mut mpsc::Receiver<Request>) -> End {
+    async fn keep_going(&mut self, requests: &mut mpsc::Receiver<Request>) -> Stopped {
         loop {
             let mut backlog = Vec::new();
             let connected = {
@@ -111,10 +136,10 @@ impl Runner {
                     tokio::select! {
                         biased;
                         request = requests.recv() => match request {
-                            Some(Request::Stop { reply }) => return End::Stopped(Some(reply)),
+                            Some(Request::Stop { reply }) => return Stopped::Asked(Some(reply)),
                             // What is asked while connecting is done once connected.
                             Some(request) => backlog.push(request),
-                            None => return End::Stopped(None),
+                            None => return Stopped::Asked(None),
                         },
                         done = &mut connect => break done,
                     }
@@ -124,7 +149,9 @@ impl Runner {
                 Ok(wire) => match self.session(wire, requests, backlog).await {
                     End::Lost => Offline::Unreachable,
                     End::Again => continue,
-                    end @ (End::Replaced | End::Stopped(_) | End::Local(_)) => return end,
+                    End::Replaced => return Stopped::For(Event::SessionReplaced),
+                    End::Stopped(reply) => return Stopped::Asked(reply),
+                    End::Local(error) => return error.into(),
                 },
                 Err(failure) => {
                     for request in backlog {
@@ -132,13 +159,12 @@ impl Runner {
                     }
                     match failure {
                         Failure::Offline(reason) => reason,
-                        Failure::Local(error) => return End::Local(error),
+                        Failure::Local(error) => return error.into(),
                         Failure::SignedOut(code) => {
                             if let Err(error) = self.core.lock().profile.set_signed_out(true) {
-                                return End::Local(error);
+                                return error.into();
                             }
-                            self.emit(Event::SignedOut { code });
-                            return End::Stopped(None);
+                            return Stopped::For(Event::SignedOut { code });
                         }
                     }
                 }
@@ -147,8 +173,8 @@ impl Runner {
             if self.round == 1 {
                 self.emit(Event::Offline { reason });
             }
-            if let Some(end) = self.wait(requests).await {
-                return end;
+            if let Some(stopped) = self.wait(requests).await {
+                return stopped;
             }
         }
     }
@@ -173,7 +199,7 @@ impl Runner {
     }
 
     /// Pauses before the next round; requests of the front end get their answer meanwhile.
-    async fn wait(&mut self, requests: &mut mpsc::Receiver<Request>) -> Option<End> {
+    async fn wait(&mut self, requests: &mut mpsc::Receiver<Request>) -> Option<Stopped> {
         let doubled =
             limits::RECONNECT_PAUSE_MIN * 2u32.saturating_pow(self.round.saturating_sub(1).min(10));
         let until = Instant::now() + self.env.jitter(doubled.min(limits::RECONNECT_PAUSE_MAX));
@@ -181,10 +207,10 @@ impl Runner {
             tokio::select! {
                 biased;
                 request = requests.recv() => match request {
-                    Some(Request::Stop { reply }) => return Some(End::Stopped(Some(reply))),
+                    Some(Request::Stop { reply }) => return Some(Stopped::Asked(Some(reply))),
                     Some(Request::Hurry) => return None,
                     Some(request) => request.fail(RequestError::Offline),
-                    None => return Some(End::Stopped(None)),
+                    None => return Some(Stopped::Asked(None)),
                 },
                 () = sleep_until(until) => return None,
             }
@@ -254,6 +280,7 @@ impl Runner {
 
     /// Proves the device. `None`: the connection broke; another edge may do.
     async fn resume(&mut self, mut wire: Wire) -> Result<Option<Wire>, Failure> {
+        let mut counts = Counts::InTurn;
         loop {
             self.env.disk_pause().await;
             let (cluster, user, device, key, count) = {
@@ -263,19 +290,26 @@ impl Runner {
                 let key = profile.device_key.clone();
                 (core.cluster(), core.user().clone(), profile.device, key, count)
             };
-            match wire.resume(&cluster, &user, device, &key, count).await {
+            let proof = wire.resume(&cluster, &user, device, &key, count);
+            let answer = timeout(RESUME_PATIENCE, proof).await;
+            match answer.unwrap_or(Err(DialError::Unreachable)) {
                 Ok(welcome) => {
-                    self.welcome(&welcome)?;
+                    self.welcome(&welcome, counts)?;
                     return Ok(Some(wire));
                 }
                 Err(DialError::Unreachable | DialError::WrongCluster { .. }) => return Ok(None),
                 Err(DialError::Refused(refused)) => match refused.code {
                     Code::ResumeRefused => {
-                        // The home may have taken a new bundle whose answer was lost.
-                        if self.core.lock().next_bundle()?.is_none() {
+                        let mut core = self.core.lock();
+                        if core.next_device()?.is_some() {
+                            // The home may have taken it, and only the answer was lost.
+                            core.adopt_next_bundle()?;
+                        } else if counts == Counts::InTurn {
+                            core.skip_resume_counts()?;
+                            counts = Counts::Skipped;
+                        } else {
                             return Err(Failure::SignedOut(refused.code));
                         }
-                        self.core.lock().adopt_next_bundle()?;
                     }
                     Code::NoSuchUser => return Err(Failure::SignedOut(refused.code)),
                     Code::HomeDown => {
@@ -287,16 +321,13 @@ impl Runner {
         }
     }
 
-    /// Takes in one's own bundle as the home has it, if it is newer and still ours.
-    fn welcome(&mut self, welcome: &Welcome) -> Result<(), StoreError> {
+    /// Takes in what the home knows of us. If it had seen the counts that come next here, this is
+    /// an old copy of the profile: no number of this device may be used again.
+    fn welcome(&mut self, welcome: &Welcome, counts: Counts) -> Result<(), StoreError> {
         let mut core = self.core.lock();
-        let (cluster, user) = (core.cluster(), core.user().clone());
-        let Ok(bundle) = verify_bundle(&welcome.bundle, &cluster, &user) else { return Ok(()) };
-        let own = &core.profile;
-        let ours = bundle.identity() == own.bundle.identity()
-            && bundle.active_device().is_some_and(|active| active.device == own.device);
-        if ours && bundle.version > own.bundle.version {
-            core.profile.activate(&bundle)?;
+        core.welcomed(&welcome.bundle)?;
+        if counts == Counts::Skipped && core.next_device()?.is_none() {
+            core.plan_bundle(NewBundle::NewDevice)?;
         }
         Ok(())
     }
@@ -332,3 +363,5 @@ struct KnownEdge {
 
 /// For one connection or one question in the first round; doubles with each failed round.
 const PATIENCE_MIN: Duration = Duration::from_millis(700);
+/// For the answer to `Resume`; an edge gives a connection 10 s to log in.
+const RESUME_PATIENCE: Duration = Duration::from_secs(15);

@@ -43,9 +43,25 @@ impl After {
                 Self::RefuseAll(code)
             }
             // Everything else passes; what is not known to be final is never given up.
-            _ => Self::Pause { code, at_least: Duration::from_millis(retry_after_ms) },
+            _ => Self::Pause { code, at_least: longest_of(retry_after_ms) },
         }
     }
+
+    /// The same about an Open, or about a log that goes round in circles: no number is concerned,
+    /// so what is not said of the whole log can only be waited out.
+    pub(crate) fn of_open(self, code: Code) -> Self {
+        match self {
+            Self::RefuseAll(_) | Self::Pause { .. } => self,
+            Self::Gap(_) | Self::Reopen | Self::Void(..) => {
+                Self::Pause { code, at_least: Duration::ZERO }
+            }
+        }
+    }
+}
+
+/// A server's word on when to come back; not for ever.
+fn longest_of(retry_after_ms: u64) -> Duration {
+    Duration::from_millis(retry_after_ms).min(RETRY_AFTER_MAX)
 }
 
 /// What the log is doing.
@@ -68,12 +84,14 @@ pub(crate) struct Sender {
     pub(crate) open_id: u32,
     pub(crate) epoch: LogEpoch,
     pub(crate) phase: Phase,
-    /// The person's bundle was asked for on this connection.
-    pub(crate) looked_up: bool,
+    /// When the person's bundle was last had on this connection.
+    pub(crate) looked_up: Option<Instant>,
     /// Where to go on sending.
     pub(crate) next: N,
     in_flight: VecDeque<(N, N)>,
     pause: Duration,
+    /// Refusals put right since the last success.
+    rounds: u32,
 }
 
 impl Sender {
@@ -82,11 +100,19 @@ impl Sender {
             open_id,
             epoch: LogEpoch(0),
             phase: Phase::Opening,
-            looked_up: false,
+            looked_up: None,
             next: N(1),
             in_flight: VecDeque::new(),
             pause: Duration::ZERO,
+            rounds: 0,
         }
+    }
+
+    /// Forgets a bundle that was had long ago: since then the person may have another device, which
+    /// could not read what is sealed for the one before. True when it has to be looked up.
+    pub(crate) fn needs_look_up(&mut self) -> bool {
+        self.looked_up = self.looked_up.filter(|at| at.elapsed() < BUNDLE_AGE_MAX);
+        self.looked_up.is_none()
     }
 
     /// A new Open was sent: what was in flight under the old one is answered by the new one.
@@ -119,15 +145,19 @@ impl Sender {
     /// An append was sent.
     pub(crate) fn sent(&mut self, n: N, upto: N) {
         self.in_flight.push_back((n, upto));
-        self.next = N(upto.0 + 1);
+        self.next = N(upto.0.saturating_add(1));
     }
 
     /// An append was answered as stored. False when we did not ask.
     pub(crate) fn appended(&mut self, upto: N) -> bool {
         let before = self.in_flight.len();
         self.in_flight.retain(|&(_, u)| u != upto);
-        self.pause = Duration::ZERO;
-        self.in_flight.len() < before
+        let ours = self.in_flight.len() < before;
+        if ours {
+            self.pause = Duration::ZERO;
+            self.rounds = 0;
+        }
+        ours
     }
 
     /// An append was refused. False when we did not ask.
@@ -141,6 +171,17 @@ impl Sender {
         if self.phase == Phase::Flowing {
             self.phase = Phase::Draining(after);
         }
+        true
+    }
+
+    /// Counts a refusal that is about to be put right. True when that has helped too often to be
+    /// true: a server that contradicts itself must not keep us busy.
+    pub(crate) fn is_going_round(&mut self) -> bool {
+        self.rounds += 1;
+        if self.rounds <= ROUNDS_MAX {
+            return false;
+        }
+        self.rounds = 0;
         true
     }
 
@@ -181,6 +222,12 @@ impl Sender {
     }
 }
 
+/// Refusals in a row that are put right at once.
+const ROUNDS_MAX: u32 = 8;
+/// Longest word of a server on when to come back that is heeded.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(24 * 3600);
+/// A bundle had before that is looked up again before anything is sent.
+const BUNDLE_AGE_MAX: Duration = Duration::from_secs(10);
 const PAUSE_MIN: Duration = Duration::from_millis(100);
 const HOME_PAUSE_MAX: Duration = Duration::from_secs(2);
 

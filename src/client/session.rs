@@ -16,7 +16,7 @@ use crate::net::stream::ReadError;
 use crate::types::{DeviceId, LogEpoch, LogName, N, Seq, UserName};
 use crate::wire::Code;
 use crate::wire::client::{
-    Append, Block, Cursor, Logout, LookUp, Open, Opened, PutBundle, Refused as WireRefused,
+    Append, Block, Cursor, Entry, Logout, LookUp, Open, Opened, PutBundle, Refused as WireRefused,
     ServerFrame, Who, WhoList, client_frame, server_frame,
 };
 
@@ -25,7 +25,7 @@ use super::api::{Event, RequestError, WhoView};
 use super::connection::{DialError, Refused, Unread, Wire};
 use super::core::{Core, NewBundle, SharedCore};
 use super::inbox::Position;
-use super::outbox::{Answered, Sealing};
+use super::outbox::{Answered, Ready, Sealing};
 use super::sender::{After, Phase, Sender};
 use super::store::StoreError;
 
@@ -98,7 +98,7 @@ enum Waiting {
     LookUp { user: UserName, reply: Option<oneshot::Sender<Result<(), RequestError>>> },
     Done(oneshot::Sender<Result<(), RequestError>>),
     LogOut(oneshot::Sender<Result<(), RequestError>>),
-    PutBundle,
+    PutBundle(Vec<u8>),
 }
 
 /// The own log on this connection.
@@ -128,6 +128,10 @@ pub(crate) struct Session<'a> {
     asked: BTreeMap<UserName, BTreeSet<DeviceId>>,
     /// When to ask again for bundles that could not be had.
     ask_again: Option<Instant>,
+    /// When to reconnect and offer a bundle again that the home did not take.
+    offer_again: Option<Instant>,
+    /// Some chat could not send for want of room in the session.
+    starved: bool,
     last_open_id: u32,
 }
 
@@ -160,6 +164,8 @@ impl<'a> Session<'a> {
             waiting: BTreeMap::new(),
             asked: BTreeMap::new(),
             ask_again: None,
+            offer_again: None,
+            starved: false,
             last_open_id: 0,
         }
     }
@@ -188,7 +194,6 @@ impl<'a> Session<'a> {
 
     async fn begin(&mut self, backlog: Vec<Request>) -> Result<(), End> {
         self.core.lock().fresh_bundles.clear();
-        self.disk(Core::destroy_old_keys).await?;
         self.offer_bundle().await?;
         if self.mode == Mode::SendAndReceive {
             self.open_own();
@@ -304,7 +309,12 @@ impl<'a> Session<'a> {
             Phase::Paused(until) => Some(until),
             Phase::Opening | Phase::Flowing | Phase::Draining(_) => None,
         });
-        paused.chain(self.own.cursor_due).chain(self.own.reopen_at).chain(self.ask_again).min()
+        paused
+            .chain(self.own.cursor_due)
+            .chain(self.own.reopen_at)
+            .chain(self.ask_again)
+            .chain(self.offer_again)
+            .min()
     }
 
     async fn timers(&mut self) -> Result<(), End> {
@@ -327,7 +337,12 @@ impl<'a> Session<'a> {
         if self.ask_again.is_some_and(|at| at <= now) {
             self.ask_again = None;
             self.asked.clear();
+            self.ask_for_recipients()?;
             self.open_entries().await?;
+        }
+        if self.offer_again.is_some_and(|at| at <= now) {
+            // The Welcome of a new session says where the home stands.
+            return Err(End::Again);
         }
         Ok(())
     }
@@ -363,7 +378,7 @@ impl<'a> Session<'a> {
         let ask = match self.senders.get_mut(chat) {
             Some(sender) => {
                 sender.reopened(open_id);
-                !sender.looked_up
+                sender.needs_look_up()
             }
             None => return Ok(()),
         };
@@ -379,6 +394,17 @@ impl<'a> Session<'a> {
         self.wire.push_unnumbered(client_frame::Body::Open(open)).map_err(|_| End::Lost)
     }
 
+    /// Asks for the bundles of those who are written to and whose look-up came to nothing.
+    fn ask_for_recipients(&mut self) -> Result<(), End> {
+        let missing: Vec<UserName> = self
+            .senders
+            .iter()
+            .filter(|(chat, sender)| sender.looked_up.is_none() && !self.is_asked(chat))
+            .map(|(chat, _)| chat.clone())
+            .collect();
+        missing.into_iter().try_for_each(|chat| self.look_up(chat, None))
+    }
+
     fn is_asked(&self, chat: &UserName) -> bool {
         self.waiting
             .values()
@@ -390,24 +416,32 @@ impl<'a> Session<'a> {
         loop {
             let total: usize = self.senders.values().map(Sender::in_flight).sum();
             let Some(sender) = self.senders.get(chat) else { return Ok(()) };
-            let room = sender.room().min(limits::UNANSWERED_PER_SESSION_MAX.saturating_sub(total));
-            if room == 0 || !sender.looked_up {
+            let free = limits::UNANSWERED_PER_SESSION_MAX.saturating_sub(total);
+            let room = sender.room().min(free);
+            self.starved |= sender.room() > free;
+            if room == 0 || sender.looked_up.is_none() {
                 return Ok(());
             }
             let (next, open_id, epoch) = (sender.next, sender.open_id, sender.epoch);
-            let sealed = self.core.lock().unanswered(chat, next, room)?;
-            if sealed.is_empty() {
-                match self.disk(|core| core.seal_waiting(chat, SEALED_AT_ONCE)).await? {
-                    Sealing::Made(0) | Sealing::KeyChanged => return Ok(()),
-                    Sealing::Made(_) => continue,
-                    Sealing::NeedsBundle => {
-                        return if self.is_asked(chat) {
-                            Ok(())
-                        } else {
-                            self.look_up(chat.clone(), None)
-                        };
-                    }
+            let ready = self.core.lock().ready(chat, next, room)?;
+            let sealed = match ready {
+                Ready::Send(sealed) => sealed,
+                Ready::Seal => match self
+                    .disk(|core| core.seal_waiting(chat, SEALED_AT_ONCE))
+                    .await?
+                {
+                    Sealing::Again => continue,
+                    Sealing::Nothing | Sealing::NeedsBundle | Sealing::KeyChanged => return Ok(()),
+                },
+                Ready::KeyChanged => return Ok(()),
+                Ready::NeedsBundle => {
+                    // The log is there, and its owner is not: one of the two will pass.
+                    self.pause_unknown(chat);
+                    return Ok(());
                 }
+            };
+            if self.senders.get_mut(chat).is_some_and(Sender::needs_look_up) {
+                return if self.is_asked(chat) { Ok(()) } else { self.look_up(chat.clone(), None) };
             }
             for outgoing in sealed {
                 let append = Append {
@@ -427,6 +461,26 @@ impl<'a> Session<'a> {
         }
     }
 
+    fn pause_unknown(&mut self, chat: &UserName) {
+        if let Some(sender) = self.senders.get_mut(chat) {
+            sender.looked_up = None;
+        }
+        self.pause(chat, Code::BadBundle, Duration::ZERO, "");
+    }
+
+    /// There is room again: those who waited for it, in turn.
+    async fn pump_starved(&mut self, after: &UserName) -> Result<(), End> {
+        if !std::mem::take(&mut self.starved) {
+            return Ok(());
+        }
+        let chats: Vec<UserName> = self.senders.keys().cloned().collect();
+        let (before, behind) = chats.split_at(chats.partition_point(|chat| chat <= after));
+        for chat in behind.iter().chain(before) {
+            self.pump(chat).await?;
+        }
+        Ok(())
+    }
+
     async fn chat_opened(&mut self, chat: &UserName, opened: &Opened) -> Result<(), End> {
         let (epoch, last_n) = (LogEpoch(opened.epoch), N(opened.last_n));
         if self.disk(|core| core.log_opened(chat, epoch, last_n)).await? == Answered::Foreign {
@@ -438,7 +492,7 @@ impl<'a> Session<'a> {
         self.disk(|core| core.log_delivered(chat, N(opened.delivered_n))).await?;
         // What stands above `last_n` was taken back by a restored home: is it all still here?
         let lowest = self.core.lock().unanswered(chat, N(1), 1)?;
-        let expected = N(last_n.0 + 1);
+        let expected = N(last_n.0.saturating_add(1));
         if lowest.first().is_none_or(|lowest| lowest.n > expected) {
             self.disk(|core| core.fill_gap(chat, expected)).await?;
         }
@@ -452,7 +506,7 @@ impl<'a> Session<'a> {
         let Some(sender) = self.senders.get_mut(chat) else { return Ok(()) };
         if n.0 == 0 {
             // The Open itself: nothing can be in flight.
-            return self.after_refusal(chat, after, &refused.detail).await;
+            return self.after_refusal(chat, after.of_open(code), &refused.detail).await;
         }
         if sender.refused(n, after) {
             self.drained(chat, &refused.detail).await?;
@@ -473,6 +527,8 @@ impl<'a> Session<'a> {
         after: After,
         detail: &str,
     ) -> Result<(), End> {
+        let fruitless = self.senders.get_mut(chat).is_some_and(Sender::is_going_round);
+        let after = if fruitless { after.of_open(Code::Busy) } else { after };
         match after {
             After::Gap(expected) => self.disk(|core| core.fill_gap(chat, expected)).await?,
             After::Void(n, code) => self.disk(|core| core.refuse_message(chat, n, code)).await?,
@@ -504,21 +560,22 @@ impl<'a> Session<'a> {
     /// This database is older than what the home holds: no number may be used twice, so from here
     /// on this is another device.
     async fn rolled_back(&mut self) -> Result<(), End> {
-        if self.core.lock().next_bundle()?.is_none() {
+        if self.core.lock().next_device()?.is_none() {
             self.disk(|core| core.plan_bundle(NewBundle::NewDevice)).await?;
         }
         self.offer_bundle().await
     }
 
     async fn offer_bundle(&mut self) -> Result<(), End> {
-        if self.core.lock().next_bundle()?.is_none() && self.core.lock().encryption_key_is_old()? {
-            self.disk(|core| core.plan_bundle(NewBundle::NewEncryptionKey)).await?;
+        if self.offer_again.is_some()
+            || self.waiting.values().any(|waiting| matches!(waiting, Waiting::PutBundle(_)))
+        {
+            return Ok(());
         }
-        let next = self.core.lock().next_bundle()?;
-        if let Some(bundle) = next {
-            let rid =
-                self.push(client_frame::Body::PutBundle(PutBundle { bundle: bundle.into() }))?;
-            self.waiting.insert(rid, Waiting::PutBundle);
+        if let Some(bundle) = self.disk(Core::bundle_to_offer).await? {
+            let put = PutBundle { bundle: bundle.clone().into() };
+            let rid = self.push(client_frame::Body::PutBundle(put))?;
+            self.waiting.insert(rid, Waiting::PutBundle(bundle));
         }
         Ok(())
     }
@@ -548,16 +605,20 @@ impl<'a> Session<'a> {
     async fn own_opened(&mut self, opened: &Opened) -> Result<(), End> {
         let (epoch, first) = (LogEpoch(opened.epoch), Seq(opened.first_seq));
         let position = self.disk(|core| core.inbox_opened(epoch, first)).await?;
+        self.own.batch.clear();
         self.own.at = Some(position);
         self.own.head = Seq(opened.head_seq);
         self.own.cursor_told = position.cursor;
         self.open_entries().await
     }
 
-    fn entry(&mut self, seq: Seq, envelope: Bytes) {
-        let Some(at) = self.own.at else { return };
-        let next = self.own.batch.last().map_or(at.cursor.0, |(last, _)| last.0) + 1;
-        match seq.0.cmp(&next) {
+    fn entry(&mut self, entry: Entry) {
+        let (seq, envelope) = (Seq(entry.seq), entry.envelope);
+        let Some(at) = self.own.at.filter(|_| entry.open_id == self.own.open_id) else { return };
+        let last = self.own.batch.last().map_or(at.cursor, |(last, _)| *last);
+        match seq.0.cmp(&last.0.saturating_add(1)) {
+            // Behind the last number there is: a home that counts so far makes it up.
+            _ if last.0 == u64::MAX => {}
             std::cmp::Ordering::Equal => self.own.batch.push((seq, envelope)),
             // Something is missing: the home tells it again from the cursor.
             std::cmp::Ordering::Greater => self.open_own(),
@@ -611,6 +672,10 @@ impl<'a> Session<'a> {
                     self.look_up(author, None)?;
                 }
             }
+            if report.over_budget {
+                let later = Instant::now() + UNWRAP_PAUSE;
+                self.ask_again.get_or_insert(later);
+            }
             if !report.progress {
                 break;
             }
@@ -623,28 +688,26 @@ impl<'a> Session<'a> {
         }
         // A message may have told that somebody knows an old bundle of ours.
         self.look().await?;
-        self.note_caught_up();
-        Ok(())
+        self.note_caught_up().await
     }
 
-    fn note_caught_up(&mut self) {
+    async fn note_caught_up(&mut self) -> Result<(), End> {
         let there = self.own.at.is_some_and(|at| at.cursor >= self.own.head);
         let waiting = self.ask_again.is_none() && !self.asked.is_empty();
         if there && !waiting && !self.own.caught_up {
             self.own.caught_up = true;
             self.emit(Event::CaughtUp);
+            // Not before: what waited at the home may have been sealed to the key before this one.
+            self.disk(Core::destroy_old_keys).await?;
         }
+        Ok(())
     }
 
     // ------------------------------------------------------------------ frames
 
     async fn frame(&mut self, frame: ServerFrame) -> Result<(), End> {
         match frame.body {
-            Some(server_frame::Body::Entry(entry)) if entry.open_id == self.own.open_id => {
-                self.entry(Seq(entry.seq), entry.envelope);
-            }
-            // Of an earlier Open.
-            Some(server_frame::Body::Entry(_)) => {}
+            Some(server_frame::Body::Entry(entry)) => self.entry(entry),
             Some(server_frame::Body::Appended(appended)) => {
                 if let Some(chat) = self.current(&appended.log, appended.open_id) {
                     self.chat_appended(&chat, N(appended.n), &appended.hash).await?;
@@ -706,6 +769,7 @@ impl<'a> Session<'a> {
             Answered::Foreign => self.rolled_back().await,
             Answered::Stored => {
                 self.drained(chat, "").await?;
+                self.pump_starved(chat).await?;
                 self.pump(chat).await
             }
         }
@@ -721,7 +785,10 @@ impl<'a> Session<'a> {
             (Waiting::LookUp { user, reply }, body) => {
                 return self.looked_up(user, reply, body, error).await;
             }
-            (Waiting::PutBundle, _) => return self.bundle_put(error).await,
+            (Waiting::PutBundle(put), server_frame::Body::Done(_)) => {
+                return self.bundle_put(&put).await;
+            }
+            (Waiting::PutBundle(_), _) => self.bundle_refused(error),
             (Waiting::LogOut(reply), server_frame::Body::Done(_)) => {
                 let _ = reply.send(Ok(()));
                 return Err(End::Stopped(None));
@@ -735,18 +802,21 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    async fn bundle_put(&mut self, error: Option<Refused>) -> Result<(), End> {
-        match error {
-            None => {
-                self.disk(Core::adopt_next_bundle).await?;
-                // All keys and perhaps the device are new: begin with a fresh session.
-                Err(End::Again)
-            }
-            Some(refused) => {
-                tracing::warn!(code = %refused.code, "the home does not take the new bundle");
-                Ok(())
-            }
+    async fn bundle_put(&mut self, put: &[u8]) -> Result<(), End> {
+        // Another one may have been planned since.
+        if self.core.lock().next_bundle()?.as_deref() == Some(put) {
+            self.disk(Core::adopt_next_bundle).await?;
         }
+        // All keys and perhaps the device are new: begin with a fresh session.
+        Err(End::Again)
+    }
+
+    fn bundle_refused(&mut self, error: Option<Refused>) {
+        let after = error.as_ref().map_or(0, |refused| refused.retry_after_ms);
+        let after = Duration::from_millis(after).clamp(OFFER_PAUSE_MIN, OFFER_PAUSE_MAX);
+        self.offer_again = Some(Instant::now() + after);
+        let code = error.map_or(Code::Internal, |refused| refused.code);
+        tracing::warn!(%code, "the home does not take the new bundle");
     }
 
     async fn looked_up(
@@ -766,8 +836,7 @@ impl<'a> Session<'a> {
                     let error = error.map_or(RequestError::Timeout, Refused::into_error);
                     let _ = reply.send(Err(error));
                 }
-                self.note_caught_up();
-                return Ok(());
+                return self.note_caught_up().await;
             }
         };
         let devices = self.asked.remove(&user).unwrap_or_default();
@@ -781,7 +850,11 @@ impl<'a> Session<'a> {
             });
         }
         if let Some(sender) = self.senders.get_mut(&user) {
-            sender.looked_up = bundle.is_none() || learned.is_some();
+            let had = bundle.is_none() || learned.is_some();
+            sender.looked_up = had.then(Instant::now);
+        }
+        if bundle.is_some() && learned.is_none() && self.senders.contains_key(&user) {
+            self.pause_unknown(&user);
         }
         self.open_entries().await?;
         self.pump(&user).await
@@ -795,7 +868,7 @@ impl Waiting {
             Self::LookUp { reply: Some(reply), .. } | Self::Done(reply) | Self::LogOut(reply) => {
                 drop(reply.send(Err(error)));
             }
-            Self::LookUp { reply: None, .. } | Self::PutBundle => {}
+            Self::LookUp { reply: None, .. } | Self::PutBundle(_) => {}
         }
     }
 }
@@ -844,3 +917,8 @@ const SEALED_AT_ONCE: usize = 64;
 const OPENED_AT_ONCE: usize = 64;
 /// Before the own log, or a bundle that could not be had, is asked for again.
 const OWN_LOG_PAUSE: Duration = Duration::from_millis(500);
+/// Before an author who used up their unwraps is looked at again.
+const UNWRAP_PAUSE: Duration = Duration::from_secs(60);
+/// Before a bundle that the home did not take is offered again.
+const OFFER_PAUSE_MIN: Duration = Duration::from_secs(60);
+const OFFER_PAUSE_MAX: Duration = Duration::from_secs(24 * 3600);

@@ -11,9 +11,8 @@ use super::api::{
     Author, ChatView, Line, LocalId, MessageState, MessageView, Refusal, StatusView, Trouble,
     Trust, WireId,
 };
-use super::contacts::{Person, contact_of};
+use super::contacts::contact_of;
 use super::core::Core;
-use super::inbox::author_identity;
 use super::store::{StoreError, bits, unbits, unseal};
 
 pub(crate) const STATE_WAITING: i64 = 0;
@@ -111,6 +110,13 @@ pub(crate) fn insert_trouble(
     Ok(())
 }
 
+/// How the person stands to the identity key that a message came under.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Key {
+    Pinned,
+    NotAccepted,
+}
+
 /// Adds a message of somebody else.
 #[expect(clippy::too_many_arguments, reason = "one row, one place that writes it")]
 pub(crate) fn insert_peer_line(
@@ -121,10 +127,8 @@ pub(crate) fn insert_peer_line(
     text: &str,
     message: &OpenedMessage,
     now: u64,
-    person: &Person,
+    author_key: Key,
 ) -> Result<(), StoreError> {
-    let pinned = person.bundle.as_ref().map(|bundle| bundle.identity());
-    let unaccepted = header.and_then(|header| author_identity(person, header)) != pinned;
     tx.prepare_cached(
         "INSERT INTO lines (chat, kind, sealed_text, at_unix_ms, sent_at_unix_ms, device, n,
          state, shown, unaccepted_key) VALUES (?1, 1, ?2, ?3, ?4, ?5, ?6, -1, 0, ?7)",
@@ -136,7 +140,7 @@ pub(crate) fn insert_peer_line(
         bits(message.sent_at_unix_ms),
         bits(header.map_or(0, |header| header.device.0)),
         bits(header.map_or(0, |header| header.n.0)),
-        unaccepted
+        author_key == Key::NotAccepted
     ])?;
     Ok(())
 }
@@ -201,10 +205,10 @@ impl Core {
         Ok(lines)
     }
 
-    /// Whether a chat has exactly one line.
-    pub(crate) fn is_first_line(&self, chat: &UserName) -> Result<bool, StoreError> {
+    /// Whether a chat has exactly one text of the other person.
+    pub(crate) fn is_first_text(&self, chat: &UserName) -> Result<bool, StoreError> {
         let lines: i64 = self.profile.store.db().query_row(
-            "SELECT count(*) FROM (SELECT 1 FROM lines WHERE chat = ?1 LIMIT 2)",
+            "SELECT count(*) FROM (SELECT 1 FROM lines WHERE chat = ?1 AND kind = 1 LIMIT 2)",
             [chat.as_str()],
             |row| row.get(0),
         )?;

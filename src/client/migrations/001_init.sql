@@ -11,7 +11,7 @@ CREATE TABLE encryption_keys (
     key_id           BLOB PRIMARY KEY,      -- SHA-256 of the SPKI
     sealed_pkcs8     BLOB NOT NULL,
     made_unix_ms     INTEGER NOT NULL,
-    retired_unix_ms  INTEGER                -- NULL: the current one
+    retired_unix_ms  INTEGER                -- NULL: the current one, or planned
 ) WITHOUT ROWID;
 
 CREATE TABLE people (
@@ -50,11 +50,11 @@ CREATE TABLE send_logs (
     chat               TEXT PRIMARY KEY,
     next_n             INTEGER NOT NULL DEFAULT 1,
     epoch              INTEGER NOT NULL DEFAULT 0,
-    delivered_n        INTEGER NOT NULL DEFAULT 0,
     sealed_key         BLOB,                -- conversation key of this direction
+    key_id             BLOB,                -- its name in headers
     wrapped            BLOB,                -- the same, for the recipient
     wrapped_to         BLOB,
-    wrap_first_n       INTEGER NOT NULL DEFAULT 0,
+    carried            INTEGER NOT NULL DEFAULT 0,  -- one that carried it is delivered
     own_version        INTEGER NOT NULL DEFAULT 0,  -- bundles the key was made for
     recipient_version  INTEGER NOT NULL DEFAULT 0,
     recipient_identity BLOB
@@ -68,17 +68,18 @@ CREATE TABLE outgoing (
     kind      INTEGER NOT NULL,             -- 1 text, 2 bundle, 3 void
     line      INTEGER,                      -- of a text; kept when it became void
     answered  INTEGER NOT NULL DEFAULT 0,
-    stale     INTEGER NOT NULL DEFAULT 0,   -- sealed to a key that was replaced by command
     PRIMARY KEY (chat, n)
 ) WITHOUT ROWID;
 
--- Every version of an envelope ever sealed under an n; the newest has the highest `version`.
+-- Every version of an envelope ever sealed under an n. The one to send has the highest `version`:
+-- the newest, or, once the home has answered, the one that it stored.
 CREATE TABLE versions (
     chat      TEXT NOT NULL,
     n         INTEGER NOT NULL,
     version   INTEGER NOT NULL,
     kind      INTEGER NOT NULL,
     hash      BLOB NOT NULL,                -- first 8 bytes of SHA-256
+    carries   BLOB,                         -- name of the key that rides in it, wrapped
     envelope  BLOB NOT NULL,
     PRIMARY KEY (chat, n, version)
 ) WITHOUT ROWID;
@@ -93,13 +94,14 @@ CREATE TABLE receive_keys (
 
 -- Entries of the own log between arrival and opening.
 CREATE TABLE inbox (
+    arrival   INTEGER PRIMARY KEY,          -- grows: `seq` within an epoch, and epochs in turn
     epoch     INTEGER NOT NULL,
     seq       INTEGER NOT NULL,
     author    TEXT NOT NULL,                -- of the header; '' when that does not parse
     envelope  BLOB NOT NULL,
     waits     INTEGER NOT NULL DEFAULT 0,   -- 1: for a key, 2: a key came, try again
-    PRIMARY KEY (epoch, seq)
-) WITHOUT ROWID;
+    UNIQUE (epoch, seq)
+);
 
 CREATE TABLE highs (
     author  TEXT NOT NULL,

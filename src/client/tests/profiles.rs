@@ -1,0 +1,122 @@
+//! The profile on disk: who can read it, who holds it, what survives a kill at any point.
+
+use std::os::unix::fs::PermissionsExt as _;
+
+use super::*;
+use crate::client::profile::ProfileError;
+use crate::crypto::rf1::ConversationKey;
+
+#[test]
+fn nothing_secret_is_readable_on_the_disk_and_nobody_else_may_look() {
+    let (mut alice, bob) = (Desk::new("alice", 0), Peer::new("bob", 1));
+    alice.knows(&bob.bundle());
+    let to = alice.bundle();
+    let (written, read) = ("a secret that alice wrote", "a secret that bob wrote");
+    alice.writes(&bob.name, written);
+    alice.writes(&bob.name, "cancelled secret");
+    alice.core.log_opened(&bob.name, EPOCH, N(0)).unwrap();
+    alice.sends(&bob.name);
+    alice.gets(&[bob.writes(&to, 1, read)]);
+    alice.sees();
+    let seed = alice.core.profile.device_key.seed().to_vec();
+    let identity = alice.core.profile.identity().unwrap().to_pkcs8().to_vec();
+    let secrets: [&[u8]; 7] = [
+        written.as_bytes(),
+        read.as_bytes(),
+        b"cancelled secret",
+        &seed,
+        &identity[450..600],
+        ConversationKey::as_bytes(&bob.key),
+        PASSWORD.as_bytes(),
+    ];
+    let folder = alice.dir.path().join("p");
+    assert_eq!(folder.metadata().unwrap().permissions().mode() & 0o777, 0o700);
+    let mut files = 0;
+    for file in std::fs::read_dir(&folder).unwrap() {
+        let path = file.unwrap().path();
+        let mode = path.metadata().unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode, 0o600, "{}", path.display());
+        let bytes = std::fs::read(&path).unwrap();
+        for secret in &secrets {
+            let found = bytes.windows(secret.len()).any(|window| window == *secret);
+            assert!(!found, "{} holds {}", path.display(), String::from_utf8_lossy(secret));
+        }
+        files += 1;
+    }
+    assert!(files >= 3, "database, its log, the lock");
+}
+
+#[test]
+fn one_process_holds_a_profile() {
+    let alice = Desk::new("alice", 0);
+    let folder = alice.dir.path().join("p");
+    match Profile::open(&alice.env, &folder) {
+        Err(ProfileError::Locked { pid }) => assert_eq!(pid, std::process::id()),
+        other => panic!("not locked: {other:?}"),
+    }
+    let Desk { core, dir, env, .. } = alice;
+    drop(core);
+    assert!(Profile::open(&env, &dir.path().join("p")).unwrap().owner().is_some());
+}
+
+#[test]
+fn a_wrong_password_or_key_opens_nothing() {
+    let alice = Desk::new("alice", 0);
+    let right = alice.core.profile.unlock_key();
+    let Desk { name: user, core, env, dir, .. } = alice;
+    drop(core);
+    let open = || Profile::open(&env, &dir.path().join("p")).unwrap();
+    let wrong = stretch("another password", &CLUSTER, &user, StretchCost::Cheap).unwrap();
+    assert!(matches!(open().unlock_stretched(&wrong), Err(ProfileError::WrongPassword)));
+    for key in [&[][..], &[7; 32], &[7; 33]] {
+        let refused = open().unlock_with_key(&env, key);
+        assert!(matches!(refused, Err(ProfileError::WrongPassword)), "{refused:?}");
+    }
+    assert!(open().unlock_with_key(&env, &right).is_ok());
+}
+
+#[test]
+fn a_line_that_was_being_shown_comes_again_marked_and_a_shown_one_does_not() {
+    let (mut alice, bob) = (Desk::new("alice", 0), Peer::new("bob", 1));
+    alice.knows(&bob.bundle());
+    let to = alice.bundle();
+    alice.gets(&[bob.writes(&to, 1, "one"), bob.writes(&to, 2, "two"), bob.writes(&to, 3, "x")]);
+    let peeked = alice.core.unshown(9, Note::Nothing).unwrap();
+    let taken = alice.core.unshown(2, Note::BeingShown).unwrap();
+    assert_eq!(peeked[..2], taken[..]);
+    alice.core.shown(&[taken[0].id()]).unwrap();
+    let mut alice = alice.restarted(|_| ());
+    assert_eq!(alice.sees(), ["bob: two (again)", "bob: x"]);
+    assert!(alice.sees().is_empty());
+    let of_bob = alice.core.unshown_of(&bob.name, 9).unwrap();
+    assert!(of_bob.is_empty());
+}
+
+#[test]
+fn events_that_find_no_room_lose_nothing_that_can_be_read_again() {
+    let (mut alice, bob) = (Desk::new("alice", 0), Peer::new("bob", 1));
+    let (sender, mut events) = mpsc::channel(1);
+    let Desk { name: user, core, env, dir, clock, .. } = alice;
+    let core = Core::new(env.clone(), core.profile, sender);
+    alice = Desk { name: user, core, events: mpsc::channel(1).1, clock, env, dir };
+    alice.knows(&bob.bundle());
+    let to = alice.bundle();
+    for n in 1..=5 {
+        alice.gets(&[bob.writes(&to, n, "x")]);
+    }
+    assert_eq!(events.try_recv().unwrap(), Event::Lines);
+    assert_eq!(alice.sees(), ["bob: x"; 5]);
+}
+
+#[test]
+fn key_files_of_an_earlier_account_are_never_overwritten() {
+    let (env, _) = still_env(1);
+    let dir = tempfile::tempdir().unwrap();
+    let profile = Profile::open(&env, dir.path()).unwrap();
+    std::fs::write(dir.path().join("identity.pem"), "all that is left").unwrap();
+    profile.set_pem_aside(42).unwrap();
+    profile.set_pem_aside(43).unwrap();
+    let kept = std::fs::read_to_string(dir.path().join("identity.pem.42")).unwrap();
+    assert_eq!(kept, "all that is left");
+    assert!(!dir.path().join("identity.pem").exists());
+}
