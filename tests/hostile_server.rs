@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use fastchat::client::account::{self, Where};
+use fastchat::client::account::{self, IdentitySource, OtherDevice, Where};
 use fastchat::client::{Client, Event, Line, Mode, Profile, RequestError};
 use fastchat::crypto::{
     Bundle, BundleDevice, DeviceKey, DeviceState, parse_header, seal_void, testkeys,
@@ -219,6 +219,10 @@ impl Liar {
                 };
                 Answer::Welcome(Welcome { bundle, device_known: true, ..Welcome::default() })
             }
+            Ask::LookUp(look_up) if look_up.user == "known" => {
+                let bundle = self.bundle_of("known", 1, 1);
+                Answer::Account(Account { user: look_up.user, bundle })
+            }
             Ask::LookUp(_) => Answer::Error(Error { code: no, ..Error::default() }),
             Ask::Open(open) => Answer::Refused(Refused {
                 log: open.log,
@@ -375,8 +379,8 @@ fn serve<F, T>(
     });
 }
 
-/// One life with a liar. Returns how many frames the client sent while it was lied to.
-async fn life(seed: u64) -> u64 {
+/// A liar with its own balancer, and the client's host.
+fn lair(seed: u64) -> (Arc<Liar>, Env, account::Cluster) {
     let net = SimNet::new(seed, NetConfig::default());
     let options = TestOptions { cheap_crypto: true, bug: None };
     let host = |ip: IpAddr| net.env(ip, seed, CancellationToken::new(), options.clone());
@@ -402,9 +406,15 @@ async fn life(seed: u64) -> u64 {
     let talks = Arc::clone(&liar);
     serve(&edge_env, edge, move |conn| Arc::clone(&talks).talk(conn));
 
-    let dir = tempfile::tempdir().unwrap();
     let at = Where { host: IpAddr::from(BALANCER).to_string(), port: 9000 };
     let cluster = account::Cluster { at, id: authority.cluster_id() };
+    (liar, here, cluster)
+}
+
+/// One life with a liar. Returns how many frames the client sent while it was lied to.
+async fn life(seed: u64) -> u64 {
+    let (liar, here, cluster) = lair(seed);
+    let dir = tempfile::tempdir().unwrap();
     let me = UserName::canonical("me").unwrap();
     let profile = Profile::open(&here, dir.path()).unwrap();
     let unlocked = account::sign_up(&here, profile, &cluster, &me, PASSWORD).await.unwrap();
@@ -457,5 +467,27 @@ fn a_client_survives_whatever_a_server_says() {
         // 16 seconds: a client that is led in circles sends hundreds a second.
         println!("seed {seed}: {frames} frames");
         assert!(frames < 20_000, "seed {seed}: {frames} frames");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_first_login_takes_no_keys_from_the_server() {
+    let (liar, here, cluster) = lair(1);
+    let known = UserName::canonical("known").unwrap();
+    let fake = liar.bundle_of("known", 2, 2);
+    let fingerprint = testkeys::identity(2).key_id().to_string();
+    liar.state.lock().unwrap().1.own_bundle = fake;
+    let dir = tempfile::tempdir().unwrap();
+    for _ in 0..2 {
+        let profile = Profile::open(&here, dir.path()).unwrap();
+        let (new, ask) = (IdentitySource::New, OtherDevice::Ask);
+        let log_in = account::log_in(&here, profile, &cluster, &known, PASSWORD, new, ask);
+        let unlocked = log_in.await.unwrap();
+        let (client, _events) = Client::start(&here, unlocked, Mode::SendAndReceive);
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        assert_ne!(client.status().unwrap().fingerprint, fingerprint);
+        client.stop().await;
+        drop(client);
+        tokio::time::sleep(Duration::from_secs(5)).await;
     }
 }
