@@ -533,3 +533,75 @@ async fn the_last_event_comes_even_when_nobody_listened_for_long() {
     let offline = alice.client.who(true).await;
     assert_eq!(offline, Err(RequestError::Offline));
 }
+
+/// Over loopback, because the simulator writes no key files.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_file_makes_another_device_and_survives_a_lost_database() {
+    let limits = Limits { bcrypt_cost: 4, ..Limits::default() };
+    let servers = raw::Cluster::start(1, limits.clone()).await;
+    let env = servers.env.clone();
+    let port = raw::free_port();
+    let listen = SocketAddr::from(([127, 0, 0, 1], port));
+    let config = BalancerConfig {
+        listen,
+        credentials: servers.balancer.clone(),
+        quic_keys: QuicKeys::create(&env),
+        cluster: servers.authority.cluster_id(),
+        map: servers.map.clone(),
+        fleet: Fleet::new(&servers.map),
+        admission_key: servers.key.clone(),
+        strategy: Strategy::Random,
+        limits,
+        stop_asked: CancellationToken::new(),
+    };
+    let (ready, is_ready) = oneshot::channel();
+    env.spawn(balancer::run(env.clone(), config, ready, CancellationToken::new()));
+    is_ready.await.unwrap();
+    let at = Where { host: "127.0.0.1".to_owned(), port };
+    let at = Cluster { at, id: servers.authority.cluster_id() };
+    let dir = tempfile::tempdir().unwrap();
+    let (first, second) = (dir.path().join("a"), dir.path().join("b"));
+    let alices = UserName::canonical("alice").unwrap();
+    let open = |folder: &Path| Profile::open(&env, folder).unwrap();
+    let ip = listen.ip();
+
+    let sign_up = async || account::sign_up(&env, open(&first), &at, &alices, PASSWORD).await;
+    let unlocked = loop {
+        match sign_up().await {
+            Ok(unlocked) => break unlocked,
+            // The balancer has not heard of its server yet.
+            Err(AccountError::Unreachable) => tokio::time::sleep(Duration::from_millis(50)).await,
+            Err(error) => panic!("{error}"),
+        }
+    };
+    let mut alice = Life::start(env.clone(), ip, unlocked);
+    alice.told(is_online).await;
+    let fingerprint = alice.client.status().unwrap().fingerprint;
+
+    let pem = IdentitySource::Pem(first.join("identity.pem"));
+    let takeover = OtherDevice::TakeOver;
+    let log_in = async |folder: &Path, password: &str, identity| {
+        account::log_in(&env, open(folder), &at, &alices, password, identity, takeover).await
+    };
+    let typo = log_in(&second, "correct horse batter", pem.clone()).await;
+    assert!(matches!(typo, Err(AccountError::BadKeyFile(_))), "{:?}", typo.err());
+    let unlocked = log_in(&second, PASSWORD, pem).await.unwrap();
+    alice.told(|event| *event == Event::SessionReplaced).await;
+    drop(alice);
+    let mut alice = Life::start(env.clone(), ip, unlocked);
+    alice.told(is_online).await;
+    assert_eq!(alice.client.status().unwrap().fingerprint, fingerprint);
+    let device = alice.client.status().unwrap().device;
+    alice.stop().await;
+
+    for file in ["profile.sqlite", "profile.sqlite-wal", "profile.sqlite-shm"] {
+        let _ = std::fs::remove_file(second.join(file));
+    }
+    let unlocked = log_in(&second, PASSWORD, IdentitySource::Profile).await.unwrap();
+    let mut alice = Life::start(env.clone(), ip, unlocked);
+    alice.told(is_online).await;
+    let status = alice.client.status().unwrap();
+    assert_eq!(status.fingerprint, fingerprint);
+    assert_ne!(status.device, device);
+    assert!(second.join("identity.pem").exists());
+}

@@ -4,8 +4,9 @@
 //! it is shown. A front end holds a [`Client`] and a receiver of [`Event`]s.
 //!
 //! Inside: `core` is the profile and everything that may be done to it, each change one
-//! transaction (`contacts`, `outbox`, `inbox`, `views` are its chapters); `sender` is where one
-//! chat's appends stand; `session` is one connection's life; `run` keeps a session going.
+//! transaction (`contacts`, `outbox` with `sealing`, `inbox`, `views` are its chapters); `sender`
+//! is where one chat's appends stand; `session` is one connection's life; `run` keeps a session
+//! going.
 
 pub mod account;
 pub mod api;
@@ -16,6 +17,7 @@ mod inbox;
 mod outbox;
 pub mod profile;
 mod run;
+mod sealing;
 mod sender;
 mod session;
 mod store;

@@ -11,17 +11,16 @@ use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use sha2::{Digest, Sha256};
 
 use crate::crypto::bundle::VerifiedBundle;
-use crate::crypto::device::DeviceKey;
-use crate::crypto::envelope::{Body, SealRequest, seal, seal_void};
-use crate::crypto::rf1::{ConversationKey, WrappedKey, wrap};
+use crate::crypto::envelope::Body;
 use crate::crypto::secret::DbKey;
 use crate::limits;
-use crate::types::{ClusterId, DeviceId, KeyId, LogEpoch, LogName, N, UserName};
+use crate::types::{LogEpoch, LogName, N, UserName};
 use crate::wire::Code;
 
 use super::api::{Cancelled, Contact, Event, LocalId, MessageState, Refusal, SendError, Trust};
 use super::contacts::{write_contact, write_tell};
 use super::core::Core;
+use super::sealing::{Fitted, Sealed, Sealer, SendState};
 use super::store::{StoreError, bits, unbits, unseal};
 use super::views::{STATE_CANCELLED, STATE_PENDING, STATE_WAITING, refusal_number, state_number};
 
@@ -531,168 +530,6 @@ impl Core {
             device_key: self.profile.device_key.clone(),
             log: LogName::inbox(chat.clone()),
         }
-    }
-}
-
-/// Who seals, and into which log.
-struct Sealer {
-    cluster: ClusterId,
-    author: UserName,
-    device: DeviceId,
-    device_key: DeviceKey,
-    log: LogName,
-}
-
-impl Sealer {
-    fn void(&self, n: N, upto: N) -> Result<Sealed, StoreError> {
-        seal_void(&self.cluster, &self.device_key, &self.log, &self.author, self.device, n, upto)
-            .map(|envelope| Sealed { envelope, carries: None })
-            .map_err(|error| StoreError::Crypto(error.to_string()))
-    }
-}
-
-/// An envelope of our own.
-struct Sealed {
-    envelope: Bytes,
-    /// The conversation key that rides in it, wrapped.
-    carries: Option<[u8; 16]>,
-}
-
-/// What a change of bundles meant for the conversation key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fitted {
-    /// Nothing that is sealed already has to change.
-    Fine,
-    /// What was sealed before cannot be read with the recipient's present keys.
-    OtherRecipientKeys,
-}
-
-/// A row of `send_logs`: the next number and the conversation key of this direction.
-struct SendState {
-    next_n: u64,
-    key: Option<ConversationKey>,
-    wrapped: Option<WrappedKey>,
-    /// One that carried the key is delivered.
-    carried: bool,
-    own_version: u64,
-    recipient_version: u64,
-    recipient_identity: Option<KeyId>,
-}
-
-impl SendState {
-    fn load(tx: &Transaction<'_>, key: &DbKey, chat: &UserName) -> Result<Self, StoreError> {
-        tx.prepare_cached("INSERT OR IGNORE INTO send_logs (chat) VALUES (?1)")?
-            .execute([chat.as_str()])?;
-        let (mut state, sealed) = tx
-            .prepare_cached(
-                "SELECT next_n, sealed_key, wrapped, wrapped_to, carried,
-                        own_version, recipient_version, recipient_identity
-                 FROM send_logs WHERE chat = ?1",
-            )?
-            .query_row([chat.as_str()], |row| {
-                let wrapped: Option<Vec<u8>> = row.get(2)?;
-                let to: Option<Vec<u8>> = row.get(3)?;
-                let identity: Option<Vec<u8>> = row.get(7)?;
-                let to = to.and_then(|id| KeyId::from_bytes(&id));
-                let state = Self {
-                    next_n: unbits(row.get(0)?),
-                    key: None,
-                    wrapped: wrapped.zip(to).map(|(bytes, to)| WrappedKey { to, bytes }),
-                    carried: row.get(4)?,
-                    own_version: unbits(row.get(5)?),
-                    recipient_version: unbits(row.get(6)?),
-                    recipient_identity: identity.and_then(|id| KeyId::from_bytes(&id)),
-                };
-                Ok((state, row.get::<_, Option<Vec<u8>>>(1)?))
-            })?;
-        if let Some(sealed) = sealed {
-            let bytes = unseal(key, &sealed)?;
-            state.key = Some(ConversationKey::from_bytes(&bytes).map_err(|_| StoreError::Sealed)?);
-        }
-        Ok(state)
-    }
-
-    /// A new key on any change of either bundle, wrapped for the recipient.
-    fn fit_key(
-        &mut self,
-        own: &VerifiedBundle,
-        recipient: &VerifiedBundle,
-        sealer: &Sealer,
-    ) -> Result<Fitted, StoreError> {
-        let identity = recipient.identity();
-        let fits = self.key.is_some()
-            && self.own_version == own.version
-            && self.recipient_version == recipient.version
-            && self.recipient_identity == Some(identity);
-        if fits {
-            return Ok(Fitted::Fine);
-        }
-        let key = ConversationKey::generate();
-        let wrapped = wrap(&key, &sealer.cluster, &own.identity(), &identity, &recipient.enc_spki)
-            .map_err(|error| StoreError::Crypto(error.to_string()))?;
-        let readable = self.wrapped.as_ref().is_none_or(|before| before.to == wrapped.to)
-            && self.recipient_identity.is_none_or(|before| before == identity);
-        self.key = Some(key);
-        self.wrapped = Some(wrapped);
-        self.carried = false;
-        self.own_version = own.version;
-        self.recipient_version = recipient.version;
-        self.recipient_identity = Some(identity);
-        Ok(if readable { Fitted::Fine } else { Fitted::OtherRecipientKeys })
-    }
-
-    /// Seals one body under `n`. The wrapped key rides along until one that carried it is
-    /// delivered.
-    fn seal(
-        &self,
-        sealer: &Sealer,
-        n: u64,
-        own: &VerifiedBundle,
-        recipient: &VerifiedBundle,
-        sent_at_unix_ms: u64,
-        body: &Body,
-    ) -> Result<Sealed, StoreError> {
-        let key = self.key.as_ref().ok_or(StoreError::Sealed)?;
-        let wrapped = self.wrapped.as_ref().filter(|_| !self.carried);
-        let envelope = seal(&SealRequest {
-            cluster: &sealer.cluster,
-            device_key: &sealer.device_key,
-            log: &sealer.log,
-            author: &sealer.author,
-            device: sealer.device,
-            n: N(n),
-            key,
-            wrapped,
-            author_identity: own.identity(),
-            recipient_identity: recipient.identity(),
-            author_bundle_version: own.version,
-            recipient_bundle_version: recipient.version,
-            sent_at_unix_ms,
-            body,
-        })
-        .map_err(|error| StoreError::Crypto(error.to_string()))?;
-        Ok(Sealed { envelope, carries: wrapped.map(|_| key.key_id(&sealer.cluster)) })
-    }
-
-    fn save(&self, tx: &Transaction<'_>, key: &DbKey, sealer: &Sealer) -> Result<(), StoreError> {
-        tx.prepare_cached(
-            "UPDATE send_logs SET next_n = ?2, sealed_key = ?3, key_id = ?4, wrapped = ?5,
-             wrapped_to = ?6, carried = ?7, own_version = ?8, recipient_version = ?9,
-             recipient_identity = ?10 WHERE chat = ?1",
-        )?
-        .execute(params![
-            sealer.log.owner().as_str(),
-            bits(self.next_n),
-            self.key.as_ref().map(|k| key.seal(k.as_bytes())),
-            self.key.as_ref().map(|k| k.key_id(&sealer.cluster)),
-            self.wrapped.as_ref().map(|w| &w.bytes),
-            self.wrapped.as_ref().map(|w| w.to.0),
-            self.carried,
-            bits(self.own_version),
-            bits(self.recipient_version),
-            self.recipient_identity.map(|id| id.0),
-        ])?;
-        Ok(())
     }
 }
 

@@ -45,6 +45,11 @@ use tokio_util::sync::CancellationToken;
 /// Nothing on loopback takes this long; a test that waits longer has failed.
 pub const LONG: Duration = Duration::from_secs(20);
 
+/// A UDP port of loopback that was free a moment ago.
+pub fn free_port() -> u16 {
+    UdpSocket::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
+}
+
 pub struct Cluster {
     /// Where the clients and the tests are.
     pub env: Env,
