@@ -77,6 +77,8 @@ struct Runner {
     edges: Vec<EdgeAddr>,
     /// Failed rounds in a row.
     round: u32,
+    /// Why there is no connection, as the front end was told.
+    told: Option<Offline>,
 }
 
 /// Runs until the front end stops it or lets go of it.
@@ -91,7 +93,8 @@ pub(crate) async fn run(
         let core = core.lock();
         Dialer::new(&env, core.cluster(), &core.profile.owner.balancer)
     };
-    let mut runner = Runner { env, core, mode, link, dialer, edges: Vec::new(), round: 0 };
+    let edges = Vec::new();
+    let mut runner = Runner { env, core, mode, link, dialer, edges, round: 0, told: None };
     runner.edges = runner.remembered();
     let stopped = runner.keep_going(&mut requests).await;
     drop(requests);
@@ -170,7 +173,9 @@ impl Runner {
                 }
             };
             self.link.set(None, self.env.unix_ms());
-            if self.round == 1 {
+            // Once for each reason: "no answer" often turns out to be "your home is away".
+            if self.round == 1 || self.told.as_ref() != Some(&reason) {
+                self.told = Some(reason.clone());
                 self.emit(Event::Offline { reason });
             }
             if let Some(stopped) = self.wait(requests).await {
@@ -187,6 +192,7 @@ impl Runner {
     ) -> End {
         let server = wire.server.clone();
         self.link.set(Some(server.clone()), self.env.unix_ms());
+        self.told = None;
         self.emit(Event::Online { server: server.clone() });
         let end = Session::new(&self.env, &self.core, self.mode, wire, requests).run(backlog).await;
         // Next time another edge first.
