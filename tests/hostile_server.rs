@@ -148,7 +148,7 @@ impl Liar {
                 bundle: self.bundle(rng, memory, user),
             }),
             3 => Answer::Welcome(Welcome { session_epoch: n, ..Welcome::default() }),
-            4 => Answer::Done(Done {}),
+            4 => Answer::Done(Done::default()),
             5 => Answer::WhoList(WhoList {
                 users: vec![Presence { user: user.to_owned(), online: true }; 3],
                 truncated: true,
@@ -165,6 +165,7 @@ impl Liar {
                     head_seq,
                     last_n,
                     delivered_n,
+                    online: number(rng) == 1,
                 })
             }
             8 => {
@@ -230,10 +231,14 @@ impl Liar {
                 code: no,
                 ..Refused::default()
             }),
-            Ask::Append(_) | Ask::Cursor(_) => return None,
-            Ask::Logout(_) | Ask::PutBundle(_) | Ask::Who(_) | Ask::Block(_) => {
-                Answer::Done(Done {})
-            }
+            Ask::Append(_) | Ask::Cursor(_) | Ask::Typing(_) => return None,
+            Ask::Logout(_)
+            | Ask::PutBundle(_)
+            | Ask::Who(_)
+            | Ask::Block(_)
+            | Ask::ChangePassword(_)
+            | Ask::DeleteAccount(_)
+            | Ask::SetPresence(_) => Answer::Done(Done::default()),
         };
         Some(ServerFrame { rid: frame.rid, optional: false, body: Some(body) })
     }
@@ -313,6 +318,7 @@ impl Liar {
                     head_seq: 5,
                     last_n,
                     delivered_n: 0,
+                    online: false,
                 })
             }
             Ask::Append(append) => {
@@ -331,12 +337,19 @@ impl Liar {
                     _ => Answer::Appended(Appended { log, open_id, n, seq: n, hash }),
                 }
             }
-            Ask::Hello(_) | Ask::SignUp(_) | Ask::Login(_) | Ask::Resume(_) | Ask::Cursor(_) => {
-                return None;
-            }
-            Ask::Logout(_) | Ask::PutBundle(_) | Ask::Who(_) | Ask::Block(_) => {
-                Answer::Done(Done {})
-            }
+            Ask::Hello(_)
+            | Ask::SignUp(_)
+            | Ask::Login(_)
+            | Ask::Resume(_)
+            | Ask::Cursor(_)
+            | Ask::Typing(_) => return None,
+            Ask::Logout(_)
+            | Ask::PutBundle(_)
+            | Ask::Who(_)
+            | Ask::Block(_)
+            | Ask::ChangePassword(_)
+            | Ask::DeleteAccount(_)
+            | Ask::SetPresence(_) => Answer::Done(Done::default()),
         };
         Some(ServerFrame { rid: frame.rid, optional: false, body: Some(body) })
     }

@@ -84,7 +84,7 @@ async fn messages_of_one_session_stay_in_order_all_the_way() {
 async fn a_blocked_author_and_an_unknown_name_are_refused_across_servers() {
     let mut c = crossed().await;
     let block = Block { user: c.alice.name.to_string(), blocked: true };
-    assert_eq!(c.bob_at_1.ask(Ask::Block(block)).await, Answer::Done(Done {}));
+    assert_eq!(c.bob_at_1.ask(Ask::Block(block)).await, Answer::Done(Done::default()));
     let log = c.alice_at_2.opened(&c.bob.log(), 1, 0).await;
     c.alice_at_2.send(0, c.alice.junk(&c.bob.log(), &log, 1)).await;
     match c.alice_at_2.next().await {
@@ -195,7 +195,7 @@ async fn a_connection_lost_during_the_password_check_leaves_no_session_behind() 
 async fn a_logout_ends_the_session_at_once() {
     let mut c = crossed().await;
     let logout = Ask::Logout(fastchat::wire::client::Logout {});
-    assert_eq!(c.alice_at_2.ask(logout).await, Answer::Done(Done {}));
+    assert_eq!(c.alice_at_2.ask(logout).await, Answer::Done(Done::default()));
     c.alice_at_2.stream_ends().await;
     assert_eq!(c.alice_at_2.close_code().await, None);
     let mut other_device = c.cluster.greeted(1).await;

@@ -162,6 +162,7 @@ impl Desk {
             Some(Request::Stop(_)) if is_operator(connection) => {
                 (Reply::Stopping(Stopping {}), Then::Stop)
             }
+            Some(Request::Drain(_)) => refuse(Code::Unsupported, "not yet", None),
             Some(Request::Status(_) | Request::Stop(_)) => {
                 refuse(Code::Forbidden, "needs the operator's certificate", None)
             }
@@ -246,6 +247,7 @@ fn server_status(member: &Member) -> ServerStatus {
         pid: member.process.pid().unwrap_or(0),
         port: member.entry.addr.port().into(),
         restarts: member.restarts,
+        ..ServerStatus::default()
     }
 }
 

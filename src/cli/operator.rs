@@ -108,7 +108,9 @@ async fn ask(
     })?;
     match reply {
         Reply::Refusal(refusal) => Err(refused(&refusal)),
-        Reply::Edges(_) | Reply::Status(_) | Reply::Stopping(_) => Ok((reply, link)),
+        Reply::Edges(_) | Reply::Status(_) | Reply::Stopping(_) | Reply::Drained(_) => {
+            Ok((reply, link))
+        }
     }
 }
 

@@ -244,6 +244,7 @@ async fn finish_sign_up(
         ticket: line.edge.ticket.clone(),
         bundle: bundle.encoded().clone(),
         device: unlocked.device.0,
+        invisible: false,
     });
     let answer = line.wire.welcome(request).await.map_err(AccountError::from);
     line.close().await;
@@ -416,6 +417,7 @@ fn login(
         ticket: edge.ticket.clone(),
         device: device.0,
         takeover: other == OtherDevice::TakeOver,
+        invisible: false,
     })
 }
 

@@ -168,9 +168,12 @@ impl Dialer {
                 detail: no.detail,
                 ..Refused::of_code(Code::from_number(no.code).unwrap_or(Code::Internal))
             })),
-            Some(balancer_reply::Body::Status(_) | balancer_reply::Body::Stopping(_)) | None => {
-                Err(DialError::Unreachable)
-            }
+            Some(
+                balancer_reply::Body::Status(_)
+                | balancer_reply::Body::Stopping(_)
+                | balancer_reply::Body::Drained(_),
+            )
+            | None => Err(DialError::Unreachable),
         }
     }
 
@@ -300,6 +303,7 @@ impl Wire {
             device: device.0,
             count,
             signature: Bytes::copy_from_slice(&key.sign_resume(&claim)),
+            invisible: false,
         };
         self.welcome(client_frame::Body::Resume(resume)).await
     }

@@ -748,6 +748,11 @@ impl<'a> Session<'a> {
                     _ => End::Lost,
                 });
             }
+            Some(
+                server_frame::Body::Typing(_)
+                | server_frame::Body::Online(_)
+                | server_frame::Body::GoAway(_),
+            ) => {}
             Some(body) => self.answer(frame.rid, body).await?,
             None => {}
         }

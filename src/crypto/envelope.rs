@@ -459,7 +459,14 @@ pub fn open(
             Body::Bundle(inner.body)
         }
         Ok(wire::BodyType::BodyUnspecified) => return Err(malformed("a message without type")),
-        Err(_) => Body::Unknown(inner.r#type),
+        Ok(
+            wire::BodyType::BodyRich
+            | wire::BodyType::BodyReaction
+            | wire::BodyType::BodyEdit
+            | wire::BodyType::BodyDelete
+            | wire::BodyType::BodyRead,
+        )
+        | Err(_) => Body::Unknown(inner.r#type),
     };
     Ok(OpenedMessage {
         author_bundle_version: inner.author_bundle_version,

@@ -216,7 +216,7 @@ fn read(forward: Forward) -> Result<Asked, DoorError> {
     let rid = frame.rid;
     let request = match frame.body.ok_or(DoorError::Malformed("no request"))? {
         Body::Hello(_) => return Err(DoorError::Malformed("a greeting is not for homes")),
-        Body::SignUp(client::SignUp { user, auth_key, ticket: _, bundle, device }) => {
+        Body::SignUp(client::SignUp { user, auth_key, ticket: _, bundle, device, .. }) => {
             return Ok(Asked::Password(Proof {
                 from,
                 rid,
@@ -226,7 +226,7 @@ fn read(forward: Forward) -> Result<Asked, DoorError> {
                 kind: ProofKind::SignUp { bundle },
             }));
         }
-        Body::Login(client::Login { user, auth_key, ticket: _, device, takeover }) => {
+        Body::Login(client::Login { user, auth_key, ticket: _, device, takeover, .. }) => {
             let takeover = if takeover { Takeover::Replace } else { Takeover::Ask };
             return Ok(Asked::Password(Proof {
                 from,
@@ -237,6 +237,10 @@ fn read(forward: Forward) -> Result<Asked, DoorError> {
                 kind: ProofKind::Login { takeover },
             }));
         }
+        Body::ChangePassword(_)
+        | Body::DeleteAccount(_)
+        | Body::SetPresence(_)
+        | Body::Typing(_) => return Err(DoorError::Malformed("not yet")),
         Body::LookUp(ask) => HomeRequest::LookUp { user: user_name(&ask.user)? },
         Body::Resume(ask) => HomeRequest::Resume {
             user: user_name(&ask.user)?,

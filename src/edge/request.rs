@@ -43,6 +43,10 @@ fn when(body: &Body) -> When {
         | Body::PutBundle(_)
         | Body::Who(_)
         | Body::Block(_)
+        | Body::ChangePassword(_)
+        | Body::DeleteAccount(_)
+        | Body::SetPresence(_)
+        | Body::Typing(_)
         | Body::Open(_)
         | Body::Append(_)
         | Body::Cursor(_) => When::LoggedIn,
@@ -193,6 +197,12 @@ impl State {
             }
             Some(Body::Logout(_)) => self.ask_own_home(edge, frame, Pending::Logout),
             Some(Body::Who(_)) => self.who(edge, frame, now),
+            Some(
+                Body::ChangePassword(_)
+                | Body::DeleteAccount(_)
+                | Body::SetPresence(_)
+                | Body::Typing(_),
+            ) => self.outbox.answer(answer::error(rid, Code::Unsupported, "not yet")),
             Some(Body::Hello(_) | Body::Open(_) | Body::Append(_) | Body::Cursor(_)) | None => {}
         }
     }

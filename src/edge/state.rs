@@ -266,8 +266,9 @@ impl State {
                     self.outbox.answer(frame);
                 }
             }
-            // A greeting is the edge's own; no home sends one.
-            Some(Body::HelloOk(_)) | None => {}
+            // These are the edge's own; no home sends one.
+            Some(Body::HelloOk(_) | Body::GoAway(_)) | None => {}
+            Some(Body::Typing(_) | Body::Online(_)) => {}
         }
     }
 

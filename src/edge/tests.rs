@@ -172,6 +172,7 @@ impl Bench {
             ticket,
             device: DEVICE,
             takeover: false,
+            invisible: false,
         }))
     }
 
@@ -299,6 +300,7 @@ fn fields_without_sense_are_malformed() {
         ticket: Bytes::new(),
         bundle: Bytes::from_static(b"b"),
         device: 1,
+        ..SignUp::default()
     };
     let login = Login { user: ALICE.into(), auth_key, device: 1, ..Login::default() };
     for bad in [
@@ -428,6 +430,7 @@ fn one_address_gets_only_so_many_logins_sign_ups_and_look_ups_a_minute() {
             ticket: Bytes::new(),
             bundle: Bytes::from_static(b"b"),
             device: 1,
+            ..SignUp::default()
         }));
         assert_eq!(b.code(), expected);
     }
@@ -586,8 +589,8 @@ fn a_logout_is_answered_and_ends_the_connection() {
     let mut b = bench();
     b.log_in();
     let rid = b.ask(Ask::Logout(Logout {}));
-    b.home_says(1, rid, 0, Answer::Done(Done {}));
-    assert_eq!(b.answer(), Some(Answer::Done(Done {})));
+    b.home_says(1, rid, 0, Answer::Done(Done::default()));
+    assert_eq!(b.answer(), Some(Answer::Done(Done::default())));
     assert_eq!(b.state.end.map(|end| (end.code, end.fate)), Some((None, Fate::Closed)));
 }
 

@@ -66,7 +66,7 @@ impl Home {
         let account = rows::account(conn, user)?.ok_or(Code::NoSuchUser)?;
         // The answer to the first one was lost.
         if says_the_same(&account.bundle, bundle) {
-            return Ok(Body::Done(wire::Done {}));
+            return Ok(Body::Done(wire::Done::default()));
         }
         let bundle = verify_bundle(bundle, &self.cluster, user)
             .map_err(|_| Refusal::new(Code::BadBundle))?;
@@ -77,7 +77,7 @@ impl Home {
         rows::replace_bundle(conn, account.id, bundle.encoded(), bundle.version, quota)?;
         rows::drop_devices(conn, account.id)?;
         put_devices(conn, account.id, &bundle)?;
-        Ok(Body::Done(wire::Done {}))
+        Ok(Body::Done(wire::Done::default()))
     }
 
     pub(super) fn block(
@@ -99,7 +99,7 @@ impl Home {
             rows::block(conn, log.id, author)?;
             log.blocked.insert(author.clone());
         }
-        Ok(Body::Done(wire::Done {}))
+        Ok(Body::Done(wire::Done::default()))
     }
 
     /// The users of this home. Edges ask every home: only the caller's own can check the session.

@@ -90,6 +90,7 @@ impl Home {
             head_seq: log.head.0,
             last_n: last.0,
             delivered_n: delivered.0,
+            online: false,
         };
         if reader.is_some() {
             self.passed += log.passed();

@@ -65,7 +65,7 @@ impl Home {
         let user = self.session(asker)?;
         rows::end_session(self.conn(), user)?;
         self.live.end_place(asker.place);
-        Ok(Body::Done(wire::Done {}))
+        Ok(Body::Done(wire::Done::default()))
     }
 
     /// Makes the caller's connection the user's one session. The connection before it is told.

@@ -123,6 +123,7 @@ async fn greet(
             | Body::Forward(_)
             | Body::Deliver(_)
             | Body::Detach(_)
+            | Body::Drain(_)
             | Body::Ping(_)
             | Body::Pong(_),
         )

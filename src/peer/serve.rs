@@ -166,6 +166,7 @@ impl PeerPort {
                         | Body::Forward(_)
                         | Body::Deliver(_)
                         | Body::Detach(_)
+                        | Body::Drain(_)
                         | Body::Pong(_),
                     )
                     | None => return UNEXPECTED,
@@ -186,6 +187,7 @@ impl PeerPort {
             database_bytes: stats.database_bytes,
             queue: stats.queue,
             accepting: self.edge.has_room(),
+            ..Pong::default()
         }
     }
 }
@@ -205,6 +207,7 @@ async fn receive(reader: &mut Reader, inlet: &Inlet) -> Fault {
                 | Body::HelloOk(_)
                 | Body::Deliver(_)
                 | Body::Ping(_)
+                | Body::Drain(_)
                 | Body::Pong(_),
             )
             | None => return UNEXPECTED,

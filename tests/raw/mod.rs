@@ -334,6 +334,7 @@ impl Person {
             ticket,
             bundle: self.bundle.clone(),
             device: self.device.0,
+            invisible: false,
         })
     }
 
@@ -344,6 +345,7 @@ impl Person {
             ticket,
             device: self.device.0,
             takeover: false,
+            invisible: false,
         }
     }
 
@@ -364,6 +366,7 @@ impl Person {
             device: self.device.0,
             count: self.count,
             signature: Bytes::copy_from_slice(&signature),
+            invisible: false,
         }
     }
 
