@@ -18,7 +18,7 @@ use crate::types::{ClusterId, DeviceId, LogName, UserName};
 
 use super::api::Event;
 use super::contacts::Person;
-use super::inbox::UnwrapBudget;
+use super::judging::UnwrapBudget;
 use super::presence::Presence;
 use super::profile::{Unlocked, write_device, write_encryption_key};
 use super::store::{StoreError, meta, meta_u64, set_meta, set_meta_u64, unseal};
@@ -328,7 +328,7 @@ impl Core {
             )?;
             if let Some((id, device_key)) = &next_device {
                 write_device(tx, key, *id, device_key)?;
-                super::outbox::restart_numbers(tx)?;
+                super::rows::restart_numbers(tx)?;
                 // What peers seal for the old device's keys may be lost here: they are told.
                 tx.execute(
                     "UPDATE people SET tell = 1 WHERE contact = 1 AND bundle IS NOT NULL",
