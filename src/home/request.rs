@@ -51,7 +51,8 @@ pub enum Visibility {
 /// Everything an edge can ask of a home.
 ///
 /// Answered by `rid`: `LookUp` by `Account`; `SignUp`, `Login`, `Resume` by `Welcome`; `Logout`,
-/// `PutBundle`, `Block`, `ChangePassword`, `DeleteAccount`, `SetPresence` by `Done`; `Who` by `WhoList`; each of them else by `Error`. Answered by
+/// `PutBundle`, `Block`, `ChangePassword`, `DeleteAccount`, `SetPresence` by `Done`; `Who` by
+/// `WhoList`; each of them else by `Error`. Answered by
 /// log and open id: `Open` by `Opened` or `Refused{n: 0}`, `Append` by `Appended` or `Refused`.
 /// `Cursor`, `Typing` and `Detach` have no answer.
 #[derive(Clone, Debug)]
@@ -193,7 +194,8 @@ pub struct Target {
 pub struct Output {
     /// For whom.
     pub to: Vec<Target>,
-    /// What. `open_id` of `Entry`, `Delivered`, `Online` and `Closed` is the target's, whatever stands here.
+    /// What. `open_id` of `Entry`, `Delivered`, `Online` and `Closed` is the target's, whatever
+    /// stands here.
     pub frame: ServerFrame,
 }
 
