@@ -12,6 +12,7 @@ mod edges;
 mod file;
 mod live;
 mod logs;
+mod meter;
 mod producer;
 mod push;
 mod refusal;
@@ -28,6 +29,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
 
 use self::state::{Home, Job};
 use self::writer::{Item, Shared, Writer};
@@ -37,6 +39,7 @@ use crate::placement::PlacementMap;
 use crate::types::{ClusterId, ServerId, UserName};
 
 pub use file::{CreateError, OpenError, create};
+pub use meter::Reading;
 pub use request::{
     Call, Caller, HomeFailure, HomeGone, HomeRequest, HomeStats, Output, StoredVerifier, Takeover,
     Target,
@@ -111,7 +114,7 @@ impl HomeHandle {
         let Some(generation) = self.shared.attachments.generation(edge) else {
             return if self.queue.is_closed() { Err(HomeGone) } else { Ok(()) };
         };
-        let job = Job { edge: edge.clone(), generation, call };
+        let job = Job { edge: edge.clone(), generation, call, asked: Instant::now() };
         self.queue.send(Item::Call(job)).await.map_err(|_| HomeGone)
     }
 
@@ -137,6 +140,11 @@ impl HomeHandle {
             queue: waiting as u64,
             database_bytes: bytes(&self.database) + bytes(Path::new(&log)),
         }
+    }
+
+    /// What was stored and how long it took, since the start.
+    pub fn reading(&self) -> Reading {
+        self.shared.meter.reading()
     }
 
     /// Finishes what waits, checkpoints, closes the file. Later calls get [`HomeGone`].
