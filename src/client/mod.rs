@@ -6,13 +6,14 @@
 //! Inside: `core` is the profile and everything that may be done to it, each change one
 //! transaction (`contacts`, `outbox` with `sealing`, `inbox`, `views` are its chapters); `sender`
 //! is where one chat's appends stand; `session` is one connection's life; `run` keeps a session
-//! going.
+//! going, `handover` takes it to another edge.
 
 pub mod account;
 pub mod api;
 mod connection;
 mod contacts;
 mod core;
+mod handover;
 mod inbox;
 mod outbox;
 pub mod profile;
