@@ -36,7 +36,7 @@ pub trait World: Send + Sync + 'static {
     fn disk_pause(&self) -> Duration;
     /// Whether store work runs inside async tasks (the simulator) instead of on threads.
     fn is_simulated(&self) -> bool;
-    /// Processor time of this process so far. Zero in the simulator, where nothing may depend on it.
+    /// Processor time of this process so far. Zero in the simulator: nothing may depend on it.
     fn cpu_time(&self) -> Duration {
         Duration::ZERO
     }
