@@ -73,7 +73,7 @@ pub const DATAGRAM_BYTES_MAX: usize = 128;
 /// Bytes of datagrams that wait in one connection, each way; older ones are dropped.
 pub const DATAGRAM_BUFFER_BYTES: usize = 2 * 1024;
 /// Notices that somebody is writing, per recipient: a client sends one in 3 s, the rest is slack.
-pub const TYPING_INTERVAL: Duration = Duration::from_millis(2_500);
+pub const TYPING_GAP_MIN: Duration = Duration::from_millis(2_500);
 /// Recipients of such notices that one session may have within that time.
 pub const TYPING_RECIPIENTS_MAX: usize = 16;
 /// Such notices that may wait for one client before more are dropped.
