@@ -4,6 +4,8 @@
 
 pub mod bench;
 pub mod client;
+#[allow(dead_code, reason = "each program brings its checks by and by")]
+mod doctor;
 pub mod exit;
 pub mod load_balancer;
 pub mod logs;
