@@ -13,9 +13,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("placement", &["limits", "types"]),
     ("wire", &["limits", "types", "placement"]),
     ("crypto", &["limits", "types", "placement", "wire"]),
-    ("net", &["limits", "types", "wire"]),
+    ("ops", &["limits", "types"]),
+    ("net", &["limits", "types", "wire", "ops"]),
     ("admission", &["limits", "types", "wire", "net"]),
-    ("home", &["limits", "types", "placement", "wire", "crypto", "net"]),
+    ("home", &["limits", "types", "placement", "wire", "crypto", "ops", "net"]),
     ("peer", &SERVER),
     ("edge", &SERVER),
     ("server", &SERVER),
@@ -26,12 +27,13 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("testkit", &ALL),
     ("cli", &ALL),
 ];
-const SERVER: [&str; 11] = [
+const SERVER: [&str; 12] = [
     "limits",
     "types",
     "placement",
     "wire",
     "crypto",
+    "ops",
     "net",
     "admission",
     "home",
@@ -39,12 +41,13 @@ const SERVER: [&str; 11] = [
     "edge",
     "server",
 ];
-const ALL: [&str; 16] = [
+const ALL: [&str; 17] = [
     "limits",
     "types",
     "placement",
     "wire",
     "crypto",
+    "ops",
     "net",
     "admission",
     "home",
@@ -72,6 +75,10 @@ const MAY_BRING_IN: &[(&str, &[&str])] = &[
     ("rustyline", &["ui"]),
     ("clap", &["cli"]),
     ("hdrhistogram", &["bench"]),
+    ("axum", &["ops"]),
+    ("metrics", &["ops"]),
+    ("metrics_exporter_prometheus", &["ops"]),
+    ("sd_notify", &["ops"]),
 ];
 
 /// Rooms of the servers: what they may never name, so that no server can read a message.

@@ -23,6 +23,9 @@ pub enum State {
 }
 
 impl State {
+    /// Every state.
+    pub const ALL: &'static [Self] = &[Self::Starting, Self::Ready, Self::Down];
+
     /// The word in `status`.
     pub fn name(self) -> &'static str {
         match self {

@@ -135,6 +135,8 @@ pub enum Ask {
     Stop,
     /// End at once (SIGKILL).
     Die,
+    /// Read certificate and log level again (SIGHUP).
+    Reload,
 }
 
 /// Sends a signal. A process that is gone already is no error.
@@ -142,6 +144,7 @@ pub fn signal(pid: u32, ask: Ask) {
     let signal = match ask {
         Ask::Stop => Signal::TERM,
         Ask::Die => Signal::KILL,
+        Ask::Reload => Signal::HUP,
     };
     let Some(target) = i32::try_from(pid).ok().and_then(Pid::from_raw) else { return };
     if let Err(error) = kill_process(target, signal) {

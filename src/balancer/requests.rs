@@ -20,7 +20,7 @@ use crate::net::pki::OPERATOR_NAME;
 use crate::net::stream::ReadError;
 use crate::net::{Env, FrameReader, FrameWriter, presented};
 use crate::placement::ServerEntry;
-use crate::types::UserName;
+use crate::types::{ServerId, UserName};
 use crate::wire::balancer::balancer_reply::Body as Reply;
 use crate::wire::balancer::balancer_request::Body as Request;
 use crate::wire::balancer::{
@@ -177,10 +177,14 @@ impl Desk {
         let now = Instant::now();
         let asks = &mut self.asks.lock().unwrap_or_else(PoisonError::into_inner);
         if let Err(wait) = asks.check(address, now) {
+            self.env.meters().rate_limited();
             return refusal(Code::SlowDown, "too many requests", Some(wait));
         }
         let edges =
             offer(&self.env, self.config.strategy, &self.config.fleet, &self.config.admission_key);
+        if let Some(first) = edges.first().and_then(|edge| ServerId::parse(&edge.server).ok()) {
+            self.env.meters().offered(&first);
+        }
         if edges.is_empty() {
             return refusal(Code::Busy, "no server is ready", Some(NO_SERVER_PAUSE));
         }

@@ -12,7 +12,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, tim
 use super::fleet::{Fleet, Load, State, WasReady};
 use crate::limits::{Limits, PEER_FRAME_BYTES_MAX};
 use crate::net::pki::BALANCER_NAME;
-use crate::net::{Credentials, Env, FrameReader, FrameWriter, Target, connect, presented};
+use crate::net::{Credentials, Env, FrameReader, FrameWriter, Live, Target, connect, presented};
 use crate::placement::ServerEntry;
 use crate::types::ClusterId;
 use crate::wire::PROTOCOL_VERSION;
@@ -35,7 +35,7 @@ const MISFIT_PAUSE: Duration = Duration::from_secs(5);
 pub(super) struct Watch {
     pub(super) env: Env,
     pub(super) endpoint: quinn::Endpoint,
-    pub(super) credentials: Credentials,
+    pub(super) credentials: Live<Credentials>,
     pub(super) cluster: ClusterId,
     pub(super) map_version: u64,
     pub(super) limits: Arc<Limits>,
@@ -110,6 +110,7 @@ impl Watch {
     }
 
     async fn opened(&self, server: &ServerEntry, patience: Duration) -> Result<Link, LinkError> {
+        let credentials = self.credentials.now();
         let connection = connect(
             &self.endpoint,
             &self.env,
@@ -117,7 +118,7 @@ impl Watch {
             server.id.as_str(),
             Target::Peer,
             &self.cluster,
-            Some(&self.credentials),
+            Some(&credentials),
             &self.limits,
         );
         let connection =

@@ -16,6 +16,7 @@ use crate::home::{
 };
 use crate::limits::Limits;
 use crate::net::Env;
+use crate::ops::meters::AuthFailure;
 use crate::types::{DeviceId, LogEpoch, LogName, Seq, ServerId, SessionEpoch, SessionId, UserName};
 use crate::wire::Code;
 use crate::wire::client::{self, ServerFrame, client_frame::Body};
@@ -92,6 +93,7 @@ impl Inlet {
                     let to = Target { sid: proof.from.sid, open_id: 0 };
                     let rid = proof.rid;
                     if let Err(error) = door.prove(&edge, proof).await {
+                        door.env.meters().auth_failed(reason(&error));
                         let frame = password_answer(rid, &door.server, error);
                         let _ = answers.send(Output { to: vec![to], frame }).await;
                     }
@@ -152,6 +154,17 @@ impl HomeDoor {
             }
         };
         Ok(self.home.call(edge, Call { from, rid, request }).await?)
+    }
+}
+
+fn reason(error: &PasswordError) -> AuthFailure {
+    match error {
+        PasswordError::Wrong => AuthFailure::Password,
+        PasswordError::NoSuchUser => AuthFailure::NoSuchUser,
+        PasswordError::NameTaken => AuthFailure::NameTaken,
+        PasswordError::SlowDown(_) => AuthFailure::TooFast,
+        PasswordError::Busy(_) => AuthFailure::Busy,
+        PasswordError::HomeGone(_) | PasswordError::Internal => AuthFailure::Other,
     }
 }
 

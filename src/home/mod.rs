@@ -28,6 +28,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
 
 use self::state::{Home, Job};
 use self::writer::{Item, Shared, Writer};
@@ -111,7 +112,7 @@ impl HomeHandle {
         let Some(generation) = self.shared.attachments.generation(edge) else {
             return if self.queue.is_closed() { Err(HomeGone) } else { Ok(()) };
         };
-        let job = Job { edge: edge.clone(), generation, call };
+        let job = Job { edge: edge.clone(), generation, call, since: Instant::now() };
         self.queue.send(Item::Call(job)).await.map_err(|_| HomeGone)
     }
 
@@ -123,6 +124,17 @@ impl HomeHandle {
         let (answer, answered) = oneshot::channel();
         let item = Item::Verifier(user.clone(), answer);
         self.queue.send(item).await.map_err(|_| HomeGone)?;
+        answered.await.map_err(|_| HomeGone)
+    }
+
+    /// Messages stored here that their reader has not taken yet. Whoever gets an answer knows that
+    /// the writer works.
+    ///
+    /// # Errors
+    /// [`HomeGone`] after a stop or a failure.
+    pub async fn unread(&self) -> Result<u64, HomeGone> {
+        let (answer, answered) = oneshot::channel();
+        self.queue.send(Item::Unread(answer)).await.map_err(|_| HomeGone)?;
         answered.await.map_err(|_| HomeGone)
     }
 

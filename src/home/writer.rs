@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
 use tracing::error;
 
 use super::edges::Attachments;
@@ -18,6 +19,7 @@ use super::state::{Committed, Home, Job};
 use crate::limits::WRITER_BATCH_MAX;
 use crate::net::Env;
 use crate::net::env::Bug;
+use crate::ops::meters::StoreOp;
 use crate::types::UserName;
 
 /// How long an edge gets to take outputs before readers behind it are tried again.
@@ -27,6 +29,8 @@ const ROOM_PAUSE: Duration = Duration::from_millis(5);
 pub(super) enum Item {
     Call(Job),
     Verifier(UserName, oneshot::Sender<Option<StoredVerifier>>),
+    /// Somebody wants to know whether the writer still works, and how much lies here unread.
+    Unread(oneshot::Sender<u64>),
     /// An edge attached.
     Attached,
     /// An edge that had no room may have some.
@@ -134,6 +138,7 @@ impl Writer {
     fn do_batch(&mut self, items: Vec<Item>) -> Result<(), End> {
         let batch = self.sort(items)?;
         if !batch.jobs.is_empty() {
+            let began = Instant::now();
             loop {
                 self.home.apply_all(&batch.jobs)?;
                 match self.home.commit()? {
@@ -141,6 +146,7 @@ impl Writer {
                     Committed::Full => {}
                 }
             }
+            self.env.meters().stored(StoreOp::Commit, began.elapsed());
         }
         self.after_commit(batch)
     }
@@ -205,6 +211,7 @@ impl Writer {
             match item {
                 Item::Call(job) => batch.jobs.push(job),
                 Item::Verifier(user, answer) => batch.verifiers.push((user, answer)),
+                Item::Unread(answer) => batch.unread.push(answer),
                 Item::Attached => {}
                 Item::Room(edge) => self.home.resume_edge(edge),
                 #[cfg(test)]
@@ -226,6 +233,9 @@ impl Writer {
         for (user, answer) in batch.verifiers {
             // Whoever asked may have gone.
             let _ = answer.send(self.home.verifier(&user)?);
+        }
+        for answer in batch.unread {
+            let _ = answer.send(self.home.unread()?);
         }
         if let Some(answer) = batch.stop {
             return Err(End::Stopped(answer));
@@ -280,5 +290,6 @@ impl Writer {
 struct Batch {
     jobs: Vec<Job>,
     verifiers: Vec<(UserName, oneshot::Sender<Option<StoredVerifier>>)>,
+    unread: Vec<oneshot::Sender<u64>>,
     stop: Option<oneshot::Sender<()>>,
 }
