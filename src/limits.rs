@@ -99,6 +99,8 @@ pub const LINK_PAUSE_MIN: Duration = Duration::from_millis(100);
 pub const LINK_PAUSE_MAX: Duration = Duration::from_secs(2);
 /// How long a closing connection waits for its last frame to arrive.
 pub const LAST_FRAME_DEADLINE: Duration = Duration::from_millis(500);
+/// Free disk below which a server says that it takes no work; on small disks a twentieth of them.
+pub const DISK_FREE_BYTES_MIN: u64 = 256 * 1024 * 1024;
 /// How long an orderly stop may take.
 pub const STOP_DEADLINE: Duration = Duration::from_secs(5);
 

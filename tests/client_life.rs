@@ -48,7 +48,7 @@ impl Town {
         let env = town.env(BALANCER.into(), 1);
         let config = BalancerConfig {
             listen: SocketAddr::new(BALANCER.into(), 9000),
-            credentials: town.servers.balancer.clone(),
+            credentials: town.servers.balancer.clone().into(),
             quic_keys: QuicKeys::create(&env),
             cluster: town.servers.authority.cluster_id(),
             map: town.servers.map.clone(),
@@ -629,7 +629,7 @@ async fn a_key_file_makes_another_device_and_survives_a_lost_database() {
     let listen = SocketAddr::from(([127, 0, 0, 1], port));
     let config = BalancerConfig {
         listen,
-        credentials: servers.balancer.clone(),
+        credentials: servers.balancer.clone().into(),
         quic_keys: QuicKeys::create(&env),
         cluster: servers.authority.cluster_id(),
         map: servers.map.clone(),

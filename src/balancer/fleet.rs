@@ -30,6 +30,10 @@ pub enum State {
 }
 
 impl State {
+    /// Every state.
+    pub const ALL: &'static [Self] =
+        &[Self::Starting, Self::Ready, Self::Drain, Self::Full, Self::Down];
+
     /// The word in `status`.
     pub fn name(self) -> &'static str {
         match self {

@@ -7,13 +7,15 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{Parser, Subcommand};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
+use super::certs::{self, CertsCommand, Renewer};
 use super::exit::{Exit, Failure, finish, sentence};
 use super::logs::{self, LogFormat};
 use super::operator::{self, Folders, Form, Whom};
@@ -21,14 +23,17 @@ use super::refusals;
 use super::screen::Screen;
 use super::server::{self, ChildArguments};
 use super::signals::Signals;
+use super::upkeep::{Options, Upkeep};
 use crate::balancer::children::{
     Before, ChildEvent, ChildSpec, Children, Ended, Leftover, leftover, stop_leftover,
 };
-use crate::balancer::cluster::{self, Cluster, Wanted};
+use crate::balancer::cluster::{self, Cluster, LOCK_FILE, Wanted};
 use crate::balancer::process::{PidFile, PidFileError, udp_owner};
 use crate::balancer::{self, BalancerConfig, BalancerError, Fleet, Strategy};
 use crate::limits::{Limits, SERVERS_MAX, STOP_DEADLINE};
-use crate::net::{Env, ListenError, files};
+use crate::net::{Credentials, Env, ListenError, Live, files};
+use crate::ops::health::Stage;
+use crate::ops::service;
 use crate::placement::ServerEntry;
 use crate::types::ServerId;
 
@@ -36,8 +41,6 @@ pub(super) use super::refusals::port_taken;
 
 /// The hidden first word with which this program starts itself as a server.
 const CHILD_WORD: &str = "serve-child";
-/// The file that a balancer holds, so that no second one runs on the same data.
-const LOCK_FILE: &str = "balancer.pid";
 /// A server that dies this often before it was ever ready will not get better by itself.
 const FIRST_DEATHS_MAX: u32 = 3;
 
@@ -72,6 +75,8 @@ struct Args {
     /// How log lines look
     #[arg(long, value_enum, default_value_t = LogFormat::Text, global = true)]
     log_format: LogFormat,
+    #[command(flatten)]
+    upkeep: Options,
     #[command(subcommand)]
     command: Option<Command>,
 }
@@ -90,6 +95,11 @@ enum Command {
     Stop {
         #[command(flatten)]
         whom: Whom,
+    },
+    /// Show or renew the cluster's certificates
+    Certs {
+        #[command(subcommand)]
+        command: CertsCommand,
     },
 }
 
@@ -118,6 +128,7 @@ fn run(args: Args) -> Result<Exit, Failure> {
             runtime.block_on(operator::status(whom, &folders, form))
         }
         Command::Stop { whom } => runtime.block_on(operator::stop(whom, &folders)),
+        Command::Certs { command } => certs::run(*command, &folders),
     }
 }
 
@@ -137,6 +148,7 @@ struct Plan {
     limits: Limits,
     limits_file: Option<PathBuf>,
     log_format: LogFormat,
+    upkeep: Options,
 }
 
 impl Plan {
@@ -152,6 +164,7 @@ impl Plan {
             limits: server::read_limits(limits_file.as_deref())?,
             limits_file,
             log_format: args.log_format,
+            upkeep: args.upkeep,
         })
     }
 
@@ -168,8 +181,19 @@ impl Plan {
             .map_err(|error| refusals::of_cluster(&error, wanted))?;
         let specs = self.specs(&cluster)?;
         make_way(&env, &specs, &cluster.map.servers, &wanted.data).await?;
+        logs::read_level(&wanted.data);
+        let upkeep = self.upkeep.prepare(&cluster.admission_key).await?;
+        let env = upkeep.env();
         Screen::starting(listen, self.strategy, cluster.map.servers.len(), &wanted.data);
-        Running::begin(&env, self, listen, cluster, specs, started).await?.attend(signals).await
+        let beside = Beside {
+            strategy: self.strategy,
+            certs: wanted.certs.clone(),
+            data: wanted.data.clone(),
+            reload: signals.reload(),
+        };
+        let running = Running::begin(&env, self, listen, cluster, specs, started).await?;
+        running.look_after(&env, upkeep, beside);
+        running.attend(signals).await
     }
 
     /// How each server is started.
@@ -177,7 +201,7 @@ impl Plan {
         let program = std::env::current_exe().map_err(|error| internal(&error))?;
         let data = absolute(self.wanted.data.clone())?;
         let certs = absolute(self.wanted.certs.clone())?;
-        let spec = |server: &ServerEntry| {
+        let spec = |(number, server): (u16, &ServerEntry)| {
             let words = ChildArguments {
                 id: &server.id,
                 listen: server.addr,
@@ -187,13 +211,14 @@ impl Plan {
                 limits: self.limits_file.as_deref(),
                 log_format: self.log_format,
                 map_version: cluster.map.version,
+                upkeep: &self.upkeep.of_server(number),
             };
             let mut arguments = vec![CHILD_WORD.into()];
             arguments.extend(words.words());
             let pid_file = cluster::pid_path(&data, &server.id);
             ChildSpec { id: server.id.clone(), program: program.clone(), arguments, pid_file }
         };
-        Ok(cluster.map.servers.iter().map(spec).collect())
+        Ok((1..).zip(&cluster.map.servers).map(spec).collect())
     }
 }
 
@@ -286,6 +311,16 @@ struct Running {
     stop_asked: CancellationToken,
     screen: Screen,
     phase: Phase,
+    stage: Stage,
+    credentials: Live<Credentials>,
+}
+
+/// What goes on beside the work needs to know besides.
+struct Beside {
+    strategy: Strategy,
+    certs: PathBuf,
+    data: PathBuf,
+    reload: Arc<Notify>,
 }
 
 /// How far a cluster has come.
@@ -311,10 +346,11 @@ impl Running {
         started: Instant,
     ) -> Result<Self, Failure> {
         let fleet = Fleet::new(&cluster.map);
+        let credentials = Live::from(cluster.credentials.clone());
         let (shutdown, stop_asked) = (CancellationToken::new(), CancellationToken::new());
         let config = BalancerConfig {
             listen,
-            credentials: cluster.credentials.clone(),
+            credentials: credentials.clone(),
             quic_keys: cluster.quic_keys.clone(),
             cluster: cluster.id,
             map: cluster.map.clone(),
@@ -344,13 +380,38 @@ impl Running {
             stop_asked,
             screen,
             phase,
+            stage: Stage::default(),
+            credentials,
         })
+    }
+
+    /// Begins what goes on beside: answers to whoever watches, certificates, files read again.
+    fn look_after(&self, env: &Env, upkeep: Upkeep, of: Beside) {
+        upkeep.introduce(balancer::Watched {
+            env: env.clone(),
+            fleet: self.fleet.clone(),
+            strategy: of.strategy,
+            credentials: self.credentials.clone(),
+            stage: self.stage.clone(),
+        });
+        upkeep.begin(env);
+        let renewer = Renewer {
+            env: env.clone(),
+            certs: of.certs,
+            data: of.data,
+            map: self.cluster.map.clone(),
+            fleet: self.fleet.clone(),
+            credentials: self.credentials.clone(),
+        };
+        drop(env.spawn(renewer.keep(of.reload)));
     }
 
     /// Reports what happens until there is a reason to stop, then stops all in order.
     async fn attend(mut self, mut signals: Signals) -> Result<Exit, Failure> {
         let outcome = self.until_reason_to_stop(&mut signals).await;
         let stopping = Instant::now();
+        self.stage.stopping();
+        service::stopping();
         tokio::select! {
             biased;
             () = self.children.stop() => {}
@@ -381,6 +442,8 @@ impl Running {
                 Some(event) = self.events.recv() => self.child(event)?,
                 () = self.fleet.wait_all_up(), if is_starting => {
                     self.phase = Phase::Started;
+                    self.stage.running();
+                    service::ready("all servers are ready");
                     let (servers, took) = (&self.cluster.map.servers, self.started.elapsed());
                     Screen::ready(self.listen, servers, took, &self.cluster.id);
                 }

@@ -3,7 +3,10 @@
 //! Deliberately holds no logic of the product.
 
 pub mod bench;
+mod certs;
 pub mod client;
+#[allow(dead_code, reason = "each program brings its checks by and by")]
+mod doctor;
 pub mod exit;
 pub mod load_balancer;
 pub mod logs;
@@ -12,3 +15,4 @@ mod refusals;
 mod screen;
 pub mod server;
 mod signals;
+mod upkeep;

@@ -16,11 +16,13 @@ use super::exit::{Exit, Failure, finish, sentence};
 use super::logs::{self, LogFormat};
 use super::refusals;
 use super::signals::Signals;
+use super::upkeep::{Options, Reload, warn_of_expiry};
 use crate::balancer::cluster::{self, MAP_FILE};
 use crate::balancer::process::{PidFile, PidFileError};
 use crate::home::OpenError;
 use crate::limits::{Limits, STOP_DEADLINE};
-use crate::net::{CaCert, Credentials, Env, ListenError, QuicKeys};
+use crate::net::{CaCert, Credentials, ListenError, QuicKeys};
+use crate::ops::service;
 use crate::server::{self, ServerConfig, ServerError, Stop};
 use crate::types::ServerId;
 
@@ -49,6 +51,8 @@ struct Args {
     /// How log lines look
     #[arg(long, value_enum, default_value_t = LogFormat::Text)]
     log_format: LogFormat,
+    #[command(flatten)]
+    upkeep: Options,
     /// The version of the placement map that the balancer started this server for
     #[arg(long, hide = true)]
     map_version: Option<u64>,
@@ -79,6 +83,7 @@ pub(super) struct ChildArguments<'a> {
     pub(super) limits: Option<&'a Path>,
     pub(super) log_format: LogFormat,
     pub(super) map_version: u64,
+    pub(super) upkeep: &'a Options,
 }
 
 impl ChildArguments<'_> {
@@ -95,6 +100,12 @@ impl ChildArguments<'_> {
         option("--map-version", self.map_version.to_string().into());
         if let Some(limits) = self.limits {
             option("--limits", limits.into());
+        }
+        if let Some(addr) = self.upkeep.admin {
+            option("--admin", addr.to_string().into());
+        }
+        if self.upkeep.log_names {
+            words.push("--log-names".into());
         }
         words
     }
@@ -119,11 +130,12 @@ pub(super) fn read_limits(file: Option<&Path>) -> Result<Limits, Failure> {
 
 fn serve(args: &Args) -> Result<Exit, Failure> {
     logs::start(args.log_format, args.id.as_str());
+    logs::read_level(&args.data);
     let limits = read_limits(args.limits.as_deref())?;
     let _held = hold(args)?;
     let config = configure(args, limits)?;
     let runtime = runtime()?;
-    let outcome = runtime.block_on(run(config));
+    let outcome = runtime.block_on(run(args, config));
     // Whatever still runs on a thread has nothing to say that anybody was told of.
     runtime.shutdown_background();
     outcome
@@ -184,7 +196,7 @@ fn configure(args: &Args, limits: Limits) -> Result<ServerConfig, Failure> {
         listen: args.listen.unwrap_or(entry.addr),
         peer_listen: args.peer.unwrap_or(entry.peer_addr),
         database: cluster::database_path(&args.data, &args.id),
-        credentials: Credentials::load(certs, name).map_err(|error| unreadable(&error))?,
+        credentials: Credentials::load(certs, name).map_err(|error| unreadable(&error))?.into(),
         quic_keys: QuicKeys::load(certs, name).map_err(|error| unreadable(&error))?,
         cluster: ca.cluster_id(),
         map,
@@ -193,26 +205,39 @@ fn configure(args: &Args, limits: Limits) -> Result<ServerConfig, Failure> {
     })
 }
 
-async fn run(config: ServerConfig) -> Result<Exit, Failure> {
+async fn run(args: &Args, config: ServerConfig) -> Result<Exit, Failure> {
     let mut signals = Signals::listen()
         .map_err(|error| Failure::new(Exit::Internal, format!("No signals: {error}."), ""))?;
     let stop = Stop::default();
     let (ready, is_ready) = oneshot::channel();
     let id = config.id.clone();
-    let server = server::run_until(Env::system(), config, ready, stop.clone());
-    let log_ready = async {
+    let upkeep = args.upkeep.prepare(&config.admission_key).await?;
+    let env = upkeep.env();
+    upkeep.begin(&env);
+    let reload = Reload {
+        certs: &args.certs,
+        data: &args.data,
+        name: args.id.as_str(),
+        credentials: config.credentials.clone(),
+    };
+    let asked = signals.reload();
+    let expiry = warn_of_expiry(env.clone(), config.credentials.clone());
+    let server = server::run_until(env, config, ready, stop.clone());
+    let beside = async {
         if is_ready.await.is_ok() {
             tracing::info!(server = %id, "ready");
+            service::ready("ready");
         }
-        std::future::pending::<()>().await;
+        tokio::join!(reload.keep(&asked), expiry);
     };
-    tokio::pin!(server, log_ready);
+    tokio::pin!(server, beside);
     let exit = tokio::select! {
         biased;
         exit = signals.next() => exit,
         outcome = &mut server => return outcome.map(|()| Exit::Done).map_err(failure),
-        () = &mut log_ready => Exit::Done,
+        () = &mut beside => Exit::Done,
     };
+    service::stopping();
     if exit == Exit::Interrupted {
         // Ctrl-C, and the balancer when it stops the whole cluster: nobody could go elsewhere.
         stop.at_once.cancel();

@@ -304,7 +304,7 @@ impl World {
         let env = self.env(balancer_ip(), &killed);
         let config = BalancerConfig {
             listen: SocketAddr::new(balancer_ip(), BALANCER_PORT),
-            credentials: self.balancer_credentials.clone(),
+            credentials: self.balancer_credentials.clone().into(),
             quic_keys: self.quic_keys(0),
             cluster: self.cluster,
             map: self.map.clone(),
@@ -333,7 +333,7 @@ impl World {
             listen: entry.addr,
             peer_listen: entry.peer_addr,
             database: database(&self.folder, &entry.id),
-            credentials,
+            credentials: credentials.into(),
             cluster: self.cluster,
             map: self.map.clone(),
             limits: limits(),

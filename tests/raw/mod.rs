@@ -175,7 +175,7 @@ impl Cluster {
             listen: entry.addr,
             peer_listen: entry.peer_addr,
             database: self.dir.path().join(entry.id.as_str()),
-            credentials: self.credentials[index].clone(),
+            credentials: self.credentials[index].clone().into(),
             cluster: self.authority.cluster_id(),
             map: self.map.clone(),
             limits: self.limits.clone(),
