@@ -105,7 +105,7 @@ impl Session {
         let mut writer = FrameWriter::new(send, limits::FRAME_BYTES_MAX);
         tokio::select! {
             biased;
-            outcome = self.write(conn, &mut writer) => outcome,
+            outcome = self.write(edge, conn, &mut writer) => outcome,
             outcome = self.read(edge, &mut reader) => outcome,
             outcome = self.hear(edge, conn) => outcome,
         }
@@ -173,11 +173,12 @@ impl Session {
 
     async fn write(
         &self,
+        edge: &Edge,
         conn: &quinn::Connection,
         writer: &mut FrameWriter<ServerFrame>,
     ) -> Outcome {
         loop {
-            self.fill(conn, writer);
+            self.fill(edge, conn, writer);
             if writer.buffered_bytes() > 0 {
                 if writer.flush().await.is_err() {
                     return Outcome::Gone;
@@ -201,7 +202,7 @@ impl Session {
     }
 
     /// Encodes what waits, up to one batch.
-    fn fill(&self, conn: &quinn::Connection, writer: &mut FrameWriter<ServerFrame>) {
+    fn fill(&self, edge: &Edge, conn: &quinn::Connection, writer: &mut FrameWriter<ServerFrame>) {
         while let Some(datagram) = self.look(|state| state.datagrams.pop()) {
             // What a client does not take is lost.
             let _ = conn.send_datagram(datagram);
@@ -212,10 +213,12 @@ impl Session {
             if matches!(frame.body, Some(server_frame::Body::Welcome(_))) {
                 raise_after_login(conn);
             }
-            if let Err(error) = writer.push(&frame) {
-                tracing::error!(%error, "an answer does not fit into a frame");
-                let code = Code::Internal;
-                self.look(|state| state.close(code, crate::wire::code::Fate::Closed, ""));
+            for frame in edge.env.on_the_way_out(|| self.look(|state| state.user()), frame) {
+                if let Err(error) = writer.push(&frame) {
+                    tracing::error!(%error, "an answer does not fit into a frame");
+                    let code = Code::Internal;
+                    self.look(|state| state.close(code, crate::wire::code::Fate::Closed, ""));
+                }
             }
         }
     }
