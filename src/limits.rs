@@ -72,8 +72,9 @@ pub const PRESENCE_PUSHES_MAX: usize = 1_024;
 pub const DATAGRAM_BYTES_MAX: usize = 128;
 /// Bytes of datagrams that wait in one connection, each way; older ones are dropped.
 pub const DATAGRAM_BUFFER_BYTES: usize = 2 * 1024;
-/// Notices that somebody is writing, per recipient: a client sends one in 3 s, the rest is slack.
-pub const TYPING_GAP_MIN: Duration = Duration::from_millis(2_500);
+/// Notices that somebody is writing that a server takes per recipient: clients send fewer, the
+/// rest is slack.
+pub const TYPING_ACCEPTED_INTERVAL: Duration = Duration::from_millis(2_500);
 /// Recipients of such notices that one session may have within that time.
 pub const TYPING_RECIPIENTS_MAX: usize = 16;
 /// Such notices that may wait for one client before more are dropped.
@@ -141,6 +142,7 @@ const _: () = assert!(TEXT_BYTES_MAX + TEXT_BYTES_MAX / 8 + 4096 < ENVELOPE_BYTE
 const _: () = assert!(UNANSWERED_PER_LOG_MAX <= UNANSWERED_PER_SESSION_MAX);
 const _: () = assert!(UNANSWERED_PER_LOG_MAX <= PRODUCER_HASHES_KEPT);
 const _: () = assert!(WRITER_BATCH_MAX <= WRITER_QUEUE_MAX);
+const _: () = assert!(TYPING_ACCEPTED_INTERVAL.as_millis() < TYPING_INTERVAL.as_millis());
 
 /// What an operator's limits file may change. Unknown keys are an error.
 ///

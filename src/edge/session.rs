@@ -214,10 +214,12 @@ impl Session {
                 raise_after_login(conn);
                 self.look(|state| state.log_login(edge.env.names()));
             }
-            if let Err(error) = writer.push(&frame) {
-                tracing::error!(%error, "an answer does not fit into a frame");
-                let code = Code::Internal;
-                self.look(|state| state.close(code, crate::wire::code::Fate::Closed, ""));
+            for frame in edge.env.on_the_way_out(|| self.look(|state| state.user()), frame) {
+                if let Err(error) = writer.push(&frame) {
+                    tracing::error!(%error, "an answer does not fit into a frame");
+                    let code = Code::Internal;
+                    self.look(|state| state.close(code, crate::wire::code::Fate::Closed, ""));
+                }
             }
         }
     }

@@ -174,6 +174,14 @@ impl State {
         }
     }
 
+    /// Who is logged in.
+    pub(super) fn user(&self) -> Option<UserName> {
+        match &self.phase {
+            Phase::Greeting | Phase::Stranger | Phase::Proving { .. } => None,
+            Phase::LoggedIn(me) => Some(me.user.clone()),
+        }
+    }
+
     /// Ends the session with an `Error` of rid 0 that says why.
     pub(super) fn close(&mut self, code: Code, fate: Fate, detail: impl Into<String>) {
         if self.end.is_none() {

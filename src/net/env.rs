@@ -21,6 +21,8 @@ use tokio_util::sync::CancellationToken;
 use super::counted::Counted;
 use crate::ops::admin::Watched;
 use crate::ops::{Meters, Names, Observer};
+use crate::types::UserName;
+use crate::wire::client::ServerFrame;
 
 /// Where a node runs: the operating system, or the simulator.
 pub trait World: Send + Sync + 'static {
@@ -64,6 +66,16 @@ struct Inner {
     killed: CancellationToken,
     #[cfg(feature = "testkit")]
     test: TestOptions,
+    #[cfg(feature = "testkit")]
+    way_out: std::sync::OnceLock<Arc<dyn WayOut>>,
+}
+
+/// What stands between a server and its clients in tests: how an honest server becomes a hostile
+/// one. Does not exist in release builds.
+#[cfg(feature = "testkit")]
+pub trait WayOut: Send + Sync {
+    /// What a client gets in place of `frame`; `to` is who is logged in there.
+    fn rewrite(&self, to: Option<&UserName>, frame: ServerFrame) -> Vec<ServerFrame>;
 }
 
 /// What tests may change. Does not exist in release builds.
@@ -106,6 +118,8 @@ impl Env {
                 killed: CancellationToken::new(),
                 #[cfg(feature = "testkit")]
                 test: TestOptions::default(),
+                #[cfg(feature = "testkit")]
+                way_out: std::sync::OnceLock::new(),
             }),
             observer: Arc::default(),
         }
@@ -141,7 +155,8 @@ impl Env {
         test: TestOptions,
     ) -> Self {
         let rng = Mutex::new(StdRng::seed_from_u64(seed));
-        let inner = Inner { world, rng, udp_bytes: Arc::default(), killed, test };
+        let way_out = std::sync::OnceLock::new();
+        let inner = Inner { world, rng, udp_bytes: Arc::default(), killed, test, way_out };
         Self { inner: Arc::new(inner), observer: Arc::default() }
     }
 
@@ -157,6 +172,7 @@ impl Env {
                 udp_bytes: Arc::default(),
                 killed: CancellationToken::new(),
                 test: TestOptions { cheap_crypto: true, bug: None },
+                way_out: std::sync::OnceLock::new(),
             }),
             observer: Arc::default(),
         }
@@ -296,6 +312,37 @@ impl Env {
         return self.inner.test.cheap_crypto;
         #[cfg(not(feature = "testkit"))]
         false
+    }
+
+    /// Has everything that this node's server says to its clients rewritten. Once per node.
+    #[cfg(feature = "testkit")]
+    pub fn set_way_out(&self, way_out: Arc<dyn WayOut>) {
+        let _ = self.inner.way_out.set(way_out);
+    }
+
+    /// What goes out in place of `frame`: itself, always, in release builds.
+    #[cfg(feature = "testkit")]
+    pub fn on_the_way_out(
+        &self,
+        to: impl FnOnce() -> Option<UserName>,
+        frame: ServerFrame,
+    ) -> impl Iterator<Item = ServerFrame> {
+        match self.inner.way_out.get() {
+            Some(way_out) => way_out.rewrite(to().as_ref(), frame),
+            None => vec![frame],
+        }
+        .into_iter()
+    }
+
+    /// What goes out in place of `frame`: itself, always, in release builds.
+    #[cfg(not(feature = "testkit"))]
+    #[inline]
+    pub fn on_the_way_out(
+        &self,
+        _: impl FnOnce() -> Option<UserName>,
+        frame: ServerFrame,
+    ) -> impl Iterator<Item = ServerFrame> {
+        std::iter::once(frame)
     }
 
     /// Whether this bug is planted in this node. Always false in release builds.
