@@ -24,7 +24,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("balancer", SERVER),
     ("client", &["limits", "types", "wire", "crypto", "net"]),
     ("ui", &["limits", "types", "wire", "net", "client"]),
-    ("bench", &["limits", "types", "placement", "net", "balancer"]),
+    ("bench", &["limits", "types", "placement", "wire", "crypto", "net", "balancer"]),
     ("testkit", ALL),
     ("cli", ALL),
 ];
@@ -66,8 +66,8 @@ const ALL: &[&str] = &[
 
 /// Crates that only some rooms may name.
 const MAY_BRING_IN: &[(&str, &[&str])] = &[
-    ("rusqlite", &["home", "client", "testkit"]),
-    ("quinn", &["net", "peer", "edge", "server", "balancer", "client", "testkit"]),
+    ("rusqlite", &["home", "client", "bench", "testkit"]),
+    ("quinn", &["net", "peer", "edge", "server", "balancer", "client", "bench", "testkit"]),
     ("rustls", &["net"]),
     ("rcgen", &["net"]),
     ("rsa", &["crypto"]),
