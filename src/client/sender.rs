@@ -95,6 +95,8 @@ pub(crate) struct Sender {
     pub(crate) looked_up: Option<Instant>,
     /// Where to go on sending.
     pub(crate) next: N,
+    /// What the home said at this Open of how far its reader has come.
+    pub(crate) delivered: N,
     in_flight: VecDeque<(N, N)>,
     pause: Duration,
     /// Refusals put right since the last success.
@@ -110,6 +112,7 @@ impl Sender {
             phase: Phase::Opening,
             looked_up: None,
             next: N(1),
+            delivered: N(0),
             in_flight: VecDeque::new(),
             pause: Duration::ZERO,
             rounds: 0,
@@ -149,6 +152,7 @@ impl Sender {
     /// The log is open: appends go from the lowest unanswered number.
     pub(crate) fn opened(&mut self, epoch: LogEpoch) {
         self.epoch = epoch;
+        self.delivered = N(0);
         self.phase = Phase::Flowing;
         self.next = N(1);
         self.in_flight.clear();
