@@ -266,7 +266,9 @@ impl Client {
     /// # Errors
     /// [`RequestError::Local`].
     pub fn accept(&self, user: &UserName) -> Result<(), RequestError> {
-        Ok(self.core.lock().set_contact(user, Contact::Accepted)?)
+        self.core.lock().set_contact(user, Contact::Accepted)?;
+        self.poke(Request::Follow);
+        Ok(())
     }
 
     /// Blocks or unblocks a person, here and at one's home.
