@@ -16,11 +16,15 @@ mod calls;
 mod connection;
 mod contacts;
 mod core;
+mod forget;
+mod hearing;
 mod inbox;
 mod judging;
+mod notes;
 mod outbox;
 mod presence;
 pub mod profile;
+mod reads;
 mod rows;
 mod run;
 mod sealing;
@@ -81,6 +85,7 @@ impl Client {
         let (events, receiver) = mpsc::channel(EVENTS_MAX);
         let (requests, incoming) = mpsc::channel(REQUESTS_MAX);
         let core = SharedCore::new(Core::new(env.clone(), profile, events));
+        core.keep_forgetting(env);
         let link = Arc::new(Link::new(env.unix_ms()));
         if mode != Mode::Offline {
             env.spawn(run::run(env.clone(), core.clone(), mode, Arc::clone(&link), incoming));

@@ -145,6 +145,7 @@ impl Session<'_> {
             self.emit(Event::CaughtUp);
             // Not before: what waited at the home may have been sealed to the key before this one.
             self.disk(Core::destroy_old_keys).await?;
+            self.follow_contacts()?;
         }
         Ok(())
     }
