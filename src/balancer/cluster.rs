@@ -27,7 +27,7 @@ const DRAFT_FILE: &str = "placement.json.draft";
 /// The key of the admission tickets, in the certificate folder.
 pub const ADMISSION_FILE: &str = "admission.key";
 /// A certificate with less than this left is renewed at start.
-const RENEW_BELOW_MS: u64 = 30 * 24 * 3600 * 1000;
+pub(super) const RENEW_BELOW_MS: u64 = 30 * 24 * 3600 * 1000;
 
 /// What cluster is wanted, and where it is kept.
 #[derive(Clone, Debug)]
