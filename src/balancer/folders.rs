@@ -239,7 +239,7 @@ pub fn create_database(env: &Env, path: &Path, id: &ServerId) -> Result<PathBuf,
 ///
 /// # Errors
 /// [`FoldersError`].
-pub fn open_balancer(env: &Env, path: &Path) -> Result<(Cluster, SocketAddr), FoldersError> {
+pub fn open_balancer(env: &Env, path: &Path) -> Result<Cluster, FoldersError> {
     let file = ClusterFile::read(path)?;
     file.belongs_to(path, BALANCER_NAME)?;
     let folder = folder_of(path);
@@ -248,14 +248,13 @@ pub fn open_balancer(env: &Env, path: &Path) -> Result<(Cluster, SocketAddr), Fo
     renewed(env, &authority, folder, OPERATOR_NAME, &Role::Operator)?;
     let admission_key = cluster::read_admission_key(folder)?
         .ok_or_else(|| FoldersError::Missing(folder.join(ADMISSION_FILE)))?;
-    let cluster = Cluster {
+    Ok(Cluster {
         id: authority.cluster_id(),
         map: file.placement,
         credentials,
         quic_keys: QuicKeys::load_or_create(env, folder, BALANCER_NAME)?,
         admission_key,
-    };
-    Ok((cluster, file.listen))
+    })
 }
 
 fn renewed(
@@ -369,9 +368,7 @@ mod tests {
     fn the_balancers_folder_opens_and_a_servers_does_not_open_as_one() {
         let (_folder, out) = made();
         let env = Env::system();
-        let (cluster, listen) =
-            open_balancer(&env, &out.join("balancer").join(CLUSTER_FILE)).unwrap();
-        assert_eq!(listen, "127.0.0.1:9600".parse().unwrap());
+        let cluster = open_balancer(&env, &out.join("balancer").join(CLUSTER_FILE)).unwrap();
         assert_eq!(cluster.map.balancer_spki_sha256, cluster.credentials.spki_sha256());
         let other = open_balancer(&env, &out.join("s1").join(CLUSTER_FILE));
         assert!(matches!(other, Err(FoldersError::Other { .. })));

@@ -5,6 +5,7 @@
 pub mod bench;
 pub mod client;
 pub mod exit;
+mod init;
 pub mod load_balancer;
 pub mod logs;
 mod operator;
