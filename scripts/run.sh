@@ -15,6 +15,8 @@ if [ -n "$("$bin/load_balancer" status --server "127.0.0.1:$port" 2>/dev/null)" 
     echo "A cluster runs on port $port already. Stop it first:  scripts/stop.sh" >&2
     exit 3
 fi
+# Emptied first: the lines of an earlier run would be taken for those of this one.
+: >balancer.log
 nohup "$bin/load_balancer" "$servers" "$port" --strategy "$strategy" >balancer.log 2>&1 &
 balancer=$!
 until grep -q 'Join:' balancer.log; do
