@@ -374,8 +374,8 @@ async fn the_balancer_hears_every_second_how_busy_a_server_is() {
     let load = || town.fleet.members()[0].load;
     alice.writes(&bobs, "first");
     assert_eq!(bob.sees(1).await, ["first"]);
-    let id = (0..3).map(|n| alice.writes(&bobs, &format!("{n}"))).last().unwrap();
-    alice.stands(id, &MessageState::Delivered).await;
+    let ids: Vec<LocalId> = (0..3).map(|n| alice.writes(&bobs, &format!("{n}"))).collect();
+    alice.stands(ids[2], &MessageState::Delivered).await;
     let told = async {
         let mut most = 0;
         while most < 3 || load().p99_us == 0 || load().busy.bytes_per_s == 0 {
