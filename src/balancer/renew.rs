@@ -39,6 +39,10 @@ pub fn renew(
     let mut renewed = Vec::new();
     let mut authority = None;
     for role in roles(map) {
+        // On a machine of several, the certificates of other machines' servers are not here.
+        if !certs.join(format!("{}.pem", role.name())).exists() {
+            continue;
+        }
         let found = Credentials::load(certs, role.name())?;
         if which == Which::Due && !found.is_due(env.unix_ms()) {
             continue;

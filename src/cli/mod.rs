@@ -8,6 +8,7 @@ pub mod client;
 #[allow(dead_code, reason = "each program brings its checks by and by")]
 mod doctor;
 pub mod exit;
+mod init;
 pub mod load_balancer;
 pub mod logs;
 mod operator;
