@@ -16,6 +16,10 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::certs::{self, CertsCommand, Renewer};
+use super::doctor::{
+    self,
+    cluster::{Questions, Scope},
+};
 use super::exit::{Exit, Failure, finish, sentence};
 use super::logs::{self, LogFormat};
 use super::operator::{self, Folders, Form, Whom};
@@ -51,7 +55,8 @@ const FIRST_DEATHS_MAX: u32 = 3;
 #[derive(Debug, Parser)]
 #[command(name = "load_balancer", version, subcommand_precedence_over_arg = true)]
 #[command(override_usage = "load_balancer [OPTIONS] <NUM_SERVERS> <PORT>\n       \
-                            load_balancer [OPTIONS] status|stop [--server HOST:PORT]")]
+                            load_balancer [OPTIONS] status|stop [--server HOST:PORT]\n       \
+                            load_balancer [OPTIONS] doctor|certs show|certs rotate")]
 struct Args {
     /// How many servers to start, from 1 to 99
     num_servers: Option<String>,
@@ -96,6 +101,11 @@ enum Command {
         #[command(flatten)]
         whom: Whom,
     },
+    /// Look for what is wrong with the cluster, running or stopped
+    Doctor {
+        #[command(flatten)]
+        questions: Questions,
+    },
     /// Show or renew the cluster's certificates
     Certs {
         #[command(subcommand)]
@@ -128,6 +138,9 @@ fn run(args: Args) -> Result<Exit, Failure> {
             runtime.block_on(operator::status(whom, &folders, form))
         }
         Command::Stop { whom } => runtime.block_on(operator::stop(whom, &folders)),
+        Command::Doctor { questions } => {
+            Ok(runtime.block_on(doctor::cluster::run(questions, &folders, Scope::Cluster)))
+        }
         Command::Certs { command } => certs::run(*command, &folders),
     }
 }

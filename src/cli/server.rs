@@ -13,8 +13,13 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use super::doctor::{
+    self,
+    cluster::{Questions, Scope},
+};
 use super::exit::{Exit, Failure, finish, sentence};
 use super::logs::{self, LogFormat};
+use super::operator::Folders;
 use super::refusals;
 use super::signals::Signals;
 use super::upkeep::{Options, Reload, warn_of_expiry};
@@ -30,6 +35,7 @@ use crate::types::ServerId;
 /// One server of a FastChat cluster. Started by `load_balancer`, or alone for one that stopped.
 #[derive(Debug, Parser)]
 #[command(name = "server", version)]
+#[command(override_usage = "server [OPTIONS] --id <ID>\n       server doctor [OPTIONS]")]
 struct Args {
     /// Which server of the placement map this is: s1, s2, ...
     #[arg(long, value_name = "ID", value_parser = parse_id)]
@@ -63,9 +69,39 @@ fn parse_id(text: &str) -> Result<ServerId, String> {
     ServerId::parse(text).map_err(|error| error.to_string())
 }
 
+/// The first word that asks for a doctor instead of a server.
+const DOCTOR_WORD: &str = "doctor";
+
+/// Look for what is wrong with a server, running or stopped.
+#[derive(Debug, Parser)]
+#[command(name = "server doctor", version)]
+struct DoctorArgs {
+    /// Which server of the placement map. Default: all of them, and the balancer
+    #[arg(long, value_name = "ID", value_parser = parse_id)]
+    id: Option<ServerId>,
+    /// Folder of the placement map and the databases
+    #[arg(long, value_name = "DIR", default_value = "databases")]
+    data: PathBuf,
+    /// Folder of the certificates and keys
+    #[arg(long, value_name = "DIR", default_value = "certs")]
+    certs: PathBuf,
+    #[command(flatten)]
+    questions: Questions,
+}
+
 /// The whole program `server`.
 pub fn main() -> ExitCode {
+    if std::env::args_os().nth(1).is_some_and(|word| word == DOCTOR_WORD) {
+        let words = std::env::args_os().skip(1);
+        return finish(examine(&DoctorArgs::parse_from(words)));
+    }
     finish(serve(&Args::parse()))
+}
+
+fn examine(args: &DoctorArgs) -> Result<Exit, Failure> {
+    let folders = Folders { data: &args.data, certs: &args.certs };
+    let scope = args.id.as_ref().map_or(Scope::Cluster, Scope::Server);
+    Ok(runtime()?.block_on(doctor::cluster::run(&args.questions, &folders, scope)))
 }
 
 /// The same program inside `load_balancer`; `words` are its arguments without its name.
@@ -201,7 +237,7 @@ fn configure(args: &Args, limits: Limits) -> Result<ServerConfig, Failure> {
         quic_keys: QuicKeys::load(certs, name).map_err(|error| unreadable(&error))?,
         cluster: ca.cluster_id(),
         map,
-        limits,
+        limits: limits.into(),
         admission_key,
     })
 }
@@ -220,6 +256,7 @@ async fn run(args: &Args, config: ServerConfig) -> Result<Exit, Failure> {
         data: &args.data,
         name: args.id.as_str(),
         credentials: config.credentials.clone(),
+        limits: args.limits.as_deref().map(|file| (file, config.limits.clone())),
     };
     let asked = signals.reload();
     let expiry = warn_of_expiry(env.clone(), config.credentials.clone());

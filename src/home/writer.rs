@@ -16,7 +16,7 @@ use super::edges::Attachments;
 use super::live::EdgeNumber;
 use super::request::{HomeFailure, StoredVerifier};
 use super::state::{Committed, Home, Job};
-use crate::limits::WRITER_BATCH_MAX;
+use crate::limits::{Limits, WRITER_BATCH_MAX};
 use crate::net::Env;
 use crate::net::env::Bug;
 use crate::ops::meters::StoreOp;
@@ -31,6 +31,8 @@ pub(super) enum Item {
     Verifier(UserName, oneshot::Sender<Option<StoredVerifier>>),
     /// Somebody wants to know whether the writer still works, and how much lies here unread.
     Unread(oneshot::Sender<u64>),
+    /// Other quotas.
+    Limits(Box<Limits>),
     /// An edge attached.
     Attached,
     /// An edge that had no room may have some.
@@ -212,6 +214,7 @@ impl Writer {
                 Item::Call(job) => batch.jobs.push(job),
                 Item::Verifier(user, answer) => batch.verifiers.push((user, answer)),
                 Item::Unread(answer) => batch.unread.push(answer),
+                Item::Limits(limits) => self.home.limits = Arc::from(limits),
                 Item::Attached => {}
                 Item::Room(edge) => self.home.resume_edge(edge),
                 #[cfg(test)]

@@ -146,6 +146,17 @@ impl Env {
         }
     }
 
+    /// The operating system with cheap keys and passwords and a clock that is `ahead` milliseconds,
+    /// for tests of what happens months from now.
+    #[cfg(feature = "testkit")]
+    pub fn system_ahead(ahead_ms: Arc<std::sync::atomic::AtomicU64>) -> Self {
+        let rng = StdRng::from_seed(rand::rng().random());
+        let test = TestOptions { cheap_crypto: true, bug: None };
+        let (world, killed) = (Arc::new(Ahead(ahead_ms)), CancellationToken::new());
+        let inner = Inner { world, rng: Mutex::new(rng), killed, test };
+        Self { inner: Arc::new(inner), observer: Arc::default() }
+    }
+
     /// Milliseconds since 1970.
     pub fn unix_ms(&self) -> u64 {
         self.inner.world.unix_ms()
@@ -299,6 +310,33 @@ impl World for System {
         std::time::SystemTime::now()
             .duration_since(std::time::UNIX_EPOCH)
             .map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+    }
+
+    fn disk_pause(&self) -> Duration {
+        Duration::ZERO
+    }
+
+    fn is_simulated(&self) -> bool {
+        false
+    }
+}
+
+/// The operating system, later.
+#[cfg(feature = "testkit")]
+struct Ahead(Arc<std::sync::atomic::AtomicU64>);
+
+#[cfg(feature = "testkit")]
+impl World for Ahead {
+    fn runtime(&self) -> Arc<dyn Runtime> {
+        System.runtime()
+    }
+
+    fn bind(&self, addr: SocketAddr) -> io::Result<Arc<dyn AsyncUdpSocket>> {
+        System.bind(addr)
+    }
+
+    fn unix_ms(&self) -> u64 {
+        System.unix_ms() + self.0.load(std::sync::atomic::Ordering::Relaxed)
     }
 
     fn disk_pause(&self) -> Duration {
