@@ -20,6 +20,7 @@ use crate::edge::door::HomeDoor;
 use crate::edge::{Edge, EdgeConfig, local};
 use crate::home::{HomeConfig, HomeFailure, HomeHandle, OpenError};
 use crate::limits::{Limits, STOP_DEADLINE};
+use crate::load::LoadMeter;
 use crate::net::endpoint::Renewal;
 use crate::net::{
     Credentials, Env, ListenError, ListenKind, Live, QuicKeys, client_endpoint, listen,
@@ -35,6 +36,9 @@ use self::watch::Watch;
 /// How long a start waits for the links to the other servers. They may be down: then this server
 /// is of use all the same.
 const LINKS_DEADLINE: Duration = Duration::from_secs(1);
+
+/// How long a stop waits for the clients to leave for other servers.
+pub const DRAIN_MAX: Duration = Duration::from_secs(3);
 
 /// How long a stop waits for the connections to hear of it. The rest find out by themselves.
 const LAST_WORDS_DEADLINE: Duration = Duration::from_millis(500);
@@ -97,6 +101,29 @@ pub async fn run(
     ready: oneshot::Sender<()>,
     shutdown: CancellationToken,
 ) -> Result<(), ServerError> {
+    run_until(env, config, ready, Stop { gently: CancellationToken::new(), at_once: shutdown })
+        .await
+}
+
+/// How a server is asked to stop.
+#[derive(Clone, Debug, Default)]
+pub struct Stop {
+    /// Send the clients on first, for at most [`DRAIN_MAX`].
+    pub gently: CancellationToken,
+    /// Stop in order, but wait for no client.
+    pub at_once: CancellationToken,
+}
+
+/// As [`run`], with both ways to stop it.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_until(
+    env: Env,
+    config: ServerConfig,
+    ready: oneshot::Sender<()>,
+    stop: Stop,
+) -> Result<(), ServerError> {
     config.map.check()?;
     if config.map.server(&config.id).is_none() {
         return Err(ServerError::NotInMap(config.id));
@@ -113,8 +140,18 @@ pub async fn run(
     tokio::select! {
         biased;
         failure = running.home.failed() => return Err(failure.into()),
-        () = shutdown.cancelled() => {}
+        () = stop.at_once.cancelled() => {}
+        () = stop.gently.cancelled() => {}
         () = get_ready => {}
+    }
+    if !stop.at_once.is_cancelled() {
+        running.edge.drain();
+    }
+    tokio::select! {
+        biased;
+        failure = running.home.failed() => return Err(failure.into()),
+        () = stop.at_once.cancelled() => {}
+        _ = timeout(DRAIN_MAX, running.edge.wait_empty()) => {}
     }
     tokio::select! {
         biased;
@@ -168,6 +205,7 @@ impl Running {
                 admission_key: config.admission_key,
             },
         );
+        let load = LoadMeter::new(env, home.clone(), &database);
         let renewal = Renewal::new(env, &config.credentials, &config.quic_keys, &config.limits);
         let stage = Stage::default();
         env.introduce(Watch {
@@ -180,9 +218,15 @@ impl Running {
         });
         let door = HomeDoor::new(env, config.id.clone(), limits, home.clone());
         let (edge_too, cluster) = (Arc::clone(&edge), config.cluster);
-        let port = Arc::new(PeerPort { edge: edge_too, door: Arc::clone(&door), cluster });
+        let port = Arc::new(PeerPort {
+            edge: edge_too,
+            door: Arc::clone(&door),
+            cluster,
+            load: Arc::clone(&load),
+        });
         let closing = CancellationToken::new();
         let mut tasks = vec![
+            env.spawn(load.run()),
             env.spawn(local::carry(Arc::clone(&edge), Arc::clone(&door))),
             env.spawn(port.serve(env.clone(), peers.clone(), closing.clone())),
             env.spawn(Arc::clone(&edge).serve(clients.clone(), closing.clone())),

@@ -17,17 +17,18 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("net", &["limits", "types", "wire", "ops"]),
     ("admission", &["limits", "types", "wire", "net"]),
     ("home", &["limits", "types", "placement", "wire", "crypto", "ops", "net"]),
-    ("peer", &SERVER),
-    ("edge", &SERVER),
-    ("server", &SERVER),
-    ("balancer", &SERVER),
+    ("load", &["net", "home"]),
+    ("peer", SERVER),
+    ("edge", SERVER),
+    ("server", SERVER),
+    ("balancer", SERVER),
     ("client", &["limits", "types", "wire", "crypto", "net"]),
     ("ui", &["limits", "types", "wire", "net", "client"]),
-    ("bench", &["limits", "types", "placement", "net", "balancer"]),
-    ("testkit", &ALL),
-    ("cli", &ALL),
+    ("bench", &["limits", "types", "placement", "wire", "crypto", "net", "balancer"]),
+    ("testkit", ALL),
+    ("cli", ALL),
 ];
-const SERVER: [&str; 12] = [
+const SERVER: &[&str] = &[
     "limits",
     "types",
     "placement",
@@ -37,11 +38,12 @@ const SERVER: [&str; 12] = [
     "net",
     "admission",
     "home",
+    "load",
     "peer",
     "edge",
     "server",
 ];
-const ALL: [&str; 17] = [
+const ALL: &[&str] = &[
     "limits",
     "types",
     "placement",
@@ -51,6 +53,7 @@ const ALL: [&str; 17] = [
     "net",
     "admission",
     "home",
+    "load",
     "peer",
     "edge",
     "server",
@@ -63,8 +66,8 @@ const ALL: [&str; 17] = [
 
 /// Crates that only some rooms may name.
 const MAY_BRING_IN: &[(&str, &[&str])] = &[
-    ("rusqlite", &["home", "client", "testkit"]),
-    ("quinn", &["net", "peer", "edge", "server", "balancer", "client", "testkit"]),
+    ("rusqlite", &["home", "client", "bench", "testkit"]),
+    ("quinn", &["net", "peer", "edge", "server", "balancer", "client", "bench", "testkit"]),
     ("rustls", &["net"]),
     ("rcgen", &["net"]),
     ("rsa", &["crypto"]),

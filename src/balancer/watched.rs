@@ -8,7 +8,7 @@ use crate::ops::health::Stage;
 use crate::ops::meters::Gauge;
 use crate::ops::{Meters, Unready};
 
-use super::fleet::{Fleet, State};
+use super::fleet::{Fleet, Member, State};
 use super::strategy::Strategy;
 
 /// A running balancer as its operator sees it.
@@ -27,7 +27,8 @@ pub struct Watched {
 
 impl admin::Watched for Watched {
     fn unready(&self) -> Option<Unready> {
-        let nobody = || self.fleet.ready().is_empty().then_some(Unready::Servers);
+        let is_ready = |member: &Member| member.state == State::Ready;
+        let nobody = || (!self.fleet.members().iter().any(is_ready)).then_some(Unready::Servers);
         self.stage.unready().or_else(nobody)
     }
 

@@ -453,7 +453,7 @@ impl Running {
                 () = self.stop_asked.cancelled() => return Ok(Exit::Done),
                 ended = &mut self.balancer => return Err(balancer_ended(ended)),
                 Some(event) = self.events.recv() => self.child(event)?,
-                () = self.fleet.wait_all_ready(), if is_starting => {
+                () = self.fleet.wait_all_up(), if is_starting => {
                     self.phase = Phase::Started;
                     self.stage.running();
                     service::ready("all servers are ready");

@@ -11,7 +11,6 @@ use std::process::ExitCode;
 use clap::Parser;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
-use tokio_util::sync::CancellationToken;
 
 use super::doctor::{
     self,
@@ -29,7 +28,7 @@ use crate::home::OpenError;
 use crate::limits::{Limits, STOP_DEADLINE};
 use crate::net::{CaCert, Credentials, ListenError, QuicKeys};
 use crate::ops::service;
-use crate::server::{self, ServerConfig, ServerError};
+use crate::server::{self, ServerConfig, ServerError, Stop};
 use crate::types::ServerId;
 
 /// One server of a FastChat cluster. Started by `load_balancer`, or alone for one that stopped.
@@ -245,7 +244,7 @@ fn configure(args: &Args, limits: Limits) -> Result<ServerConfig, Failure> {
 async fn run(args: &Args, config: ServerConfig) -> Result<Exit, Failure> {
     let mut signals = Signals::listen()
         .map_err(|error| Failure::new(Exit::Internal, format!("No signals: {error}."), ""))?;
-    let shutdown = CancellationToken::new();
+    let stop = Stop::default();
     let (ready, is_ready) = oneshot::channel();
     let id = config.id.clone();
     let upkeep = args.upkeep.prepare(&config.admission_key).await?;
@@ -260,7 +259,7 @@ async fn run(args: &Args, config: ServerConfig) -> Result<Exit, Failure> {
     };
     let asked = signals.reload();
     let expiry = warn_of_expiry(env.clone(), config.credentials.clone());
-    let server = server::run(env, config, ready, shutdown.clone());
+    let server = server::run_until(env, config, ready, stop.clone());
     let beside = async {
         if is_ready.await.is_ok() {
             tracing::info!(server = %id, "ready");
@@ -276,17 +275,31 @@ async fn run(args: &Args, config: ServerConfig) -> Result<Exit, Failure> {
         () = &mut beside => Exit::Done,
     };
     service::stopping();
-    shutdown.cancel();
-    tokio::select! {
-        biased;
-        outcome = timeout(STOP_DEADLINE, &mut server) => match outcome {
-            Ok(outcome) => outcome.map(|()| exit).map_err(failure),
-            Err(_) => {
-                tracing::warn!(server = %id, "not everything was finished in time");
-                Ok(exit)
+    if exit == Exit::Interrupted {
+        // Ctrl-C, and the balancer when it stops the whole cluster: nobody could go elsewhere.
+        stop.at_once.cancel();
+    } else {
+        stop.gently.cancel();
+    }
+    let stopping = timeout(STOP_DEADLINE, server);
+    tokio::pin!(stopping);
+    loop {
+        tokio::select! {
+            biased;
+            outcome = &mut stopping => return match outcome {
+                Ok(outcome) => outcome.map(|()| exit).map_err(failure),
+                Err(_) => {
+                    tracing::warn!(server = %id, "not everything was finished in time");
+                    Ok(exit)
+                }
+            },
+            second = signals.next() => {
+                if stop.at_once.is_cancelled() {
+                    return Ok(second);
+                }
+                stop.at_once.cancel();
             }
-        },
-        second = signals.next() => Ok(second),
+        }
     }
 }
 

@@ -12,10 +12,11 @@ use crate::limits::{self, Limits};
 use crate::ops::Names;
 use crate::types::{DeviceId, ServerId, SessionEpoch, SessionId, UserName};
 use crate::wire::Code;
-use crate::wire::client::{ServerFrame, server_frame::Body};
+use crate::wire::client::{GoAway, ServerFrame, server_frame::Body};
 use crate::wire::code::Fate;
 
 use super::answer;
+use super::datagram::Datagrams;
 use super::limits::{AddressKey, Meter};
 use super::outbox::Outbox;
 use super::router::Generation;
@@ -59,7 +60,7 @@ pub(super) enum Pending {
     Plain(Via),
     /// A sign-up, login or resume.
     Proof(Via),
-    /// Its answer ends the connection.
+    /// `Done` ends the connection: a logout, or the end of the account.
     Logout(Via),
     /// Asked of every home.
     Who(WhoMerge),
@@ -120,6 +121,7 @@ pub(super) struct State {
     pub(super) login_deadline: Instant,
     pub(super) requests: Meter,
     pub(super) cursors: Meter,
+    pub(super) datagrams: Datagrams,
     /// The reader has to look again: the phase, the end or the room in the outbox changed.
     wake_reader: bool,
 }
@@ -146,6 +148,7 @@ impl State {
             login_deadline,
             requests: Meter::new(now),
             cursors: Meter::new(now),
+            datagrams: Datagrams::new(now),
             wake_reader: false,
         }
     }
@@ -171,6 +174,14 @@ impl State {
         }
     }
 
+    /// Who is logged in.
+    pub(super) fn user(&self) -> Option<UserName> {
+        match &self.phase {
+            Phase::Greeting | Phase::Stranger | Phase::Proving { .. } => None,
+            Phase::LoggedIn(me) => Some(me.user.clone()),
+        }
+    }
+
     /// Ends the session with an `Error` of rid 0 that says why.
     pub(super) fn close(&mut self, code: Code, fate: Fate, detail: impl Into<String>) {
         if self.end.is_none() {
@@ -190,6 +201,13 @@ impl State {
     /// The client says that it sends nothing more: it gets what waits, then the connection ends.
     pub(super) fn hang_up(&mut self) {
         self.finish(None, Fate::Closed);
+    }
+
+    /// Tells the client to connect elsewhere and then leave; before a login nobody is told.
+    pub(super) fn go_away(&mut self) {
+        if self.end.is_none() && matches!(self.phase, Phase::LoggedIn(_)) {
+            self.outbox.answer(answer::frame(0, Body::GoAway(GoAway {})));
+        }
     }
 
     /// Answers something malformed: the stream ends, and with the last allowed time the connection.
@@ -269,7 +287,15 @@ impl State {
             }
             // These are the edge's own; no home sends one.
             Some(Body::HelloOk(_) | Body::GoAway(_)) | None => {}
-            Some(Body::Typing(_) | Body::Online(_)) => {}
+            Some(Body::Online(online)) => {
+                online.open_id = open_id;
+                let log = online.log.clone();
+                // Not worth a log that is closed for want of room: the next Open says it again.
+                if self.has_open(home, &log, open_id) && !self.outbox.is_slow() {
+                    let _ = self.outbox.push(frame);
+                }
+            }
+            Some(Body::Typing(_)) => self.hear_typing(home, frame),
         }
     }
 

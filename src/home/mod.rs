@@ -9,10 +9,13 @@
 mod accounts;
 mod cache;
 mod edges;
+mod farewell;
 mod file;
 mod inspect;
 mod live;
 mod logs;
+mod meter;
+mod presence;
 mod producer;
 mod push;
 mod refusal;
@@ -40,9 +43,10 @@ use crate::types::{ClusterId, ServerId, UserName};
 
 pub use file::{CreateError, OpenError, create};
 pub use inspect::{Inspection, inspect};
+pub use meter::Reading;
 pub use request::{
     Call, Caller, HomeFailure, HomeGone, HomeRequest, HomeStats, Output, StoredVerifier, Takeover,
-    Target,
+    Target, Visibility,
 };
 
 /// What a home needs to know to open its database.
@@ -118,6 +122,17 @@ impl HomeHandle {
         self.queue.send(Item::Call(job)).await.map_err(|_| HomeGone)
     }
 
+    /// As [`Self::call`] for what may be lost: never waits, and dropped while much else waits.
+    pub fn offer(&self, edge: &ServerId, call: Call) {
+        if self.queue.capacity() < self.queue.max_capacity() / 2 {
+            return;
+        }
+        if let Some(generation) = self.shared.attachments.generation(edge) {
+            let job = Job { edge: edge.clone(), generation, call, since: Instant::now() };
+            let _ = self.queue.try_send(Item::Call(job));
+        }
+    }
+
     /// The login verifier of an account of this home; `None` when there is none.
     ///
     /// # Errors
@@ -157,6 +172,11 @@ impl HomeHandle {
             queue: waiting as u64,
             database_bytes: bytes(&self.database) + bytes(Path::new(&log)),
         }
+    }
+
+    /// What was stored and how long it took, since the start.
+    pub fn reading(&self) -> Reading {
+        self.shared.meter.reading()
     }
 
     /// Finishes what waits, checkpoints, closes the file. Later calls get [`HomeGone`].

@@ -7,6 +7,8 @@
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -16,8 +18,11 @@ use rand::{Rng, RngExt, SeedableRng};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use super::counted::Counted;
 use crate::ops::admin::Watched;
 use crate::ops::{Meters, Names, Observer};
+use crate::types::UserName;
+use crate::wire::client::ServerFrame;
 
 /// Where a node runs: the operating system, or the simulator.
 pub trait World: Send + Sync + 'static {
@@ -35,6 +40,14 @@ pub trait World: Send + Sync + 'static {
     fn disk_pause(&self) -> Duration;
     /// Whether store work runs inside async tasks (the simulator) instead of on threads.
     fn is_simulated(&self) -> bool;
+    /// Processor time of this process so far. Zero in the simulator: nothing may depend on it.
+    fn cpu_time(&self) -> Duration {
+        Duration::ZERO
+    }
+    /// Bytes free on the disk of `path`. 0 when unknown, and in the simulator.
+    fn disk_free_bytes(&self, _path: &Path) -> u64 {
+        0
+    }
 }
 
 /// A node's view of the world. Cheap to clone.
@@ -47,10 +60,22 @@ pub struct Env {
 struct Inner {
     world: Arc<dyn World>,
     rng: Mutex<StdRng>,
+    /// UDP payload of all sockets, both directions.
+    udp_bytes: Arc<AtomicU64>,
     /// Ends every task of this node at its next await: how the simulator kills a process.
     killed: CancellationToken,
     #[cfg(feature = "testkit")]
     test: TestOptions,
+    #[cfg(feature = "testkit")]
+    way_out: std::sync::OnceLock<Arc<dyn WayOut>>,
+}
+
+/// What stands between a server and its clients in tests: how an honest server becomes a hostile
+/// one. Does not exist in release builds.
+#[cfg(feature = "testkit")]
+pub trait WayOut: Send + Sync {
+    /// What a client gets in place of `frame`; `to` is who is logged in there.
+    fn rewrite(&self, to: Option<&UserName>, frame: ServerFrame) -> Vec<ServerFrame>;
 }
 
 /// What tests may change. Does not exist in release builds.
@@ -89,9 +114,12 @@ impl Env {
             inner: Arc::new(Inner {
                 world,
                 rng: Mutex::new(rng),
+                udp_bytes: Arc::default(),
                 killed: CancellationToken::new(),
                 #[cfg(feature = "testkit")]
                 test: TestOptions::default(),
+                #[cfg(feature = "testkit")]
+                way_out: std::sync::OnceLock::new(),
             }),
             observer: Arc::default(),
         }
@@ -127,7 +155,9 @@ impl Env {
         test: TestOptions,
     ) -> Self {
         let rng = Mutex::new(StdRng::seed_from_u64(seed));
-        Self { inner: Arc::new(Inner { world, rng, killed, test }), observer: Arc::default() }
+        let way_out = std::sync::OnceLock::new();
+        let inner = Inner { world, rng, udp_bytes: Arc::default(), killed, test, way_out };
+        Self { inner: Arc::new(inner), observer: Arc::default() }
     }
 
     /// The operating system with cheap keys and passwords, for tests over real sockets.
@@ -139,8 +169,10 @@ impl Env {
             inner: Arc::new(Inner {
                 world: Arc::new(System),
                 rng: Mutex::new(StdRng::from_seed(seed)),
+                udp_bytes: Arc::default(),
                 killed: CancellationToken::new(),
                 test: TestOptions { cheap_crypto: true, bug: None },
+                way_out: std::sync::OnceLock::new(),
             }),
             observer: Arc::default(),
         }
@@ -150,11 +182,9 @@ impl Env {
     /// for tests of what happens months from now.
     #[cfg(feature = "testkit")]
     pub fn system_ahead(ahead_ms: Arc<std::sync::atomic::AtomicU64>) -> Self {
-        let rng = StdRng::from_seed(rand::rng().random());
         let test = TestOptions { cheap_crypto: true, bug: None };
-        let (world, killed) = (Arc::new(Ahead(ahead_ms)), CancellationToken::new());
-        let inner = Inner { world, rng: Mutex::new(rng), killed, test };
-        Self { inner: Arc::new(inner), observer: Arc::default() }
+        let (world, seed) = (Arc::new(Ahead(ahead_ms)), rand::rng().next_u64());
+        Self::simulated(world, seed, CancellationToken::new(), test)
     }
 
     /// Milliseconds since 1970.
@@ -172,7 +202,23 @@ impl Env {
     /// # Errors
     /// As the operating system.
     pub fn bind(&self, addr: SocketAddr) -> io::Result<Arc<dyn AsyncUdpSocket>> {
-        self.inner.world.bind(addr)
+        let socket = self.inner.world.bind(addr)?;
+        Ok(Counted::new(socket, Arc::clone(&self.inner.udp_bytes)))
+    }
+
+    /// UDP payload that went through this node's sockets, both directions.
+    pub fn udp_bytes(&self) -> u64 {
+        self.inner.udp_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Processor time of this process so far. Zero in the simulator.
+    pub fn cpu_time(&self) -> Duration {
+        self.inner.world.cpu_time()
+    }
+
+    /// Bytes free on the disk of `path`. 0 when unknown, and in the simulator.
+    pub fn disk_free_bytes(&self, path: &Path) -> u64 {
+        self.inner.world.disk_free_bytes(path)
     }
 
     /// Fills `out` with random bytes: unpredictable in life, seeded in the simulator.
@@ -277,6 +323,37 @@ impl Env {
         false
     }
 
+    /// Has everything that this node's server says to its clients rewritten. Once per node.
+    #[cfg(feature = "testkit")]
+    pub fn set_way_out(&self, way_out: Arc<dyn WayOut>) {
+        let _ = self.inner.way_out.set(way_out);
+    }
+
+    /// What goes out in place of `frame`: itself, always, in release builds.
+    #[cfg(feature = "testkit")]
+    pub fn on_the_way_out(
+        &self,
+        to: impl FnOnce() -> Option<UserName>,
+        frame: ServerFrame,
+    ) -> impl Iterator<Item = ServerFrame> {
+        match self.inner.way_out.get() {
+            Some(way_out) => way_out.rewrite(to().as_ref(), frame),
+            None => vec![frame],
+        }
+        .into_iter()
+    }
+
+    /// What goes out in place of `frame`: itself, always, in release builds.
+    #[cfg(not(feature = "testkit"))]
+    #[inline]
+    pub fn on_the_way_out(
+        &self,
+        _: impl FnOnce() -> Option<UserName>,
+        frame: ServerFrame,
+    ) -> impl Iterator<Item = ServerFrame> {
+        std::iter::once(frame)
+    }
+
     /// Whether this bug is planted in this node. Always false in release builds.
     #[cfg_attr(not(feature = "testkit"), expect(unused_variables, reason = "no bugs in life"))]
     pub fn has_bug(&self, bug: Bug) -> bool {
@@ -318,6 +395,18 @@ impl World for System {
 
     fn is_simulated(&self) -> bool {
         false
+    }
+
+    fn cpu_time(&self) -> Duration {
+        use rustix::time::{ClockId, clock_gettime};
+        let time = clock_gettime(ClockId::ProcessCPUTime);
+        let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+        Duration::new(seconds, u32::try_from(time.tv_nsec).unwrap_or(0))
+    }
+
+    fn disk_free_bytes(&self, path: &Path) -> u64 {
+        let free = rustix::fs::statvfs(path);
+        free.map_or(0, |disk| disk.f_bavail.saturating_mul(disk.f_frsize))
     }
 }
 
