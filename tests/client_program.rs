@@ -101,6 +101,7 @@ impl World {
             .env("XDG_DATA_HOME", self.folder.path().join("data"))
             .env("XDG_STATE_HOME", self.folder.path().join("state"))
             .env("XDG_RUNTIME_DIR", self.folder.path().join("run"))
+            .env("XDG_CONFIG_HOME", self.folder.path().join("config"))
             .env("TZ", "UTC")
             .env_remove("NO_COLOR")
             .current_dir(self.folder.path())
@@ -178,8 +179,27 @@ fn the_commands_do_what_help_and_exit_codes_promise() {
     signing_in_has_all_its_outcomes(&world);
     messages_arrive_once_and_in_order(&world);
     what_is_refused_says_so(&world);
+    settings_are_read_and_a_flag_beats_them(&world);
     signing_out_locks_the_profile(&world);
     what_cannot_be_sent_is_kept_and_sent_once(world);
+}
+
+fn settings_are_read_and_a_flag_beats_them(world: &World) {
+    let path = world.run(&["config", "path"], 0).out();
+    assert!(path.trim().ends_with("config/fastchat/client.toml"), "{path}");
+    world.run(&["config", "set", "profile", "bob"], 0);
+    assert_eq!(world.run(&["whoami", "--json"], 0).json()[0]["profile"], "bob");
+    assert_eq!(world.run(&["whoami", "--json", "-p", "alice"], 0).json()[0]["profile"], "alice");
+    assert_eq!(world.run(&["config", "get", "profile"], 0).out(), "bob\n");
+    let wrong = world.run(&["config", "set", "profil", "bob"], 2);
+    assert!(wrong.err().contains("did you mean profile?"), "{}", wrong.err());
+    // A file that cannot be understood stops everything but its mending.
+    fs::write(path.trim(), "# mine\nprofil = \"bob\"\n").unwrap();
+    let broken = world.run(&["whoami"], 2);
+    assert!(broken.err().contains("client.toml:2:1"), "{}", broken.err());
+    world.run(&["config", "path"], 0);
+    world.run(&["whoami", "-p", "bob", "--config", "nowhere.toml"], 5);
+    fs::remove_file(path.trim()).unwrap();
 }
 
 fn signing_in_has_all_its_outcomes(world: &World) {

@@ -1,5 +1,6 @@
 //! Becoming somebody: first contact with a cluster, sign-up, login.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -30,6 +31,37 @@ pub struct Where {
     pub host: String,
     /// UDP port.
     pub port: u16,
+}
+
+impl Where {
+    /// Reads `HOST:PORT`, `[v6]:PORT`.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (host, port) = text.rsplit_once(':')?;
+        Self::of(host, port)
+    }
+
+    /// Judges host and port written as two words.
+    pub fn of(host: &str, port: &str) -> Option<Self> {
+        let port: u16 = port.parse().ok().filter(|port| *port > 0)?;
+        let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+        let good = !bare.is_empty()
+            && bare.len() <= 253
+            && bare
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | ':' | '_'))
+            && (bare == host || bare.contains(':'));
+        good.then(|| Self { host: bare.to_owned(), port })
+    }
+}
+
+impl fmt::Display for Where {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.host.contains(':') {
+            write!(f, "[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{}:{}", self.host, self.port)
+        }
+    }
 }
 
 /// The cluster to talk to.

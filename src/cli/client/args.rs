@@ -13,6 +13,7 @@ use clap_complete::Shell;
 use crate::client::account::Where;
 use crate::types::UserName;
 use crate::ui::line::TrustPolicy;
+use crate::ui::settings::{ColourWhen, Settings};
 use crate::ui::theme::{Colour, Style};
 
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 a bug, 2 usage, 3 not reached in time (a kept \
@@ -51,6 +52,9 @@ pub(super) struct Globals {
     #[arg(long, global = true, value_name = "HOST:PORT", env = "FASTCHAT_SERVER")]
     #[arg(value_parser = parse_where)]
     pub(super) server: Option<Where>,
+    /// Settings [default: $XDG_CONFIG_HOME/fastchat/client.toml]
+    #[arg(long, global = true, value_name = "FILE", env = "FASTCHAT_CONFIG")]
+    pub(super) config: Option<PathBuf>,
     /// Certificate authority of the cluster: its fingerprint (64 hex digits) or a PEM file
     #[arg(long, global = true, value_name = "CA", env = "FASTCHAT_CA")]
     pub(super) ca: Option<String>,
@@ -62,13 +66,14 @@ pub(super) struct Globals {
     #[arg(value_parser = clap::builder::FalseyValueParser::new())]
     pub(super) json: bool,
     /// ASCII, one event per line, no cursor movement: to be read aloud
-    #[arg(long, global = true, env = "FASTCHAT_PLAIN")]
+    #[arg(long, global = true, env = "FASTCHAT_PLAIN", value_name = "true|false")]
+    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     #[arg(value_parser = clap::builder::FalseyValueParser::new())]
-    pub(super) plain: bool,
-    /// When to colour
+    plain: Option<bool>,
+    /// When to colour [default: auto]
     #[arg(long, global = true, value_name = "WHEN", env = "FASTCHAT_COLOR")]
-    #[arg(default_value = "auto", value_parser = PossibleValuesParser::new(["auto", "always", "never"]))]
-    color: String,
+    #[arg(value_parser = colour_when())]
+    color: Option<ColourWhen>,
     /// Say only what was asked for
     #[arg(short, long, global = true, env = "FASTCHAT_QUIET")]
     #[arg(value_parser = clap::builder::FalseyValueParser::new())]
@@ -94,17 +99,18 @@ pub(super) struct Globals {
 }
 
 impl Globals {
-    pub(super) fn colour(&self) -> Colour {
-        match self.color.as_str() {
-            "always" => Colour::On,
-            "never" => Colour::Off,
-            _ => Colour::of_environment(),
+    pub(super) fn colour(&self, settings: &Settings) -> Colour {
+        match self.color.unwrap_or(settings.colour) {
+            ColourWhen::Always => Colour::On,
+            ColourWhen::Never => Colour::Off,
+            ColourWhen::Auto => Colour::of_environment(),
         }
     }
 
-    pub(super) fn style(&self) -> Style {
+    pub(super) fn style(&self, settings: &Settings) -> Style {
         let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
-        if self.plain || dumb { Style::Plain } else { Style::Rich }
+        let plain = self.plain.unwrap_or(settings.plain);
+        if plain || dumb { Style::Plain } else { Style::Rich }
     }
 }
 
@@ -170,6 +176,9 @@ pub(super) enum Command {
         #[arg(value_parser = clap::value_parser!(i64).range(1..))]
         id: i64,
     },
+    /// Look at and change the settings of this person on this machine
+    #[command(subcommand)]
+    Config(Config),
     /// Print a completion script for a shell
     Completions {
         /// The shell
@@ -191,6 +200,26 @@ pub(super) struct Login {
     /// Make a new identity key: everybody you talk to sees that your key changed
     #[arg(long)]
     pub(super) new_identity: bool,
+}
+
+#[derive(Clone, Debug, Subcommand)]
+pub(super) enum Config {
+    /// Print where the file is
+    Path,
+    /// Print one setting, or all of them with their meaning
+    Get {
+        /// Its name, such as notify.preview
+        key: Option<String>,
+    },
+    /// Change one setting; the file keeps its comments
+    Set {
+        /// Its name
+        key: String,
+        /// Its value
+        value: String,
+    },
+    /// Open the file in $VISUAL or $EDITOR
+    Edit,
 }
 
 #[derive(Clone, Debug, Args)]
@@ -235,22 +264,17 @@ fn trust_policy() -> impl TypedValueParser<Value = TrustPolicy> {
     })
 }
 
-/// Reads `HOST:PORT`, `[v6]:PORT`.
-pub(super) fn parse_where(text: &str) -> Result<Where, String> {
-    let error = || format!("HOST:PORT expected, got {text:?}");
-    let (host, port) = text.rsplit_once(':').ok_or_else(error)?;
-    host_and_port(host, port).ok_or_else(error)
+fn colour_when() -> impl TypedValueParser<Value = ColourWhen> {
+    PossibleValuesParser::new(["auto", "always", "never"]).map(|word| match word.as_str() {
+        "always" => ColourWhen::Always,
+        "never" => ColourWhen::Never,
+        _ => ColourWhen::Auto,
+    })
 }
 
-/// Judges HOST and PORT typed as two words.
-pub(super) fn host_and_port(host: &str, port: &str) -> Option<Where> {
-    let port: u16 = port.parse().ok().filter(|port| *port > 0)?;
-    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-    let good = !bare.is_empty()
-        && bare.len() <= 253
-        && bare.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | ':' | '_'))
-        && (bare == host || bare.contains(':'));
-    good.then(|| Where { host: bare.to_owned(), port })
+/// Reads `HOST:PORT`, `[v6]:PORT`.
+pub(super) fn parse_where(text: &str) -> Result<Where, String> {
+    Where::parse(text).ok_or_else(|| format!("HOST:PORT expected, got {text:?}"))
 }
 
 #[cfg(test)]

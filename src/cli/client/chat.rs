@@ -66,7 +66,7 @@ async fn signed_in(
         }
         return Ok((name, unlocked, GREETING));
     }
-    let Some(at) = at.or(context.globals.server.as_ref()) else {
+    let Some(at) = at.or(context.server_for_newcomers()) else {
         return Err(Stop::new(
             Exit::NotSignedIn,
             "Nobody has signed in on this machine yet.",
@@ -83,7 +83,10 @@ async fn signed_in(
 /// Two people can try it in two terminals of one machine: a profile that is open in another window
 /// does not stand in the way of a second one.
 fn profile_for(context: &Context, at: Option<&Where>) -> Result<Option<UserName>, Stop> {
-    if let Some(name) = &context.globals.profile {
+    // An address that was typed is about whoever is there, not about the usual profile.
+    let named =
+        if at.is_none() { context.named_profile() } else { context.globals.profile.as_ref() };
+    if let Some(name) = named {
         return Ok(match open::look(context, name) {
             Known::Owned(owner) => {
                 same_server(name, &owner.balancer, at)?;

@@ -1,21 +1,18 @@
 //! What went wrong in the client, as an exit code, a sentence and what to do.
 
-use crate::cli::exit::Exit;
+use crate::cli::exit::{Exit, sentence};
 use crate::client::account::{AccountError, Where};
 use crate::client::{ProfileError, Refusal, RequestError, SendError};
 use crate::types::UserName;
 use crate::ui::say;
+use crate::ui::settings::SettingsError;
 use crate::wire::Code;
 
 use super::report::Stop;
 
 /// `HOST:PORT`.
 pub(super) fn address(at: &Where) -> String {
-    if at.host.contains(':') {
-        format!("[{}]:{}", at.host, at.port)
-    } else {
-        format!("{}:{}", at.host, at.port)
-    }
+    at.to_string()
 }
 
 /// The exit code of a typed answer.
@@ -157,6 +154,22 @@ pub(super) fn profile(error: ProfileError, name: &UserName) -> Stop {
             "Nothing was changed. Put it back from a copy if you have one.",
         ),
     }
+}
+
+/// `client.toml`.
+pub(super) fn settings(error: &SettingsError) -> Stop {
+    let remedy = match error {
+        SettingsError::Io { .. } => "See who owns it, or name another: --config FILE",
+        SettingsError::Syntax { .. } | SettingsError::Key { .. } => "Mend it: client config edit",
+        SettingsError::Asked(_) => "All settings: client config get",
+    };
+    let exit = match error {
+        SettingsError::Io { .. } => Exit::LocalData,
+        SettingsError::Syntax { .. } | SettingsError::Key { .. } | SettingsError::Asked(_) => {
+            Exit::Usage
+        }
+    };
+    Stop::new(exit, sentence(error), remedy)
 }
 
 /// Nobody has an account in this profile.

@@ -39,6 +39,13 @@ pub(super) enum Record<'a> {
     Cancelled {
         id: String,
     },
+    SettingsFile {
+        path: &'a str,
+    },
+    Setting {
+        key: &'a str,
+        value: Option<&'a str>,
+    },
     Notice {
         text: &'a str,
     },

@@ -6,6 +6,7 @@
 mod args;
 mod ask;
 mod chat;
+mod config;
 mod contact;
 mod failures;
 mod json;
@@ -18,6 +19,7 @@ mod show;
 mod sign;
 mod wizard;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
@@ -26,10 +28,12 @@ use jiff::tz::TimeZone;
 
 use crate::client::account::Where;
 use crate::net::Env;
+use crate::types::UserName;
+use crate::ui::settings::Settings;
 use crate::ui::text::nearest;
 use crate::ui::theme::Theme;
 
-use self::args::{Arguments, Command, Globals};
+use self::args::{Arguments, Command, Config, Globals};
 use self::places::Places;
 use self::report::{Form, Notices, Outcome, Report, Stop};
 use super::exit::Exit;
@@ -40,6 +44,27 @@ struct Context {
     globals: Globals,
     places: Places,
     report: Report,
+    settings: SettingsFile,
+}
+
+impl Context {
+    /// The profile that was named: as an argument, or in the settings.
+    fn named_profile(&self) -> Option<&UserName> {
+        self.globals.profile.as_ref().or(self.settings.known.profile.as_ref())
+    }
+
+    /// The balancer for somebody new on this machine: as an argument, or in the settings.
+    fn server_for_newcomers(&self) -> Option<&Where> {
+        self.globals.server.as_ref().or(self.settings.known.server.as_ref())
+    }
+}
+
+/// `client.toml`: where it is, and what it says.
+#[derive(Clone, Debug, Default)]
+struct SettingsFile {
+    /// `None`: there is no home folder.
+    path: Option<PathBuf>,
+    known: Settings,
 }
 
 /// Runs the program with the arguments of this process.
@@ -48,13 +73,21 @@ pub fn main() -> ExitCode {
         Ok(arguments) => arguments,
         Err(error) => return misunderstood(&error).into(),
     };
+    let (settings, problem) = settings_of(&arguments.globals);
     let report = Report {
         form: if arguments.globals.json { Form::Json } else { Form::Text },
-        theme: Theme { style: arguments.globals.style(), colour: arguments.globals.colour() },
+        theme: Theme {
+            style: arguments.globals.style(&settings.known),
+            colour: arguments.globals.colour(&settings.known),
+        },
         zone: TimeZone::system(),
         notices: if arguments.globals.quiet { Notices::Quiet } else { Notices::Shown },
     };
-    let exit = match run(arguments, report.clone()) {
+    let outcome = match problem {
+        Some(problem) if !mends_settings(arguments.command.as_ref()) => Err(problem),
+        Some(_) | None => run(arguments, settings, report.clone()),
+    };
+    let exit = match outcome {
         Ok(exit) => exit,
         Err(stop) => {
             report.stop(&stop);
@@ -62,6 +95,30 @@ pub fn main() -> ExitCode {
         }
     };
     exit.into()
+}
+
+/// Whether a command is how a person finds out what is wrong with the settings.
+fn mends_settings(command: Option<&Command>) -> bool {
+    matches!(command, Some(Command::Config(Config::Path | Config::Edit | Config::Set { .. })))
+}
+
+/// The settings in force, and why they are only the defaults if they are for a reason.
+fn settings_of(globals: &Globals) -> (SettingsFile, Option<Stop>) {
+    let path = places::settings_file(globals.config.as_deref());
+    let Some(path) = path else { return (SettingsFile::default(), None) };
+    if globals.config.is_some() && !path.exists() {
+        let what = format!("There is no settings file {}.", path.display());
+        let remedy = "Make one: client config set KEY VALUE --config FILE";
+        let file = SettingsFile { path: Some(path), known: Settings::default() };
+        return (file, Some(Stop::new(Exit::NotFound, what, remedy)));
+    }
+    match Settings::load(&path) {
+        Ok(known) => (SettingsFile { path: Some(path), known }, None),
+        Err(error) => {
+            let file = SettingsFile { path: Some(path), known: Settings::default() };
+            (file, Some(failures::settings(&error)))
+        }
+    }
 }
 
 /// Help and version are answers; anything else clap refuses is a usage error, in JSON if asked.
@@ -82,7 +139,7 @@ fn misunderstood(error: &clap::Error) -> Exit {
     Exit::Usage
 }
 
-fn run(arguments: Arguments, report: Report) -> Outcome {
+fn run(arguments: Arguments, settings: SettingsFile, report: Report) -> Outcome {
     let Arguments { host, port, globals, command } = arguments;
     start_logs(globals.verbose);
     let at = judge_address(host.as_deref(), port.as_deref())?;
@@ -109,7 +166,7 @@ fn run(arguments: Arguments, report: Report) -> Outcome {
         .enable_all()
         .build()
         .map_err(|error| Stop::new(Exit::Internal, format!("No threads: {error}."), ""))?;
-    let context = Context { env: Env::system(), globals, places, report };
+    let context = Context { env: Env::system(), globals, places, report, settings };
     let outcome = runtime.block_on(dispatch(&context, at, command));
     // A thread may still wait for a key that nobody will press.
     runtime.shutdown_background();
@@ -140,6 +197,7 @@ async fn dispatch(context: &Context, at: Option<Where>, command: Option<Command>
         }
         Some(Command::Chats) => show::chats(context).await,
         Some(Command::Status) => show::status(context).await,
+        Some(Command::Config(config)) => config::run(context, config),
         // Answered before anything was opened.
         Some(Command::Completions { .. }) => Ok(Exit::Done),
     }
@@ -149,7 +207,7 @@ async fn dispatch(context: &Context, at: Option<Where>, command: Option<Command>
 fn judge_address(host: Option<&str>, port: Option<&str>) -> Result<Option<Where>, Stop> {
     let Some(host) = host else { return Ok(None) };
     let found = match port {
-        Some(port) => args::host_and_port(host, port),
+        Some(port) => Where::of(host, port),
         None => args::parse_where(host).ok(),
     };
     if found.is_some() {

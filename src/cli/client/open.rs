@@ -33,9 +33,10 @@ pub(super) fn look(context: &Context, profile: &UserName) -> Known {
     }
 }
 
-/// The profile that a command is about: the named one, or the only one.
+/// The profile that a command is about: the named one (here, or in the settings), or the only
+/// one.
 pub(super) fn chosen(context: &Context) -> Result<UserName, Stop> {
-    if let Some(profile) = &context.globals.profile {
+    if let Some(profile) = context.named_profile() {
         return Ok(profile.clone());
     }
     let mut profiles = context.places.profiles();

@@ -21,6 +21,15 @@ use super::report::Stop;
 /// Bytes of an unlock file at most.
 const UNLOCK_BYTES_MAX: u64 = 1024;
 
+/// `client.toml`: the named file, or the one in the user's folder for settings; `None` when the
+/// home folder is not known.
+pub(super) fn settings_file(named: Option<&Path>) -> Option<PathBuf> {
+    match named {
+        Some(path) => Some(path.to_owned()),
+        None => Xdg::new().ok().map(|xdg| xdg.config_dir().join("fastchat").join("client.toml")),
+    }
+}
+
 /// The folders.
 #[derive(Clone, Debug)]
 pub(super) struct Places {

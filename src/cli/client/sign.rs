@@ -38,7 +38,7 @@ pub(super) async fn register(context: &Context, user: Option<UserName>) -> Outco
 }
 
 fn server(context: &Context, command: &str) -> Result<crate::client::account::Where, Stop> {
-    context.globals.server.clone().ok_or_else(|| {
+    context.server_for_newcomers().cloned().ok_or_else(|| {
         Stop::new(Exit::Usage, "Which server?", format!("{command} --server HOST:PORT"))
     })
 }
