@@ -162,6 +162,23 @@ impl Client {
         Ok(self.core.lock().unshown(max, Note::Nothing)?)
     }
 
+    /// The number of the newest line, if there is one.
+    ///
+    /// # Errors
+    /// [`RequestError::Local`].
+    pub fn last_line(&self) -> Result<Option<LocalId>, RequestError> {
+        Ok(self.core.lock().last_line()?)
+    }
+
+    /// Lines of others, and troubles, that came after the line `id`, oldest first: for a second
+    /// reader, who notes nothing.
+    ///
+    /// # Errors
+    /// [`RequestError::Local`].
+    pub fn lines_after(&self, id: LocalId, max: usize) -> Result<Vec<Line>, RequestError> {
+        Ok(self.core.lock().lines_after(id, max)?)
+    }
+
     /// These lines are on the screen or in the pipe.
     ///
     /// # Errors

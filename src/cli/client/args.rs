@@ -9,6 +9,7 @@ use std::time::Duration;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
+use serde::{Deserialize, Serialize};
 
 use crate::client::account::Where;
 use crate::types::UserName;
@@ -114,17 +115,20 @@ impl Globals {
     }
 }
 
-#[derive(Debug, Subcommand)]
+#[derive(Clone, Debug, Subcommand, Serialize, Deserialize)]
 pub(super) enum Command {
     /// Create an account, with its keys on this machine
+    #[serde(skip)]
     Register {
         /// The name; letters a-z, digits, '.', '_', '-'
         #[arg(value_parser = name)]
         user: Option<UserName>,
     },
     /// Sign in: unlock this profile, or make this machine a device of the account
+    #[serde(skip)]
     Login(Login),
     /// Sign out; the profile stays, locked
+    #[serde(skip)]
     Logout {
         /// Also delete the profile: keys and history
         #[arg(long)]
@@ -136,20 +140,15 @@ pub(super) enum Command {
     /// Show who this profile is; works offline
     Whoami,
     /// Chat in the terminal
+    #[serde(skip)]
     Chat {
         /// Whom to write to first
         #[arg(value_parser = name)]
         to: Option<UserName>,
     },
     /// Send a message; returns when it is on disk at the recipient's server
-    Send {
-        /// Who gets it
-        #[arg(value_parser = name)]
-        to: UserName,
-        /// The text; without it, or with '-', standard input
-        text: Vec<String>,
-    },
-    /// Print what has arrived and was not shown yet
+    Send(Send),
+    /// Print what has arrived and was not shown yet. Beside a client that has the profile: both do
     Recv(Recv),
     /// Print a conversation from this machine; works offline
     History {
@@ -177,9 +176,11 @@ pub(super) enum Command {
         id: i64,
     },
     /// Look at and change the settings of this person on this machine
+    #[serde(skip)]
     #[command(subcommand)]
     Config(Config),
     /// Print a completion script for a shell
+    #[serde(skip)]
     Completions {
         /// The shell
         shell: Shell,
@@ -202,6 +203,36 @@ pub(super) struct Login {
     pub(super) new_identity: bool,
 }
 
+/// Whether a command can run on the client of another process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Company {
+    /// On whichever client holds the profile.
+    Shared,
+    /// In its own process only.
+    Alone,
+}
+
+impl Command {
+    pub(super) fn company(&self) -> Company {
+        match self {
+            Self::Whoami
+            | Self::Send(_)
+            | Self::Retry
+            | Self::Cancel { .. }
+            | Self::Recv(_)
+            | Self::History { .. }
+            | Self::Chats
+            | Self::Status => Company::Shared,
+            Self::Register { .. }
+            | Self::Login(_)
+            | Self::Logout { .. }
+            | Self::Chat { .. }
+            | Self::Config(_)
+            | Self::Completions { .. } => Company::Alone,
+        }
+    }
+}
+
 #[derive(Clone, Debug, Subcommand)]
 pub(super) enum Config {
     /// Print where the file is
@@ -222,7 +253,35 @@ pub(super) enum Config {
     Edit,
 }
 
-#[derive(Clone, Debug, Args)]
+#[derive(Clone, Debug, Args, Serialize, Deserialize)]
+pub(super) struct Send {
+    /// Who gets it
+    #[arg(value_parser = name)]
+    pub(super) to: UserName,
+    /// The text; without it, or with '-', standard input
+    pub(super) text: Vec<String>,
+    /// Also to this person; may be given several times
+    #[arg(long, value_name = "TO", value_parser = name)]
+    pub(super) also: Vec<UserName>,
+    /// Send each line of standard input as a message of its own, as it comes
+    #[arg(long)]
+    pub(super) each_line: bool,
+    /// Return when it is on disk at the recipient's server, or on their device; a receipt that does
+    /// not come within --timeout: exit code 10
+    #[arg(long, value_name = "STATE", default_value = "sent", value_parser = goal())]
+    pub(super) wait: Goal,
+}
+
+/// How far a message is to come before `send` returns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(super) enum Goal {
+    /// On disk at the recipient's server.
+    Sent,
+    /// On disk at the recipient's device.
+    Delivered,
+}
+
+#[derive(Clone, Debug, Args, Serialize, Deserialize)]
 pub(super) struct Recv {
     /// Go on printing what arrives
     #[arg(short, long)]
@@ -254,6 +313,13 @@ fn seconds(text: &str) -> Result<Duration, String> {
     } else {
         Err(error())
     }
+}
+
+fn goal() -> impl TypedValueParser<Value = Goal> {
+    PossibleValuesParser::new(["sent", "delivered"]).map(|word| match word.as_str() {
+        "delivered" => Goal::Delivered,
+        _ => Goal::Sent,
+    })
 }
 
 fn trust_policy() -> impl TypedValueParser<Value = TrustPolicy> {
@@ -302,8 +368,8 @@ mod tests {
             assert!(arguments.globals.json);
             assert_eq!(arguments.globals.profile.unwrap().as_str(), "bob");
             assert_eq!(arguments.globals.timeout, Duration::from_secs(2));
-            let Some(Command::Send { to, text }) = arguments.command else { panic!("{words:?}") };
-            assert_eq!((to.as_str(), text), ("alice", vec!["hi".to_owned()]));
+            let Some(Command::Send(send)) = arguments.command else { panic!("{words:?}") };
+            assert_eq!((send.to.as_str(), send.text), ("alice", vec!["hi".to_owned()]));
         }
     }
 

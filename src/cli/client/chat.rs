@@ -9,6 +9,7 @@ use crate::ui::lists;
 
 use super::open::{self, By, Known};
 use super::report::{Form, Outcome, Stop};
+use super::socket::serve::serve;
 use super::{Context, ask, failures, wizard};
 
 /// Runs the line client, beginning in the chat with `to`.
@@ -23,6 +24,7 @@ pub(super) async fn run(context: &Context, at: Option<Where>, to: Option<UserNam
     let (name, unlocked, greeting) = signed_in(context, at.as_ref()).await?;
     let me = unlocked.owner().user.clone();
     let (client, events) = Client::start(&context.env, unlocked, Mode::SendAndReceive);
+    let (service, events) = serve(context, &name, &me, &client, events);
     let options = Options {
         me,
         chat: to,
@@ -34,6 +36,7 @@ pub(super) async fn run(context: &Context, at: Option<Where>, to: Option<UserNam
         greeting: greeted(&client, greeting),
     };
     let ended = line::run(&context.env, &client, events, options).await;
+    service.end().await;
     client.stop().await;
     match ended {
         Ok(ended) => outcome(ended),

@@ -14,6 +14,14 @@ use crate::ui::{say, text, time};
 pub(super) enum Record<'a> {
     Sent(Own),
     Refused(Own),
+    Waiting(Own),
+    NotTaken {
+        to: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        line: Option<String>,
+        code: &'static str,
+        text: &'a str,
+    },
     Message(Message),
     Trouble(TroubleLine),
     Chat(Chat),
@@ -382,6 +390,10 @@ mod tests {
         for record in [
             Record::Sent(full("sent")),
             Record::Refused(full("refused")),
+            Record::Waiting(full("waiting")),
+            Record::NotTaken { to: "bob", line: Some(text()), code: "refused", text: "x" },
+            Record::Setting { key: "x", value: None },
+            Record::SettingsFile { path: "x" },
             Record::of_line(&Line::Message(message(Author::Me, Some(MessageState::Sent))), &me),
             Record::of_line(&hole, &me),
             Record::Chat(Chat::new(&chat)),
@@ -407,7 +419,9 @@ mod tests {
         ] {
             let value: serde_json::Value = serde_json::from_str(&record.line()).unwrap();
             let kind = value["type"].as_str().unwrap();
-            let section = doc.split("\n## ").find(|part| part.starts_with(&format!("`{kind}`")));
+            let section = doc
+                .split("\n## ")
+                .find(|part| part.lines().next().is_some_and(|l| l.contains(&format!("`{kind}`"))));
             let section = section.unwrap_or_else(|| panic!("docs/json.md lacks {kind}"));
             for field in
                 value.as_object().unwrap().keys().filter(|f| !["v", "type"].contains(&f.as_str()))

@@ -5,10 +5,12 @@
 
 mod args;
 mod ask;
+mod batch;
 mod chat;
 mod config;
 mod contact;
 mod failures;
+mod io;
 mod json;
 mod open;
 mod places;
@@ -17,14 +19,19 @@ mod report;
 mod send;
 mod show;
 mod sign;
+mod socket;
+mod waiting;
 mod wizard;
 
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory as _, Parser as _};
 use jiff::tz::TimeZone;
+use tokio::time::Instant;
 
 use crate::client::account::Where;
 use crate::net::Env;
@@ -33,18 +40,23 @@ use crate::ui::settings::Settings;
 use crate::ui::text::nearest;
 use crate::ui::theme::Theme;
 
-use self::args::{Arguments, Command, Config, Globals};
+use self::args::{Arguments, Command, Company, Config, Globals};
+use self::io::Io;
 use self::places::Places;
 use self::report::{Form, Notices, Outcome, Report, Stop};
+use self::socket::serve::Held;
 use super::exit::Exit;
 
 /// What every command needs.
+#[derive(Clone)]
 struct Context {
     env: Env,
     globals: Globals,
     places: Places,
     report: Report,
     settings: SettingsFile,
+    /// The profile's client, when this process holds it and runs the command for another one.
+    held: Option<Held>,
 }
 
 impl Context {
@@ -82,6 +94,7 @@ pub fn main() -> ExitCode {
         },
         zone: TimeZone::system(),
         notices: if arguments.globals.quiet { Notices::Quiet } else { Notices::Shown },
+        io: Io::Own,
     };
     let outcome = match problem {
         Some(problem) if !mends_settings(arguments.command.as_ref()) => Err(problem),
@@ -166,7 +179,7 @@ fn run(arguments: Arguments, settings: SettingsFile, report: Report) -> Outcome 
         .enable_all()
         .build()
         .map_err(|error| Stop::new(Exit::Internal, format!("No threads: {error}."), ""))?;
-    let context = Context { env: Env::system(), globals, places, report, settings };
+    let context = Context { env: Env::system(), globals, places, report, settings, held: None };
     let outcome = runtime.block_on(dispatch(&context, at, command));
     // A thread may still wait for a key that nobody will press.
     runtime.shutdown_background();
@@ -174,12 +187,82 @@ fn run(arguments: Arguments, settings: SettingsFile, report: Report) -> Outcome 
 }
 
 async fn dispatch(context: &Context, at: Option<Where>, command: Option<Command>) -> Outcome {
+    let mut command = match command {
+        None => return chat::run(context, at, None).await,
+        Some(command) => command,
+    };
+    if let Command::Send(send) = &mut command {
+        send::with_input(send)?;
+    }
+    if command.company() == Company::Alone {
+        return alone(context, at, command).await;
+    }
+    let profile = open::chosen(context)?;
+    let deadline = Instant::now() + context.globals.timeout.min(HOLDER_PATIENCE);
+    loop {
+        if let Some(outcome) = socket::call::call(context, &profile, &command).await {
+            return outcome;
+        }
+        match shared(context, command.clone()).await {
+            // Another command has the profile for a moment.
+            Err(stop) if stop.is_locked && Instant::now() < deadline => {
+                tokio::time::sleep(HOLDER_PAUSE).await;
+            }
+            outcome => return outcome,
+        }
+    }
+}
+
+/// How long a command waits for another one that holds the profile.
+const HOLDER_PATIENCE: Duration = Duration::from_secs(10);
+const HOLDER_PAUSE: Duration = Duration::from_millis(40);
+
+/// Runs a command for a caller. Boxed: commands serve callers, who run commands.
+fn served(
+    context: &Context,
+    command: Command,
+) -> Pin<Box<dyn Future<Output = Outcome> + Send + '_>> {
+    Box::pin(async move {
+        match command.company() {
+            Company::Alone => Err(Stop::new(
+                Exit::LocalData,
+                "The profile is in use, and this cannot be done beside it.",
+                "End the other client first.",
+            )),
+            Company::Shared => shared(context, command).await,
+        }
+    })
+}
+
+/// Commands that run on a client, whoever started it.
+async fn shared(context: &Context, command: Command) -> Outcome {
     match command {
-        None => chat::run(context, at, None).await,
-        Some(Command::Chat { to }) => chat::run(context, at, to).await,
-        Some(Command::Register { user }) => sign::register(context, user).await,
-        Some(Command::Login(login)) => sign::login(context, login).await,
-        Some(Command::Logout { forget, yes }) => {
+        Command::Whoami => show::whoami(context).await,
+        Command::Send(send) => send::send(context, &send).await,
+        Command::Retry => waiting::retry(context).await,
+        Command::Cancel { id } => waiting::cancel(context, id).await,
+        Command::Recv(recv) => recv::recv(context, &recv).await,
+        Command::History { chat, lines, grep } => {
+            show::history(context, &chat, lines, grep.as_deref()).await
+        }
+        Command::Chats => show::chats(context).await,
+        Command::Status => show::status(context).await,
+        Command::Chat { .. }
+        | Command::Register { .. }
+        | Command::Login(_)
+        | Command::Logout { .. }
+        | Command::Config(_)
+        | Command::Completions { .. } => Err(Stop::quiet(Exit::Internal)),
+    }
+}
+
+/// Commands that are about something else than a running client.
+async fn alone(context: &Context, at: Option<Where>, command: Command) -> Outcome {
+    match command {
+        Command::Chat { to } => chat::run(context, at, to).await,
+        Command::Register { user } => sign::register(context, user).await,
+        Command::Login(login) => sign::login(context, login).await,
+        Command::Logout { forget, yes } => {
             let deletion = match (forget, yes) {
                 (false, _) => sign::Deletion::Keep,
                 (true, false) => sign::Deletion::Ask,
@@ -187,19 +270,16 @@ async fn dispatch(context: &Context, at: Option<Where>, command: Option<Command>
             };
             sign::logout(context, deletion).await
         }
-        Some(Command::Whoami) => show::whoami(context),
-        Some(Command::Send { to, text }) => send::send(context, &to, text).await,
-        Some(Command::Retry) => send::retry(context).await,
-        Some(Command::Cancel { id }) => send::cancel(context, id).await,
-        Some(Command::Recv(recv)) => recv::recv(context, &recv).await,
-        Some(Command::History { chat, lines, grep }) => {
-            show::history(context, &chat, lines, grep.as_deref()).await
-        }
-        Some(Command::Chats) => show::chats(context).await,
-        Some(Command::Status) => show::status(context).await,
-        Some(Command::Config(config)) => config::run(context, config),
-        // Answered before anything was opened.
-        Some(Command::Completions { .. }) => Ok(Exit::Done),
+        Command::Config(config) => config::run(context, config).await,
+        Command::Completions { .. }
+        | Command::Whoami
+        | Command::Send(_)
+        | Command::Retry
+        | Command::Cancel { .. }
+        | Command::Recv(_)
+        | Command::History { .. }
+        | Command::Chats
+        | Command::Status => Err(Stop::quiet(Exit::Internal)),
     }
 }
 

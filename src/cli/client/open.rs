@@ -1,13 +1,16 @@
 //! Which profile, and how it is unlocked.
 
+use tokio::sync::mpsc::Receiver;
 use zeroize::Zeroizing;
 
 use crate::cli::exit::Exit;
 use crate::client::profile::Owner;
-use crate::client::{Profile, ProfileError, Unlocked};
+use crate::client::{Client, Event, Mode, Profile, ProfileError, Unlocked};
 use crate::types::UserName;
 
+use super::io::Io;
 use super::report::Stop;
+use super::socket::serve::Held;
 use super::{Context, ask, failures};
 
 /// What is known of a profile without unlocking it.
@@ -73,6 +76,64 @@ pub(super) fn profile(context: &Context, name: &UserName) -> Result<Profile, Sto
         return Err(failures::not_signed_in(name));
     }
     Ok(profile)
+}
+
+/// The client that runs a command: one of its own, or that of the process that holds the profile.
+pub(super) struct Session {
+    pub(super) profile: UserName,
+    pub(super) me: UserName,
+    pub(super) client: Client,
+    pub(super) events: Receiver<Event>,
+    pub(super) whose: Whose,
+}
+
+/// Whose client it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Whose {
+    /// It was started for this command, and ends with it.
+    Ours,
+    /// Another process asked us, who hold the profile, to run the command.
+    Holders,
+}
+
+impl Session {
+    /// Ends what was begun for this command.
+    pub(super) async fn end(&self) {
+        match self.whose {
+            Whose::Ours => self.client.stop().await,
+            Whose::Holders => {}
+        }
+    }
+}
+
+/// Unlocks the profile and starts its client, unless it runs here already.
+pub(super) async fn session(context: &Context, mode: Mode) -> Result<Session, Stop> {
+    if let Some(held) = &context.held {
+        let Held { profile, me, client, events } = held.clone();
+        same_server(context, &client)?;
+        let events = events.subscribe();
+        return Ok(Session { profile, me, client, events, whose: Whose::Holders });
+    }
+    let profile = chosen(context)?;
+    let (unlocked, _) = unlocked(context, &profile).await?;
+    let me = unlocked.owner().user.clone();
+    let (client, events) = Client::start(&context.env, unlocked, mode);
+    Ok(Session { profile, me, client, events, whose: Whose::Ours })
+}
+
+/// A client that runs stays where it is.
+fn same_server(context: &Context, client: &Client) -> Result<(), Stop> {
+    let Io::Of(caller) = &context.report.io else { return Ok(()) };
+    let Some(wanted) = &caller.facts.server else { return Ok(()) };
+    let is = client.status().map_err(|error| failures::request(&error, None))?.balancer;
+    if is == *wanted {
+        return Ok(());
+    }
+    Err(Stop::new(
+        Exit::Usage,
+        format!("The client that holds the profile uses {is}, not {wanted}."),
+        "End that client first, or leave --server out.",
+    ))
 }
 
 /// How a profile was opened.

@@ -30,6 +30,9 @@ pub(super) fn settings_file(named: Option<&Path>) -> Option<PathBuf> {
     }
 }
 
+/// Systems differ; 104 with the final zero is the least.
+const SOCKET_PATH_BYTES_MAX: usize = 103;
+
 /// The folders.
 #[derive(Clone, Debug)]
 pub(super) struct Places {
@@ -106,6 +109,22 @@ impl Places {
             // Fails, as it should, when anything else is in there.
             let _ = fs::remove_dir(folder);
         }
+    }
+
+    /// Where the holder of a profile listens: in the profile's folder, or, where that is open to
+    /// others or its path too long for a socket, beside the unlock files.
+    pub(super) fn socket(&self, profile: &UserName) -> io::Result<PathBuf> {
+        let folder = fs::canonicalize(self.folder(profile))?;
+        let path = folder.join("socket");
+        let is_ours = is_private(&fs::metadata(&folder)?, own_uid()?);
+        if is_ours && path.as_os_str().len() <= SOCKET_PATH_BYTES_MAX {
+            return Ok(path);
+        }
+        let path = self.unlock_file(profile)?.with_extension("socket");
+        if path.as_os_str().len() <= SOCKET_PATH_BYTES_MAX {
+            return Ok(path);
+        }
+        Err(io::Error::other("no path is short enough for a socket"))
     }
 
     // --- unlock files ---

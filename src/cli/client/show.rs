@@ -3,7 +3,7 @@
 use tokio::time::{Instant, timeout_at};
 
 use crate::cli::exit::Exit;
-use crate::client::{Client, Event, Line, Mode};
+use crate::client::{Event, Line, Mode};
 use crate::types::UserName;
 use crate::ui::lists;
 
@@ -15,34 +15,41 @@ use super::{Context, failures, open};
 const SEARCHED_MAX: usize = 1_000_000;
 
 /// `client whoami`: without a password, without the network.
-pub(super) fn whoami(context: &Context) -> Outcome {
-    let name = open::chosen(context)?;
-    let profile = open::profile(context, &name)?;
-    let owner = profile.owner().ok_or_else(|| failures::not_signed_in(&name))?;
-    let server = failures::address(&owner.balancer);
+pub(super) async fn whoami(context: &Context) -> Outcome {
+    let (name, user, server, cluster) = match &context.held {
+        Some(held) => {
+            let status = held.client.status().map_err(|error| failures::request(&error, None))?;
+            (held.profile.clone(), status.user, status.balancer, status.cluster)
+        }
+        None => {
+            let name = open::chosen(context)?;
+            let profile = open::profile(context, &name)?;
+            let owner = profile.owner().ok_or_else(|| failures::not_signed_in(&name))?;
+            let server = owner.balancer.to_string();
+            (name, owner.user.clone(), server, owner.cluster.to_string())
+        }
+    };
     let signed_in = context.places.unlock_key(&name).is_some();
     let record = Record::Whoami {
-        user: owner.user.to_string(),
+        user: user.to_string(),
         profile: name.to_string(),
         server: server.clone(),
-        cluster: owner.cluster.to_string(),
+        cluster,
         signed_in,
     };
-    context.report.data(&record, || {
+    let text = || {
         let locked = if signed_in { "" } else { "   (locked: client login)" };
-        format!("{} at {server}   profile {name}{locked}", owner.user)
-    })?;
+        format!("{user} at {server}   profile {name}{locked}")
+    };
+    context.report.data(&record, text).await?;
     Ok(Exit::Done)
 }
 
 /// `client status`: tries to connect for as long as `--timeout`.
 pub(super) async fn status(context: &Context) -> Outcome {
-    let name = open::chosen(context)?;
-    let (unlocked, _) = open::unlocked(context, &name).await?;
-    let me = unlocked.owner().user.clone();
-    let (client, mut events) = Client::start(&context.env, unlocked, Mode::SendOnly);
+    let mut session = open::session(context, Mode::SendOnly).await?;
     let deadline = Instant::now() + context.globals.timeout;
-    while let Ok(Some(event)) = timeout_at(deadline, events.recv()).await {
+    while let Ok(Some(event)) = timeout_at(deadline, session.events.recv()).await {
         if matches!(
             event,
             Event::Online { .. }
@@ -53,42 +60,36 @@ pub(super) async fn status(context: &Context) -> Outcome {
             break;
         }
     }
-    let view = client.status();
-    client.stop().await;
+    let view = session.client.status();
+    session.end().await;
     let view = view.map_err(|error| failures::request(&error, None))?;
-    let screen = context.report.screen(&me);
-    context.report.data(&Record::Status(Status::new(&view)), || {
-        lists::status(&screen, &view, context.env.unix_ms())
-    })?;
+    let screen = context.report.screen(&session.me);
+    context
+        .report
+        .data(&Record::Status(Status::new(&view)), || {
+            lists::status(&screen, &view, context.env.unix_ms())
+        })
+        .await?;
     Ok(if view.connected.is_some() { Exit::Done } else { Exit::Unreachable })
-}
-
-/// Opens the profile without connecting.
-async fn offline(context: &Context) -> Result<(Client, UserName), Stop> {
-    let name = open::chosen(context)?;
-    let (unlocked, _) = open::unlocked(context, &name).await?;
-    let me = unlocked.owner().user.clone();
-    let (client, _events) = Client::start(&context.env, unlocked, Mode::Offline);
-    Ok((client, me))
 }
 
 /// `client chats`.
 pub(super) async fn chats(context: &Context) -> Outcome {
-    let (client, me) = offline(context).await?;
-    let chats = client.chats();
-    client.stop().await;
+    let session = open::session(context, Mode::Offline).await?;
+    let chats = session.client.chats();
+    session.end().await;
     let chats = chats.map_err(|error| failures::request(&error, None))?;
     match context.report.form {
         Form::Json => {
             for chat in &chats {
-                context.report.data(&Record::Chat(Chat::new(chat)), String::new)?;
+                context.report.data(&Record::Chat(Chat::new(chat)), String::new).await?;
             }
         }
         Form::Text if chats.is_empty() => context.report.notice("No chats yet."),
         Form::Text => {
-            let screen = context.report.screen(&me);
+            let screen = context.report.screen(&session.me);
             let text = lists::chats(&screen, &chats, context.env.unix_ms());
-            context.report.data(&Record::Notice { text: "" }, || text)?;
+            context.report.data(&Record::Notice { text: "" }, || text).await?;
         }
     }
     Ok(Exit::Done)
@@ -101,11 +102,12 @@ pub(super) async fn history(
     lines: u32,
     grep: Option<&str>,
 ) -> Outcome {
-    let (client, me) = offline(context).await?;
+    let session = open::session(context, Mode::Offline).await?;
+    let (client, me) = (&session.client, &session.me);
     let wanted = usize::try_from(lines).unwrap_or(usize::MAX);
     let found = client.history(chat, if grep.is_some() { SEARCHED_MAX } else { wanted });
     let known = client.chats();
-    client.stop().await;
+    session.end().await;
     let local = |error| failures::request(&error, None);
     let mut found = found.map_err(local)?;
     if found.is_empty() && !known.map_err(local)?.iter().any(|known| known.chat == *chat) {
@@ -119,9 +121,9 @@ pub(super) async fn history(
         found.retain(|line| contains(line, &text));
         found.drain(..found.len().saturating_sub(wanted));
     }
-    let mut screen = context.report.screen(&me).on_day_of(context.env.unix_ms());
+    let mut screen = context.report.screen(me).on_day_of(context.env.unix_ms());
     for line in &found {
-        context.report.data(&Record::of_line(line, &me), || screen.line(line))?;
+        context.report.data(&Record::of_line(line, me), || screen.line(line)).await?;
     }
     Ok(Exit::Done)
 }
