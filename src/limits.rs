@@ -64,6 +64,21 @@ pub const WRITER_QUEUE_MAX: usize = 8 * 1024;
 /// Operations in one transaction of the writer.
 pub const WRITER_BATCH_MAX: usize = 512;
 
+/// How long news of somebody's coming or going wait: who is back by then never went.
+pub const PRESENCE_PAUSE: Duration = Duration::from_secs(1);
+/// Connections of one home that are told of it at a time.
+pub const PRESENCE_PUSHES_MAX: usize = 1_024;
+/// Bytes of a datagram, one way or the other.
+pub const DATAGRAM_BYTES_MAX: usize = 128;
+/// Bytes of datagrams that wait in one connection, each way; older ones are dropped.
+pub const DATAGRAM_BUFFER_BYTES: usize = 2 * 1024;
+/// Notices that somebody is writing, per recipient: a client sends one in 3 s, the rest is slack.
+pub const TYPING_GAP_MIN: Duration = Duration::from_millis(2_500);
+/// Recipients of such notices that one session may have within that time.
+pub const TYPING_RECIPIENTS_MAX: usize = 16;
+/// Such notices that may wait for one client before more are dropped.
+pub const TYPING_QUEUE_MAX: usize = 16;
+
 /// Edges in one answer of the balancer.
 pub const EDGES_PER_ANSWER_MAX: usize = 3;
 /// Life of an admission ticket.
@@ -86,6 +101,29 @@ pub const LINK_PAUSE_MAX: Duration = Duration::from_secs(2);
 pub const LAST_FRAME_DEADLINE: Duration = Duration::from_millis(500);
 /// How long an orderly stop may take.
 pub const STOP_DEADLINE: Duration = Duration::from_secs(5);
+
+/// Bytes of a reaction: one grapheme, however it is built.
+pub const EMOJI_BYTES_MAX: usize = 64;
+/// Bytes of an alias.
+pub const ALIAS_BYTES_MAX: usize = 64;
+/// Shortest life of a text that goes away by itself.
+pub const EXPIRE_MIN: Duration = Duration::from_secs(1);
+/// Longest such life.
+pub const EXPIRE_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
+/// Between two read receipts to one person.
+pub const READ_INTERVAL: Duration = Duration::from_secs(1);
+/// Between two notices to one person that we are writing to them.
+pub const TYPING_INTERVAL: Duration = Duration::from_secs(3);
+/// Between two such notices of one person that reach the front end.
+pub const TYPING_HEARD_INTERVAL: Duration = Duration::from_secs(1);
+/// Bytes of datagrams that wait on a client's connection, each way.
+pub const CLIENT_DATAGRAM_BYTES_MAX: usize = 16 * 1024;
+/// Chats whose logs a client opens only to learn who comes and goes.
+pub const FOLLOWED_CHATS_MAX: usize = 32;
+/// Characters of the message shown above an answer to it.
+pub const EXCERPT_CHARS_MAX: usize = 80;
+/// Lines that one look for a text goes through, newest first.
+pub const SEARCHED_LINES_MAX: usize = 200_000;
 
 /// Unwraps of a conversation key that one peer can cause in an hour.
 pub const UNWRAPS_PER_PEER_PER_HOUR_MAX: u32 = 60;
@@ -168,6 +206,8 @@ pub struct Limits {
     pub new_peers_per_hour: u32,
     /// Bundle versions of one account per day.
     pub bundles_per_day: u32,
+    /// From the wish to delete an account to its deletion; a password login before keeps it.
+    pub account_grace_ms: u64,
 }
 
 impl Default for Limits {
@@ -200,6 +240,7 @@ impl Default for Limits {
             inbox_author_bytes_max: 8 * 1024 * 1024,
             new_peers_per_hour: 30,
             bundles_per_day: 10,
+            account_grace_ms: 7 * 24 * 3600 * 1000,
         }
     }
 }

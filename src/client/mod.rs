@@ -4,23 +4,32 @@
 //! it is shown. A front end holds a [`Client`] and a receiver of [`Event`]s.
 //!
 //! Inside: `core` is the profile and everything that may be done to it, each change one
-//! transaction (`contacts`, `outbox` with `sealing`, `inbox`, `views` are its chapters); `sender`
-//! is where one chat's appends stand; `session` is one connection's life; `run` keeps a session
+//! transaction; `contacts`, `settings`, `outbox` (with `sealing`, `answers`, `rows`), `inbox` (with
+//! `judging`, `taking`), `actions`, `search` and `views` are its chapters; `sender` is where one chat's appends stand; `session` is one connection's life; `run` keeps a session
 //! going.
 
 pub mod account;
+mod actions;
+mod answers;
 pub mod api;
+mod calls;
 mod connection;
 mod contacts;
 mod core;
 mod inbox;
+mod judging;
 mod outbox;
+mod presence;
 pub mod profile;
+mod rows;
 mod run;
 mod sealing;
+mod search;
 mod sender;
 mod session;
+mod settings;
 mod store;
+mod taking;
 #[cfg(test)]
 mod tests;
 mod views;
@@ -32,8 +41,10 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 pub use api::{
-    Author, Cancelled, ChatView, Contact, Event, KeyView, Line, LocalId, MessageState, MessageView,
-    Offline, Refusal, RequestError, SendError, StatusView, Trouble, Trust, WhoView, WireId,
+    AccountChange, AccountSettings, ActionError, Author, Cancelled, ChatChange, ChatSettings,
+    ChatView, Contact, ContactView, Draft, Event, Form, KeyView, Line, LocalId, MessageState,
+    MessageView, Notify, Offline, OwnKeysView, ReactionView, Refusal, ReplyView, RequestError,
+    SendError, StatusView, Trouble, Trust, WhoView, WireId,
 };
 pub use profile::{Profile, ProfileError, Unlocked};
 

@@ -39,7 +39,7 @@ fn stage(state: &MessageState) -> Option<Stage> {
     match state {
         MessageState::Waiting | MessageState::Pending => Some(Stage::Waiting),
         MessageState::Sent => Some(Stage::Sent),
-        MessageState::Delivered => Some(Stage::Delivered),
+        MessageState::Delivered | MessageState::Read => Some(Stage::Delivered),
         MessageState::Refused(_) | MessageState::Cancelled => None,
     }
 }

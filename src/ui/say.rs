@@ -166,6 +166,9 @@ pub fn send_error(error: &SendError) -> Told {
         SendError::Blocked(user) => {
             Told::new(format!("You have blocked {user}."), format!("First: /unblock {user}"))
         }
+        SendError::NoSuchMessage(id) => {
+            Told::new(format!("There is no message {id} in this chat."), "")
+        }
         SendError::Local(why) => local(why),
     }
 }
@@ -186,6 +189,10 @@ pub fn request_error(error: &RequestError, who: Option<&UserName>) -> Told {
                 who.map_or("that person", UserName::as_str)
             ),
             "Nothing was trusted or sent.",
+        ),
+        RequestError::TooLong { got, max } => Told::new(
+            format!("That is too long: {got} bytes, at most {max} are taken."),
+            "Make it shorter.",
         ),
         RequestError::Local(why) => local(why),
     }

@@ -236,6 +236,7 @@ impl Screen {
             MessageState::Waiting | MessageState::Pending => ("…", "waiting"),
             MessageState::Sent => ("·", "sent"),
             MessageState::Delivered => ("✓", "delivered"),
+            MessageState::Read => ("✓✓", "read"),
             MessageState::Refused(_) => ("✗", "not sent"),
             MessageState::Cancelled => ("✗", "cancelled"),
         };
@@ -278,7 +279,7 @@ fn wrap_after(line: &str, width: usize, first: usize, indent: usize) -> Vec<Stri
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::client::LocalId;
+    use crate::client::{Form, LocalId};
     use crate::types::N;
     use crate::ui::theme::{Colour, Style};
 
@@ -314,6 +315,12 @@ mod tests {
             wire_id: None,
             again: false,
             unaccepted_key: false,
+            form: Form::Text,
+            reply_to: None,
+            edited: false,
+            deleted: false,
+            reactions: Vec::new(),
+            expires_unix_ms: None,
         }
     }
 

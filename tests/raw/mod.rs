@@ -190,6 +190,11 @@ impl Cluster {
         is_ready
     }
 
+    /// Where a server runs: to take it over.
+    pub fn server_env(&self, number: u16) -> &Env {
+        &self.server_envs[usize::from(number) - 1]
+    }
+
     /// Stops one server in order.
     pub async fn stop(&mut self, number: u16) {
         let running = self.running[usize::from(number) - 1].take().unwrap();

@@ -266,7 +266,8 @@ pub(super) struct Send {
     /// Send each line of standard input as a message of its own, as it comes
     #[arg(long)]
     pub(super) each_line: bool,
-    /// Return when it is on disk at the recipient's server, or on their device; a receipt that does
+    /// Return when it is on disk at the recipient's server, on their device, or on
+    /// their screen; a receipt that does
     /// not come within --timeout: exit code 10
     #[arg(long, value_name = "STATE", default_value = "sent", value_parser = goal())]
     pub(super) wait: Goal,
@@ -279,6 +280,8 @@ pub(super) enum Goal {
     Sent,
     /// On disk at the recipient's device.
     Delivered,
+    /// On the recipient's screen, and they let it be known.
+    Read,
 }
 
 #[derive(Clone, Debug, Args, Serialize, Deserialize)]
@@ -316,8 +319,9 @@ fn seconds(text: &str) -> Result<Duration, String> {
 }
 
 fn goal() -> impl TypedValueParser<Value = Goal> {
-    PossibleValuesParser::new(["sent", "delivered"]).map(|word| match word.as_str() {
+    PossibleValuesParser::new(["sent", "delivered", "read"]).map(|word| match word.as_str() {
         "delivered" => Goal::Delivered,
+        "read" => Goal::Read,
         _ => Goal::Sent,
     })
 }

@@ -147,6 +147,7 @@ impl<'a> Batch<'a> {
         let settled = match &message.state {
             Some(MessageState::Sent) if self.goal == Goal::Sent => Settled::Good(message),
             Some(MessageState::Delivered) if self.goal <= Goal::Delivered => Settled::Good(message),
+            Some(MessageState::Read) => Settled::Good(message),
             Some(MessageState::Refused(refusal)) => {
                 let mut stop = failures::refusal(*refusal, to);
                 if stop.failure.exit == Exit::NotFound {
@@ -211,15 +212,16 @@ impl<'a> Batch<'a> {
 
     fn no_receipt(&self, message: &MessageView) -> Stop {
         let waited = match self.goal {
-            Goal::Sent | Goal::Delivered => "delivered",
+            Goal::Sent | Goal::Delivered => "was not delivered to",
+            Goal::Read => "was not read by",
         };
         Stop::new(
             Exit::NothingArrived,
             format!(
-                "Message {} is sent, but was not {waited} to {} in time: do not send it again.",
+                "Message {} is sent, but {waited} {} in time: do not send it again.",
                 message.id, message.chat
             ),
-            "It is handed over as soon as they are there.",
+            "It is there for them; its state: client history WHO --json",
         )
     }
 
@@ -256,6 +258,12 @@ impl<'a> Batch<'a> {
             }
             Event::RolledBack => self.context.report.notice(&say::rolled_back().line()),
             Event::Online { .. }
+            | Event::Edited { .. }
+            | Event::Deleted { .. }
+            | Event::Reacted { .. }
+            | Event::Expired { .. }
+            | Event::Typing { .. }
+            | Event::Presence { .. }
             | Event::Lines
             | Event::CaughtUp
             | Event::Request { .. }
@@ -292,8 +300,14 @@ impl<'a> Batch<'a> {
                     let state = match self.goal {
                         Goal::Sent => "sent",
                         Goal::Delivered => "delivered",
+                        Goal::Read => "read",
                     };
-                    let text = || format!("{state} to {} as {}", message.chat, message.id);
+                    let text = || match self.goal {
+                        Goal::Read => format!("read by {}: {}", message.chat, message.id),
+                        Goal::Sent | Goal::Delivered => {
+                            format!("{state} to {} as {}", message.chat, message.id)
+                        }
+                    };
                     report.data(&Record::Sent(Own::new(&message)), text).await?;
                 }
                 Settled::Refused(message, stop) => {
@@ -351,6 +365,7 @@ impl<'a> Batch<'a> {
                 match self.goal {
                     Goal::Sent => "sent",
                     Goal::Delivered => "delivered",
+                    Goal::Read => "read",
                 },
                 self.kept.len(),
             ),

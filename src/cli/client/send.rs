@@ -24,6 +24,8 @@ const UNDER_WAY_MAX: usize = 256;
 pub(super) async fn send(context: &Context, send: &Send) -> Outcome {
     let mode = match send.wait {
         Goal::Sent | Goal::Delivered => Mode::SendOnly,
+        // The receipt is a message in one's own inbox.
+        Goal::Read => Mode::SendAndReceive,
     };
     let mut session = open::session(context, mode).await?;
     let outcome = sent(context, send, &mut session).await;

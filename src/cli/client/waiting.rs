@@ -63,6 +63,12 @@ async fn retry_by(context: &Context, client: &Client, events: &mut Receiver<Even
             }
             Some(
                 Event::Online { .. }
+                | Event::Edited { .. }
+                | Event::Deleted { .. }
+                | Event::Reacted { .. }
+                | Event::Expired { .. }
+                | Event::Typing { .. }
+                | Event::Presence { .. }
                 | Event::State { .. }
                 | Event::Lines
                 | Event::CaughtUp
@@ -135,7 +141,7 @@ async fn moved(
     seen: &mut BTreeSet<LocalId>,
 ) -> Result<Moved, Stop> {
     let moved = match state {
-        MessageState::Sent | MessageState::Delivered => Moved::Sent,
+        MessageState::Sent | MessageState::Delivered | MessageState::Read => Moved::Sent,
         MessageState::Refused(_) => Moved::Refused,
         MessageState::Waiting | MessageState::Pending | MessageState::Cancelled => Moved::NotYet,
     };
@@ -156,6 +162,7 @@ async fn moved(
         }
         MessageState::Sent
         | MessageState::Delivered
+        | MessageState::Read
         | MessageState::Waiting
         | MessageState::Pending
         | MessageState::Cancelled => {

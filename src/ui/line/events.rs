@@ -33,6 +33,13 @@ impl Session {
                     "message {id} to {chat} had been sent before it was cancelled"
                 ));
             }
+            // Nothing is written over on this screen.
+            Event::Edited { .. }
+            | Event::Deleted { .. }
+            | Event::Reacted { .. }
+            | Event::Expired { .. }
+            | Event::Typing { .. }
+            | Event::Presence { .. } => {}
             Event::RolledBack => self.complain(&say::rolled_back()),
             Event::SessionReplaced => {
                 self.over(Ended::SignedOut(say::code(Code::SessionReplaced, None, "", 0)));
@@ -92,7 +99,7 @@ impl Session {
     pub(super) fn moved(&mut self, id: LocalId, chat: &UserName, state: &MessageState) {
         match state {
             MessageState::Waiting | MessageState::Pending => {}
-            MessageState::Sent | MessageState::Delivered => {
+            MessageState::Sent | MessageState::Delivered | MessageState::Read => {
                 self.waits.remove(chat);
                 if self.unsent.remove(&id) {
                     self.piped.sent += 1;
