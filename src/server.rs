@@ -18,6 +18,7 @@ use crate::edge::door::HomeDoor;
 use crate::edge::{Edge, EdgeConfig, local};
 use crate::home::{HomeConfig, HomeFailure, HomeHandle, OpenError};
 use crate::limits::{Limits, STOP_DEADLINE};
+use crate::load::LoadMeter;
 use crate::net::{Credentials, Env, ListenError, ListenKind, QuicKeys, client_endpoint, listen};
 use crate::peer::link::{self, LinkConfig};
 use crate::peer::serve::PeerPort;
@@ -27,6 +28,9 @@ use crate::types::{ClusterId, ServerId};
 /// How long a start waits for the links to the other servers. They may be down: then this server
 /// is of use all the same.
 const LINKS_DEADLINE: Duration = Duration::from_secs(1);
+
+/// How long a stop waits for the clients to leave for other servers.
+pub const DRAIN_MAX: Duration = Duration::from_secs(3);
 
 /// How long a stop waits for the connections to hear of it. The rest find out by themselves.
 const LAST_WORDS_DEADLINE: Duration = Duration::from_millis(500);
@@ -89,6 +93,29 @@ pub async fn run(
     ready: oneshot::Sender<()>,
     shutdown: CancellationToken,
 ) -> Result<(), ServerError> {
+    run_until(env, config, ready, Stop { gently: CancellationToken::new(), at_once: shutdown })
+        .await
+}
+
+/// How a server is asked to stop.
+#[derive(Clone, Debug, Default)]
+pub struct Stop {
+    /// Send the clients on first, for at most [`DRAIN_MAX`].
+    pub gently: CancellationToken,
+    /// Stop in order, but wait for no client.
+    pub at_once: CancellationToken,
+}
+
+/// As [`run`], with both ways to stop it.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_until(
+    env: Env,
+    config: ServerConfig,
+    ready: oneshot::Sender<()>,
+    stop: Stop,
+) -> Result<(), ServerError> {
     config.map.check()?;
     if config.map.server(&config.id).is_none() {
         return Err(ServerError::NotInMap(config.id));
@@ -104,8 +131,18 @@ pub async fn run(
     tokio::select! {
         biased;
         failure = running.home.failed() => return Err(failure.into()),
-        () = shutdown.cancelled() => {}
+        () = stop.at_once.cancelled() => {}
+        () = stop.gently.cancelled() => {}
         () = get_ready => {}
+    }
+    if !stop.at_once.is_cancelled() {
+        running.edge.drain();
+    }
+    tokio::select! {
+        biased;
+        failure = running.home.failed() => return Err(failure.into()),
+        () = stop.at_once.cancelled() => {}
+        _ = timeout(DRAIN_MAX, running.edge.wait_empty()) => {}
     }
     tokio::select! {
         biased;
@@ -131,6 +168,7 @@ struct Running {
 impl Running {
     fn start(env: &Env, config: ServerConfig) -> Result<Self, ServerError> {
         let (map, limits) = (Arc::new(config.map), Arc::new(config.limits));
+        let database = config.database;
         // The ports first: they say at once whether this server runs already.
         let open =
             |addr, kind| listen(env, addr, kind, &config.credentials, &config.quic_keys, &limits);
@@ -141,7 +179,7 @@ impl Running {
         let home = HomeHandle::open(
             env,
             HomeConfig {
-                database: config.database,
+                database: database.clone(),
                 server: config.id.clone(),
                 cluster: config.cluster,
                 map: Arc::clone(&map),
@@ -157,11 +195,18 @@ impl Running {
                 admission_key: config.admission_key,
             },
         );
+        let load = LoadMeter::new(env, home.clone(), &database);
         let door = HomeDoor::new(env, config.id.clone(), limits, home.clone());
         let (edge_too, cluster) = (Arc::clone(&edge), config.cluster);
-        let port = Arc::new(PeerPort { edge: edge_too, door: Arc::clone(&door), cluster });
+        let port = Arc::new(PeerPort {
+            edge: edge_too,
+            door: Arc::clone(&door),
+            cluster,
+            load: Arc::clone(&load),
+        });
         let closing = CancellationToken::new();
         let mut tasks = vec![
+            env.spawn(load.run()),
             env.spawn(local::carry(Arc::clone(&edge), door)),
             env.spawn(port.serve(env.clone(), peers.clone(), closing.clone())),
             env.spawn(Arc::clone(&edge).serve(clients.clone(), closing.clone())),

@@ -16,6 +16,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("net", &["limits", "types", "wire"]),
     ("admission", &["limits", "types", "wire", "net"]),
     ("home", &["limits", "types", "placement", "wire", "crypto", "net"]),
+    ("load", &["net", "home"]),
     ("peer", &SERVER),
     ("edge", &SERVER),
     ("server", &SERVER),
@@ -26,7 +27,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("testkit", &ALL),
     ("cli", &ALL),
 ];
-const SERVER: [&str; 11] = [
+const SERVER: [&str; 12] = [
     "limits",
     "types",
     "placement",
@@ -35,11 +36,12 @@ const SERVER: [&str; 11] = [
     "net",
     "admission",
     "home",
+    "load",
     "peer",
     "edge",
     "server",
 ];
-const ALL: [&str; 16] = [
+const ALL: [&str; 17] = [
     "limits",
     "types",
     "placement",
@@ -48,6 +50,7 @@ const ALL: [&str; 16] = [
     "net",
     "admission",
     "home",
+    "load",
     "peer",
     "edge",
     "server",

@@ -379,7 +379,7 @@ impl Running {
                 () = self.stop_asked.cancelled() => return Ok(Exit::Done),
                 ended = &mut self.balancer => return Err(balancer_ended(ended)),
                 Some(event) = self.events.recv() => self.child(event)?,
-                () = self.fleet.wait_all_ready(), if is_starting => {
+                () = self.fleet.wait_all_up(), if is_starting => {
                     self.phase = Phase::Started;
                     let (servers, took) = (&self.cluster.map.servers, self.started.elapsed());
                     Screen::ready(self.listen, servers, took, &self.cluster.id);

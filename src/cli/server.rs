@@ -11,7 +11,6 @@ use std::process::ExitCode;
 use clap::Parser;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
-use tokio_util::sync::CancellationToken;
 
 use super::exit::{Exit, Failure, finish, sentence};
 use super::logs::{self, LogFormat};
@@ -22,7 +21,7 @@ use crate::balancer::process::{PidFile, PidFileError};
 use crate::home::OpenError;
 use crate::limits::{Limits, STOP_DEADLINE};
 use crate::net::{CaCert, Credentials, Env, ListenError, QuicKeys};
-use crate::server::{self, ServerConfig, ServerError};
+use crate::server::{self, ServerConfig, ServerError, Stop};
 use crate::types::ServerId;
 
 /// One server of a FastChat cluster. Started by `load_balancer`, or alone for one that stopped.
@@ -197,10 +196,10 @@ fn configure(args: &Args, limits: Limits) -> Result<ServerConfig, Failure> {
 async fn run(config: ServerConfig) -> Result<Exit, Failure> {
     let mut signals = Signals::listen()
         .map_err(|error| Failure::new(Exit::Internal, format!("No signals: {error}."), ""))?;
-    let shutdown = CancellationToken::new();
+    let stop = Stop::default();
     let (ready, is_ready) = oneshot::channel();
     let id = config.id.clone();
-    let server = server::run(Env::system(), config, ready, shutdown.clone());
+    let server = server::run_until(Env::system(), config, ready, stop.clone());
     let log_ready = async {
         if is_ready.await.is_ok() {
             tracing::info!(server = %id, "ready");
@@ -214,17 +213,31 @@ async fn run(config: ServerConfig) -> Result<Exit, Failure> {
         outcome = &mut server => return outcome.map(|()| Exit::Done).map_err(failure),
         () = &mut log_ready => Exit::Done,
     };
-    shutdown.cancel();
-    tokio::select! {
-        biased;
-        outcome = timeout(STOP_DEADLINE, &mut server) => match outcome {
-            Ok(outcome) => outcome.map(|()| exit).map_err(failure),
-            Err(_) => {
-                tracing::warn!(server = %id, "not everything was finished in time");
-                Ok(exit)
+    if exit == Exit::Interrupted {
+        // Ctrl-C, and the balancer when it stops the whole cluster: nobody could go elsewhere.
+        stop.at_once.cancel();
+    } else {
+        stop.gently.cancel();
+    }
+    let stopping = timeout(STOP_DEADLINE, server);
+    tokio::pin!(stopping);
+    loop {
+        tokio::select! {
+            biased;
+            outcome = &mut stopping => return match outcome {
+                Ok(outcome) => outcome.map(|()| exit).map_err(failure),
+                Err(_) => {
+                    tracing::warn!(server = %id, "not everything was finished in time");
+                    Ok(exit)
+                }
+            },
+            second = signals.next() => {
+                if stop.at_once.is_cancelled() {
+                    return Ok(second);
+                }
+                stop.at_once.cancel();
             }
-        },
-        second = signals.next() => Ok(second),
+        }
     }
 }
 

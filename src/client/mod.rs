@@ -5,8 +5,9 @@
 //!
 //! Inside: `core` is the profile and everything that may be done to it, each change one
 //! transaction; `contacts`, `settings`, `outbox` (with `sealing`, `answers`, `rows`), `inbox` (with
-//! `judging`, `taking`), `actions`, `search` and `views` are its chapters; `sender` is where one chat's appends stand; `session` is one connection's life; `run` keeps a session
-//! going.
+//! `judging`, `taking`), `actions`, `search` and `views` are its chapters; `sender` is where one
+//! chat's appends stand; `session` is one connection's life; `run` keeps a session going,
+//! `handover` takes it to another edge.
 
 pub mod account;
 mod actions;
@@ -16,6 +17,7 @@ mod calls;
 mod connection;
 mod contacts;
 mod core;
+mod handover;
 mod inbox;
 mod judging;
 mod outbox;

@@ -19,11 +19,11 @@ mod tests;
 mod who;
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use crate::admission::{AdmissionKey, TicketError, TicketGate};
@@ -69,7 +69,12 @@ pub struct Edge {
     next_sid: AtomicU64,
     panics: AtomicU64,
     datagrams_dropped: AtomicU64,
+    /// Whether clients are sent on and new ones are refused.
+    is_draining: AtomicBool,
 }
+
+/// How often is looked whether the last client has left.
+const EMPTY_POLL: Duration = Duration::from_millis(20);
 
 /// What is counted per address, minute by minute.
 struct Rates {
@@ -102,6 +107,7 @@ impl Edge {
             next_sid: AtomicU64::new(env.random_u64() >> 1),
             panics: AtomicU64::new(0),
             datagrams_dropped: AtomicU64::new(0),
+            is_draining: AtomicBool::new(false),
             id,
             limits,
         })
@@ -132,6 +138,33 @@ impl Edge {
         lock(&self.connections).total() < self.limits.connections_max
     }
 
+    /// Sends every client on and refuses new ones, until [`Self::undrain`]. Whoever finds no other
+    /// server stays.
+    pub fn drain(&self) {
+        self.is_draining.store(true, Ordering::SeqCst);
+        let sessions: Vec<_> = lock(&self.sessions).values().cloned().collect();
+        for session in sessions {
+            session.change(State::go_away);
+        }
+    }
+
+    /// Takes clients again.
+    pub fn undrain(&self) {
+        self.is_draining.store(false, Ordering::SeqCst);
+    }
+
+    /// Whether clients are sent on.
+    pub fn is_draining(&self) -> bool {
+        self.is_draining.load(Ordering::SeqCst)
+    }
+
+    /// Returns once no client is connected.
+    pub async fn wait_empty(&self) {
+        while self.connections() > 0 {
+            sleep(EMPTY_POLL).await;
+        }
+    }
+
     /// Sessions ended by a bug of ours since the start. Fails every test run that sees one.
     pub fn panics(&self) -> u64 {
         self.panics.load(Ordering::Relaxed)
@@ -152,6 +185,11 @@ impl Edge {
                 incoming = endpoint.accept() => incoming,
             };
             let Some(incoming) = incoming else { return };
+            if self.is_draining() {
+                // At once, so that the client tries the next server.
+                incoming.refuse();
+                continue;
+            }
             let Some(handshake) = gate.admit(incoming) else { continue };
             let edge = Arc::clone(&self);
             self.env.spawn(async move {
@@ -170,8 +208,14 @@ impl Edge {
             let session = lock(&self.sessions).get(&target.sid).cloned();
             if let Some(session) = session {
                 let frame = frame.clone();
+                // Whoever was logging in when the draining began.
+                let late = self.is_draining()
+                    && matches!(frame.body, Some(server_frame::Body::Welcome(_)));
                 session.change(|state| {
                     state.deliver(home, target.open_id, frame, &self.limits, now);
+                    if late {
+                        state.go_away();
+                    }
                 });
             } else if matches!(frame.body, Some(server_frame::Body::Welcome(_))) {
                 // The client left while its password was checked: the home must not keep the

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use crate::limits::{self, Limits};
 use crate::types::{DeviceId, ServerId, SessionEpoch, SessionId, UserName};
 use crate::wire::Code;
-use crate::wire::client::{ServerFrame, server_frame::Body};
+use crate::wire::client::{GoAway, ServerFrame, server_frame::Body};
 use crate::wire::code::Fate;
 
 use super::answer;
@@ -200,6 +200,13 @@ impl State {
     /// The client says that it sends nothing more: it gets what waits, then the connection ends.
     pub(super) fn hang_up(&mut self) {
         self.finish(None, Fate::Closed);
+    }
+
+    /// Tells the client to connect elsewhere and then leave; before a login nobody is told.
+    pub(super) fn go_away(&mut self) {
+        if self.end.is_none() && matches!(self.phase, Phase::LoggedIn(_)) {
+            self.outbox.answer(answer::frame(0, Body::GoAway(GoAway {})));
+        }
     }
 
     /// Answers something malformed: the stream ends, and with the last allowed time the connection.

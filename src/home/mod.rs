@@ -13,6 +13,7 @@ mod farewell;
 mod file;
 mod live;
 mod logs;
+mod meter;
 mod presence;
 mod producer;
 mod push;
@@ -30,6 +31,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
 
 use self::state::{Home, Job};
 use self::writer::{Item, Shared, Writer};
@@ -39,6 +41,7 @@ use crate::placement::PlacementMap;
 use crate::types::{ClusterId, ServerId, UserName};
 
 pub use file::{CreateError, OpenError, create};
+pub use meter::Reading;
 pub use request::{
     Call, Caller, HomeFailure, HomeGone, HomeRequest, HomeStats, Output, StoredVerifier, Takeover,
     Target, Visibility,
@@ -113,7 +116,7 @@ impl HomeHandle {
         let Some(generation) = self.shared.attachments.generation(edge) else {
             return if self.queue.is_closed() { Err(HomeGone) } else { Ok(()) };
         };
-        let job = Job { edge: edge.clone(), generation, call };
+        let job = Job { edge: edge.clone(), generation, call, asked: Instant::now() };
         self.queue.send(Item::Call(job)).await.map_err(|_| HomeGone)
     }
 
@@ -123,7 +126,8 @@ impl HomeHandle {
             return;
         }
         if let Some(generation) = self.shared.attachments.generation(edge) {
-            let _ = self.queue.try_send(Item::Call(Job { edge: edge.clone(), generation, call }));
+            let job = Job { edge: edge.clone(), generation, call, asked: Instant::now() };
+            let _ = self.queue.try_send(Item::Call(job));
         }
     }
 
@@ -149,6 +153,11 @@ impl HomeHandle {
             queue: waiting as u64,
             database_bytes: bytes(&self.database) + bytes(Path::new(&log)),
         }
+    }
+
+    /// What was stored and how long it took, since the start.
+    pub fn reading(&self) -> Reading {
+        self.shared.meter.reading()
     }
 
     /// Finishes what waits, checkpoints, closes the file. Later calls get [`HomeGone`].

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use rusqlite::Connection;
+use tokio::time::Instant;
 use tracing::{error, warn};
 
 use super::HomeConfig;
@@ -32,6 +33,8 @@ pub(super) struct Job {
     pub(super) edge: ServerId,
     pub(super) generation: Generation,
     pub(super) call: Call,
+    /// When it came in.
+    pub(super) asked: Instant,
 }
 
 /// Who asks, and where the answer goes.

@@ -15,7 +15,8 @@ use tracing::error;
 use super::edges::Attachments;
 use super::farewell::NextLook;
 use super::live::EdgeNumber;
-use super::request::{HomeFailure, StoredVerifier};
+use super::meter::Meter;
+use super::request::{HomeFailure, HomeRequest, StoredVerifier};
 use super::state::{Committed, Home, Job};
 use crate::limits::{PRESENCE_PAUSE, WRITER_BATCH_MAX};
 use crate::net::Env;
@@ -53,6 +54,7 @@ pub(super) enum Item {
 pub(super) struct Shared {
     pub(super) attachments: Attachments,
     pub(super) sessions: AtomicU64,
+    pub(super) meter: Meter,
     /// Set by tests: stop as if the process were killed.
     pub(super) killed: AtomicBool,
 }
@@ -246,7 +248,9 @@ impl Writer {
     }
 
     fn after_commit(&mut self, batch: Batch) -> Result<(), End> {
+        let stored: usize = self.home.fresh.values().map(Vec::len).sum();
         self.home.publish()?;
+        self.measure(&batch.jobs, stored);
         for (user, answer) in batch.verifiers {
             // Whoever asked may have gone.
             let _ = answer.send(self.home.verifier(&user)?);
@@ -269,6 +273,17 @@ impl Writer {
         let sessions = self.home.live.session_count() as u64;
         self.tell.shared.sessions.store(sessions, Ordering::Relaxed);
         Ok(())
+    }
+
+    fn measure(&self, answered: &[Job], stored: usize) {
+        let meter = &self.tell.shared.meter;
+        meter.stored(stored as u64);
+        let now = Instant::now();
+        for job in answered {
+            if matches!(job.call.request, HomeRequest::Append { .. }) {
+                meter.answered(now.saturating_duration_since(job.asked));
+            }
+        }
     }
 
     fn wake_later(&self, edge: EdgeNumber) {

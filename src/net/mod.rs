@@ -4,6 +4,7 @@
 //! Deliberately knows nothing of users, logs or what a frame means.
 
 pub mod accept;
+mod counted;
 pub mod endpoint;
 pub mod env;
 pub mod files;

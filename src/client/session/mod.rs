@@ -27,6 +27,7 @@ use super::Mode;
 use super::api::{Event, RequestError, WhoView};
 use super::connection::{DialError, Refused, Wire};
 use super::core::{Core, SharedCore};
+use super::handover::Handover;
 use super::inbox::Position;
 use super::sender::{Phase, Sender};
 use super::store::StoreError;
@@ -91,12 +92,13 @@ impl Request {
 }
 
 /// Why a session ended.
-#[derive(Debug)]
 pub(crate) enum End {
     /// The connection is gone.
     Lost,
     /// Reconnect at once: the device changed, or the home wants to see us again.
     Again,
+    /// The next connection stands; this one is still open.
+    Left(Box<Wire>),
     /// Another connection has the session.
     Replaced,
     /// The front end asked.
@@ -143,6 +145,7 @@ pub(crate) struct Session<'a> {
     /// Some chat could not send for want of room in the session.
     starved: bool,
     last_open_id: u32,
+    handover: Handover,
 }
 
 impl<'a> Session<'a> {
@@ -152,6 +155,7 @@ impl<'a> Session<'a> {
         mode: Mode,
         wire: Wire,
         requests: &'a mut mpsc::Receiver<Request>,
+        handover: Handover,
     ) -> Self {
         Self {
             env: env.clone(),
@@ -177,6 +181,7 @@ impl<'a> Session<'a> {
             offer_again: None,
             starved: false,
             last_open_id: 0,
+            handover,
         }
     }
 
@@ -191,6 +196,11 @@ impl<'a> Session<'a> {
         };
         for (_, waiting) in std::mem::take(&mut self.waiting) {
             waiting.fail(RequestError::Offline);
+        }
+        if matches!(end, End::Again) && self.handover.ready.is_cancelled() {
+            self.push_cursor();
+            let _ = self.wire.writer.flush().await;
+            return End::Left(Box::new(self.wire));
         }
         if matches!(end, End::Stopped(_) | End::Again) {
             // A cursor the home never hears of costs a second delivery later; nothing else that was
@@ -217,9 +227,14 @@ impl<'a> Session<'a> {
 
     pub(super) async fn turn(&mut self) -> Result<std::convert::Infallible, End> {
         loop {
+            let may_leave = self.handover.ready.is_cancelled();
+            if may_leave && self.waiting.is_empty() {
+                return Err(End::Again);
+            }
             let deadline = self.deadline();
             tokio::select! {
                 biased;
+                () = self.handover.ready.cancelled(), if !may_leave => {}
                 request = self.requests.recv() => match request {
                     Some(request) => self.request(request).await?,
                     None => return Err(End::Stopped(None)),
@@ -403,11 +418,8 @@ impl<'a> Session<'a> {
                     _ => End::Lost,
                 });
             }
-            Some(
-                server_frame::Body::Typing(_)
-                | server_frame::Body::Online(_)
-                | server_frame::Body::GoAway(_),
-            ) => {}
+            Some(server_frame::Body::GoAway(_)) => self.handover.asked.cancel(),
+            Some(server_frame::Body::Typing(_) | server_frame::Body::Online(_)) => {}
             Some(body) => self.answer(frame.rid, body).await?,
             None => {}
         }
