@@ -13,6 +13,7 @@ pub mod account;
 mod actions;
 mod answers;
 pub mod api;
+pub mod backup;
 mod calls;
 mod connection;
 mod contacts;
@@ -20,8 +21,11 @@ mod core;
 mod handover;
 mod inbox;
 mod judging;
+pub mod keys;
 mod outbox;
+pub mod password;
 mod presence;
+pub mod probe;
 pub mod profile;
 mod rows;
 mod run;
@@ -100,7 +104,15 @@ impl Client {
         request: impl FnOnce(oneshot::Sender<Result<T, RequestError>>) -> Request,
     ) -> Result<T, RequestError> {
         let (reply, answer) = oneshot::channel();
-        self.requests.send(request(reply)).await.map_err(|_| RequestError::Offline)?;
+        self.answered(request(reply), answer).await
+    }
+
+    async fn answered<T>(
+        &self,
+        request: Request,
+        answer: oneshot::Receiver<Result<T, RequestError>>,
+    ) -> Result<T, RequestError> {
+        self.requests.send(request).await.map_err(|_| RequestError::Offline)?;
         match timeout(REQUEST_PATIENCE, answer).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(_)) => Err(RequestError::Offline),
@@ -241,6 +253,14 @@ impl Client {
     pub async fn look_up(&self, user: &UserName) -> Result<Trust, RequestError> {
         self.ask(|reply| Request::LookUp { user: user.clone(), reply }).await?;
         Ok(self.core.lock().person(user)?.map_or(Trust::Unknown, contacts::Person::trust))
+    }
+
+    /// The safety number with a person, if their key is known here.
+    ///
+    /// # Errors
+    /// [`RequestError::Local`].
+    pub fn known_key(&self, user: &UserName) -> Result<Option<KeyView>, RequestError> {
+        Ok(self.core.lock().key_view(user)?)
     }
 
     /// The safety number with a person; looks their key up when it is not known yet.

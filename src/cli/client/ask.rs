@@ -85,7 +85,7 @@ pub(super) enum Strength {
 }
 
 impl Strength {
-    fn word(self) -> String {
+    pub(super) fn word(self) -> String {
         match self {
             Self::TooShort => format!("too short: {PASSWORD_CHARS_MIN} characters at least"),
             Self::Fair => "fair: longer is better".to_owned(),

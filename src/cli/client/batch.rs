@@ -6,7 +6,7 @@ use tokio::sync::mpsc::Receiver;
 use tokio::time::{Duration, Instant, timeout_at};
 
 use crate::cli::exit::Exit;
-use crate::client::{Client, Event, LocalId, MessageState, MessageView, Offline};
+use crate::client::{Client, Draft, Event, LocalId, MessageState, MessageView, Offline};
 use crate::types::UserName;
 use crate::ui::line::TrustPolicy;
 use crate::ui::say;
@@ -27,6 +27,7 @@ pub(super) struct Batch<'a> {
     context: &'a Context,
     client: &'a Client,
     goal: Goal,
+    expire: Option<Duration>,
     /// Not settled yet, in order of their numbers.
     open: BTreeMap<LocalId, UserName>,
     /// Settled, or not even taken.
@@ -61,6 +62,7 @@ impl<'a> Batch<'a> {
             context,
             client,
             goal,
+            expire: None,
             open: BTreeMap::new(),
             good: 0,
             bad: Vec::new(),
@@ -72,9 +74,15 @@ impl<'a> Batch<'a> {
         }
     }
 
+    /// Both sides are to forget the messages so long after they were read.
+    pub(super) fn expire(&mut self, after: Option<Duration>) {
+        self.expire = after;
+    }
+
     /// Takes a message; `line`: the line of the input that it came from.
     pub(super) fn take(&mut self, to: &UserName, text: &str, line: Option<usize>) {
-        match take(self.client, self.context.globals.trust, to, text) {
+        let draft = Draft { expire: self.expire, ..Draft::text(text) };
+        match take(self.client, self.context.globals.trust, to, &draft) {
             Ok(id) => {
                 self.total += 1;
                 self.open.insert(id, to.clone());

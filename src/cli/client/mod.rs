@@ -3,16 +3,21 @@
 //! Judges the arguments, finds and unlocks the profile, runs one command, and says how it ended.
 //! What a message is, and when it is sent, is [`crate::client`]'s.
 
+mod account;
 mod args;
 mod ask;
 mod batch;
 mod chat;
 mod config;
 mod contact;
+mod copies;
+mod doctor;
 mod failures;
 mod io;
 mod json;
+mod keys;
 mod open;
+mod people;
 mod places;
 mod recv;
 mod report;
@@ -20,10 +25,11 @@ mod send;
 mod show;
 mod sign;
 mod socket;
+mod subcommands;
 mod waiting;
 mod wizard;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -40,7 +46,7 @@ use crate::ui::settings::Settings;
 use crate::ui::text::nearest;
 use crate::ui::theme::Theme;
 
-use self::args::{Arguments, Command, Company, Config, Globals};
+use self::args::{Arguments, Command, Company, Config, Globals, Key};
 use self::io::Io;
 use self::places::Places;
 use self::report::{Form, Notices, Outcome, Report, Stop};
@@ -112,7 +118,11 @@ pub fn main() -> ExitCode {
 
 /// Whether a command is how a person finds out what is wrong with the settings.
 fn mends_settings(command: Option<&Command>) -> bool {
-    matches!(command, Some(Command::Config(Config::Path | Config::Edit | Config::Set { .. })))
+    match command {
+        Some(Command::Config(config)) => !matches!(config, Config::Get { .. }),
+        Some(command) => matches!(command, Command::Doctor),
+        None => false,
+    }
 }
 
 /// The settings in force, and why they are only the defaults if they are for a reason.
@@ -242,16 +252,24 @@ async fn shared(context: &Context, command: Command) -> Outcome {
         Command::Retry => waiting::retry(context).await,
         Command::Cancel { id } => waiting::cancel(context, id).await,
         Command::Recv(recv) => recv::recv(context, &recv).await,
-        Command::History { chat, lines, grep } => {
-            show::history(context, &chat, lines, grep.as_deref()).await
+        Command::History(history) => show::history(context, &history).await,
+        Command::Contact(contact) => people::run(context, &contact).await,
+        Command::Key(key) => keys::run(context, &key).await,
+        Command::Passwd { new_password_file } => {
+            account::passwd(context, new_password_file.as_deref()).await
         }
+        Command::Backup { file } => copies::backup(context, &file).await,
         Command::Chats => show::chats(context).await,
         Command::Status => show::status(context).await,
         Command::Chat { .. }
         | Command::Register { .. }
         | Command::Login(_)
         | Command::Logout { .. }
+        | Command::Account(_)
+        | Command::Restore { .. }
+        | Command::Doctor
         | Command::Config(_)
+        | Command::Man { .. }
         | Command::Completions { .. } => Err(Stop::quiet(Exit::Internal)),
     }
 }
@@ -270,17 +288,38 @@ async fn alone(context: &Context, at: Option<Where>, command: Command) -> Outcom
             };
             sign::logout(context, deletion).await
         }
+        Command::Account(account) => account::run(context, account).await,
+        Command::Key(Key::Import(import)) => keys::import(context, import).await,
+        Command::Restore { file, force } => copies::restore(context, &file, force).await,
+        Command::Doctor => doctor::run(context).await,
         Command::Config(config) => config::run(context, config).await,
+        Command::Man { dir } => man(&dir),
         Command::Completions { .. }
         | Command::Whoami
         | Command::Send(_)
         | Command::Retry
         | Command::Cancel { .. }
         | Command::Recv(_)
-        | Command::History { .. }
+        | Command::History(_)
+        | Command::Contact(_)
+        | Command::Key(_)
+        | Command::Passwd { .. }
+        | Command::Backup { .. }
         | Command::Chats
         | Command::Status => Err(Stop::quiet(Exit::Internal)),
     }
+}
+
+/// `client man DIR`: one page per command.
+fn man(dir: &Path) -> Outcome {
+    clap_mangen::generate_to(Arguments::command(), dir).map_err(|error| {
+        Stop::new(
+            Exit::NotFound,
+            format!("Cannot write manual pages to {}: {error}.", dir.display()),
+            "Name a folder that is there.",
+        )
+    })?;
+    Ok(Exit::Done)
 }
 
 /// HOST and PORT are judged here, where a mistyped command can be told from an address.

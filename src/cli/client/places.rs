@@ -67,6 +67,16 @@ impl Places {
         self.data.join(profile.as_str())
     }
 
+    /// A folder beside the profiles that no name can be.
+    pub(super) fn hidden(&self, name: &str) -> PathBuf {
+        self.data.join(format!(".{name}"))
+    }
+
+    /// Makes the folder of the profiles.
+    pub(super) fn make(&self) -> io::Result<()> {
+        DirBuilder::new().recursive(true).mode(0o700).create(&self.data)
+    }
+
     pub(super) fn exists(&self, profile: &UserName) -> bool {
         self.folder(profile).is_dir()
     }

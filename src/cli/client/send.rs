@@ -6,7 +6,7 @@
 use std::io::{self, IsTerminal as _, Read as _};
 
 use crate::cli::exit::Exit;
-use crate::client::{Client, Mode, SendError, Trust};
+use crate::client::{Client, Draft, Mode, SendError, Trust};
 use crate::limits::TEXT_BYTES_MAX;
 use crate::types::UserName;
 use crate::ui::line::TrustPolicy;
@@ -42,6 +42,7 @@ async fn sent(context: &Context, send: &Send, session: &mut Session) -> Outcome 
         }
     }
     let mut batch = Batch::new(context, &client, send.wait);
+    batch.expire(send.expire);
     let outcome = tokio::select! {
         biased;
         outcome = through(context, send, &to, &mut batch, session) => outcome,
@@ -229,8 +230,8 @@ fn interrupted(client: &Client) -> Outcome {
 }
 
 fn must_be_verified(client: &Client, to: &UserName) -> Result<(), Stop> {
-    let chats = client.chats().map_err(|error| failures::request(&error, None))?;
-    if chats.iter().any(|chat| chat.chat == *to && chat.trust == Trust::Verified) {
+    let known = client.known_key(to).map_err(|error| failures::request(&error, None))?;
+    if known.is_some_and(|key| key.trust == Trust::Verified) {
         return Ok(());
     }
     Err(Stop::new(
@@ -245,12 +246,12 @@ pub(super) fn take(
     client: &Client,
     trust: TrustPolicy,
     to: &UserName,
-    text: &str,
+    draft: &Draft,
 ) -> Result<crate::client::LocalId, Stop> {
-    match client.send_text(to, text) {
+    match client.send(to, draft) {
         Err(SendError::KeyChanged(_)) if trust == TrustPolicy::Always => {
             client.accept_key(to).map_err(|error| failures::request(&error, Some(to)))?;
-            client.send_text(to, text)
+            client.send(to, draft)
         }
         other => other,
     }

@@ -91,6 +91,20 @@ pub(super) async fn sign_in(
 
 /// `client login [USER]`.
 pub(super) async fn login(context: &Context, login: Login) -> Outcome {
+    let identity = match (&login.identity, login.new_identity) {
+        (Some(path), _) => IdentitySource::Pem(path.clone()),
+        (None, true) => IdentitySource::New,
+        (None, false) => IdentitySource::Profile,
+    };
+    login_with(context, login, identity).await
+}
+
+/// As [`login`], with an identity key from wherever.
+pub(super) async fn login_with(
+    context: &Context,
+    login: Login,
+    identity: IdentitySource,
+) -> Outcome {
     let name = match (&context.globals.profile, &login.user) {
         (Some(profile), _) => profile.clone(),
         (None, Some(user)) => user.clone(),
@@ -129,11 +143,6 @@ pub(super) async fn login(context: &Context, login: Login) -> Outcome {
     let password = match password {
         Some(password) => password,
         None => ask::password(&format!("Password of {user}: "))?,
-    };
-    let identity = match (login.identity, login.new_identity) {
-        (Some(path), _) => IdentitySource::Pem(path),
-        (None, true) => IdentitySource::New,
-        (None, false) => IdentitySource::Profile,
     };
     let other = if login.takeover { OtherDevice::TakeOver } else { OtherDevice::Ask };
     let first = identity.clone();
