@@ -399,6 +399,10 @@ async fn join(
     let (identity, earlier) = find_identity(env, &profile, known, password, source).await?;
     let mut keys = make_keys(env, known.cluster, user, Some((known, identity))).await?;
     keys.earlier = earlier;
+    // Making keys takes long on a busy machine, and a server waits for a login only so long.
+    let cluster = Cluster { at: at.clone(), id: known.cluster };
+    let fresh = Line::open(env, &cluster, user).await?;
+    std::mem::replace(line, fresh).close().await;
     let request = login(user, stretched, &line.edge, keys.device, other);
     line.wire.welcome(request).await?;
     if !in_folder {

@@ -60,11 +60,11 @@ pub(super) async fn restore(context: &Context, file: &Path, force: bool) -> Outc
                 "Another name: client restore FILE -p NAME     In its place: --force",
             ));
         }
+        context.places.lock(&name);
         let old = context.places.hidden(&format!("{name}-replaced-{now}"));
         fs::rename(&folder, &old).map_err(|error| {
             Stop::new(Exit::LocalData, format!("Cannot move {}: {error}.", folder.display()), "")
         })?;
-        context.places.lock(&name);
         aside = Some(old);
     }
     if let Err(error) = unpacked.place(&folder) {
