@@ -40,7 +40,7 @@ const OFFLINE_PATIENCE: Duration = Duration::from_millis(1_500);
 const REQUESTS_MAX: usize = 8;
 
 /// Whose keys are good enough to write to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum TrustPolicy {
     /// The first key seen is kept; a change stops until the person decides.
     #[default]

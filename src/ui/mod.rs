@@ -12,6 +12,7 @@ pub mod lists;
 pub mod receipts;
 pub mod say;
 pub mod screen;
+pub mod settings;
 pub mod text;
 pub mod theme;
 pub mod time;

@@ -9,6 +9,7 @@ use crate::ui::lists;
 
 use super::open::{self, By, Known};
 use super::report::{Form, Outcome, Stop};
+use super::socket::serve::serve;
 use super::{Context, ask, failures, wizard};
 
 /// Runs the line client, beginning in the chat with `to`.
@@ -23,6 +24,7 @@ pub(super) async fn run(context: &Context, at: Option<Where>, to: Option<UserNam
     let (name, unlocked, greeting) = signed_in(context, at.as_ref()).await?;
     let me = unlocked.owner().user.clone();
     let (client, events) = Client::start(&context.env, unlocked, Mode::SendAndReceive);
+    let (service, events) = serve(context, &name, &me, &client, events);
     let options = Options {
         me,
         chat: to,
@@ -34,6 +36,7 @@ pub(super) async fn run(context: &Context, at: Option<Where>, to: Option<UserNam
         greeting: greeted(&client, greeting),
     };
     let ended = line::run(&context.env, &client, events, options).await;
+    service.end().await;
     client.stop().await;
     match ended {
         Ok(ended) => outcome(ended),
@@ -66,7 +69,7 @@ async fn signed_in(
         }
         return Ok((name, unlocked, GREETING));
     }
-    let Some(at) = at.or(context.globals.server.as_ref()) else {
+    let Some(at) = at.or(context.server_for_newcomers()) else {
         return Err(Stop::new(
             Exit::NotSignedIn,
             "Nobody has signed in on this machine yet.",
@@ -83,7 +86,10 @@ async fn signed_in(
 /// Two people can try it in two terminals of one machine: a profile that is open in another window
 /// does not stand in the way of a second one.
 fn profile_for(context: &Context, at: Option<&Where>) -> Result<Option<UserName>, Stop> {
-    if let Some(name) = &context.globals.profile {
+    // An address that was typed is about whoever is there, not about the usual profile.
+    let named =
+        if at.is_none() { context.named_profile() } else { context.globals.profile.as_ref() };
+    if let Some(name) = named {
         return Ok(match open::look(context, name) {
             Known::Owned(owner) => {
                 same_server(name, &owner.balancer, at)?;
