@@ -9,6 +9,8 @@ pub mod input;
 mod input_history;
 pub mod line;
 pub mod lists;
+pub mod names;
+pub mod notify;
 pub mod receipts;
 pub mod say;
 pub mod screen;

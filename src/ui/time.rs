@@ -23,6 +23,11 @@ pub fn clock(unix_ms: u64, zone: &TimeZone) -> String {
     zoned(unix_ms, zone).strftime("%H:%M").to_string()
 }
 
+/// `12:01:02`.
+pub fn clock_with_seconds(unix_ms: u64, zone: &TimeZone) -> String {
+    zoned(unix_ms, zone).strftime("%H:%M:%S").to_string()
+}
+
 /// The day, for day lines.
 pub fn day(unix_ms: u64, zone: &TimeZone) -> Date {
     zoned(unix_ms, zone).date()
