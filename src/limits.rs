@@ -87,6 +87,29 @@ pub const LAST_FRAME_DEADLINE: Duration = Duration::from_millis(500);
 /// How long an orderly stop may take.
 pub const STOP_DEADLINE: Duration = Duration::from_secs(5);
 
+/// Bytes of a reaction: one grapheme, however it is built.
+pub const EMOJI_BYTES_MAX: usize = 64;
+/// Bytes of an alias.
+pub const ALIAS_BYTES_MAX: usize = 64;
+/// Shortest life of a text that goes away by itself.
+pub const EXPIRE_MIN: Duration = Duration::from_secs(1);
+/// Longest such life.
+pub const EXPIRE_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
+/// Between two read receipts to one person.
+pub const READ_INTERVAL: Duration = Duration::from_secs(1);
+/// Between two notices to one person that we are writing to them.
+pub const TYPING_INTERVAL: Duration = Duration::from_secs(3);
+/// Between two such notices of one person that reach the front end.
+pub const TYPING_HEARD_INTERVAL: Duration = Duration::from_secs(1);
+/// Bytes of datagrams that wait on a client's connection, each way.
+pub const CLIENT_DATAGRAM_BYTES_MAX: usize = 16 * 1024;
+/// Chats whose logs a client opens only to learn who comes and goes.
+pub const FOLLOWED_CHATS_MAX: usize = 32;
+/// Characters of the message shown above an answer to it.
+pub const EXCERPT_CHARS_MAX: usize = 80;
+/// Lines that one look for a text goes through, newest first.
+pub const SEARCHED_LINES_MAX: usize = 200_000;
+
 /// Unwraps of a conversation key that one peer can cause in an hour.
 pub const UNWRAPS_PER_PEER_PER_HOUR_MAX: u32 = 60;
 /// Life of an encryption key before the client makes another.

@@ -19,6 +19,7 @@ use crate::types::{ClusterId, DeviceId, LogName, UserName};
 use super::api::Event;
 use super::contacts::Person;
 use super::inbox::UnwrapBudget;
+use super::presence::Presence;
 use super::profile::{Unlocked, write_device, write_encryption_key};
 use super::store::{StoreError, meta, meta_u64, set_meta, set_meta_u64, unseal};
 
@@ -35,6 +36,8 @@ pub(crate) struct Core {
     pub(crate) fresh_bundles: BTreeSet<(UserName, DeviceId)>,
     /// Authors who mentioned a newer bundle than is known.
     pub(crate) stale_bundles: BTreeSet<UserName>,
+    /// Who comes and goes.
+    pub(crate) presence: Presence,
     /// Version of one's own bundle at the home, by its last Welcome.
     home_version: Option<u64>,
     events: mpsc::Sender<Event>,
@@ -78,6 +81,7 @@ impl Core {
             unwraps: UnwrapBudget::default(),
             fresh_bundles: BTreeSet::new(),
             stale_bundles: BTreeSet::new(),
+            presence: Presence::default(),
             home_version: None,
             events,
         }
@@ -176,7 +180,9 @@ impl Core {
                 None => NewBundle::NewEncryptionKey,
             };
             self.plan_bundle(why)?;
-        } else if self.encryption_key_is_old()? {
+        } else if self.encryption_key_is_old()?
+            || meta_u64(self.profile.store.db(), "rotate_key")? == 1
+        {
             self.plan_bundle(NewBundle::NewEncryptionKey)?;
         }
         self.next_bundle()
@@ -266,6 +272,9 @@ impl Core {
         self.profile.store.commit(|tx| {
             set_meta(tx, "next_bundle", &encoded)?;
             tx.execute("DELETE FROM meta WHERE key IN ('next_device','next_seed')", [])?;
+            if encryption.is_some() {
+                tx.execute("DELETE FROM meta WHERE key = 'rotate_key'", [])?;
+            }
             if let Some((id, device_key)) = &device {
                 set_meta_u64(tx, "next_device", id.0)?;
                 set_meta(tx, "next_seed", &key.seal(device_key.seed().as_slice()))?;
@@ -345,8 +354,13 @@ impl Core {
         Ok(made.is_none_or(|made| made.saturating_add(life) < self.now()))
     }
 
+    /// The encryption key is to be replaced at the next contact, however young it is.
+    pub(crate) fn want_new_key(&mut self) -> Result<(), StoreError> {
+        self.profile.store.commit(|tx| set_meta_u64(tx, "rotate_key", 1).map_err(Into::into))
+    }
+
     /// When the encryption key of the present bundle was made; `None` when it is not here.
-    fn encryption_key_made(&self) -> Result<Option<u64>, StoreError> {
+    pub(crate) fn encryption_key_made(&self) -> Result<Option<u64>, StoreError> {
         let made: Option<i64> = self
             .profile
             .store

@@ -9,17 +9,22 @@
 //! going.
 
 pub mod account;
+mod actions;
 pub mod api;
+mod calls;
 mod connection;
 mod contacts;
 mod core;
 mod inbox;
 mod outbox;
+mod presence;
 pub mod profile;
 mod run;
 mod sealing;
+mod search;
 mod sender;
 mod session;
+mod settings;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -32,8 +37,10 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 pub use api::{
-    Author, Cancelled, ChatView, Contact, Event, KeyView, Line, LocalId, MessageState, MessageView,
-    Offline, Refusal, RequestError, SendError, StatusView, Trouble, Trust, WhoView, WireId,
+    AccountChange, AccountSettings, ActionError, Author, Cancelled, ChatChange, ChatSettings,
+    ChatView, Contact, ContactView, Draft, Event, Form, KeyView, Line, LocalId, MessageState,
+    MessageView, Notify, Offline, OwnKeysView, ReactionView, Refusal, ReplyView, RequestError,
+    SendError, StatusView, Trouble, Trust, WhoView, WireId,
 };
 pub use profile::{Profile, ProfileError, Unlocked};
 

@@ -719,6 +719,7 @@ fn set_state(tx: &Transaction<'_>, line: i64, state: &MessageState) -> Result<bo
         | MessageState::Pending
         | MessageState::Sent
         | MessageState::Delivered
+        | MessageState::Read
         | MessageState::Cancelled => 0,
     };
     let moved = tx

@@ -6,6 +6,7 @@ use std::future::pending;
 use std::time::Duration;
 
 use bytes::Bytes;
+use prost::Message as _;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 
@@ -16,8 +17,9 @@ use crate::net::stream::ReadError;
 use crate::types::{DeviceId, LogEpoch, LogName, N, Seq, UserName};
 use crate::wire::Code;
 use crate::wire::client::{
-    Append, Block, Cursor, Entry, Logout, LookUp, Open, Opened, PutBundle, Refused as WireRefused,
-    ServerFrame, Who, WhoList, client_frame, server_frame,
+    Append, Block, ClientFrame, Cursor, Entry, Logout, LookUp, Open, Opened, PutBundle,
+    Refused as WireRefused, ServerFrame, SetPresence, Typing, Who, WhoList, client_frame,
+    server_frame,
 };
 
 use super::Mode;
@@ -35,6 +37,16 @@ pub(crate) enum Request {
     Look,
     /// Try everything now.
     Hurry,
+    /// There may be a new version of the own bundle.
+    Offer,
+    /// Somebody is told that we are writing to them.
+    Typing {
+        to: UserName,
+    },
+    /// Others see us, or do not.
+    SetPresence {
+        invisible: bool,
+    },
     Who {
         all: bool,
         reply: oneshot::Sender<Result<WhoView, RequestError>>,
@@ -61,7 +73,11 @@ impl Request {
     pub(crate) fn fail(self, error: RequestError) {
         // A caller that is gone needs no answer.
         match self {
-            Self::Look | Self::Hurry => {}
+            Self::Look
+            | Self::Hurry
+            | Self::Offer
+            | Self::Typing { .. }
+            | Self::SetPresence { .. } => {}
             Self::Who { reply, .. } => drop(reply.send(Err(error))),
             Self::LookUp { reply, .. } | Self::Block { reply, .. } | Self::LogOut { reply } => {
                 drop(reply.send(Err(error)));
@@ -274,6 +290,12 @@ impl<'a> Session<'a> {
                 }
                 self.look().await?;
             }
+            Request::Offer => self.offer_bundle().await?,
+            Request::Typing { to } => self.tell_typing(&to),
+            Request::SetPresence { invisible } => {
+                // An edge that does not know it answers with an error, which nobody waits for.
+                let _ = self.push(client_frame::Body::SetPresence(SetPresence { invisible }))?;
+            }
             Request::Who { all, reply } => {
                 let rid = self.push(client_frame::Body::Who(Who { all }))?;
                 self.waiting.insert(rid, Waiting::Who(reply));
@@ -291,6 +313,16 @@ impl<'a> Session<'a> {
             Request::Stop { reply } => return Err(End::Stopped(Some(reply))),
         }
         Ok(())
+    }
+
+    /// One datagram, which may be lost.
+    fn tell_typing(&self, to: &UserName) {
+        let typing = Typing { user: to.to_string() };
+        let body = Some(client_frame::Body::Typing(typing));
+        let frame = ClientFrame { rid: 0, optional: true, body }.encode_to_vec();
+        if self.wire.conn.max_datagram_size().is_some_and(|max| frame.len() <= max) {
+            let _ = self.wire.conn.send_datagram(frame.into());
+        }
     }
 
     fn look_up(

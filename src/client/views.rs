@@ -8,22 +8,24 @@ use crate::types::{DeviceId, N, UserName, hex};
 use crate::wire::Code;
 
 use super::api::{
-    Author, ChatView, Line, LocalId, MessageState, MessageView, Refusal, StatusView, Trouble,
-    Trust, WireId,
+    ChatView, Form, Line, LocalId, MessageState, MessageView, ReactionView, Refusal, ReplyView,
+    StatusView, Trouble, Trust, WireId,
 };
 use super::contacts::contact_of;
 use super::core::Core;
+use super::search::author_of;
 use super::store::{StoreError, bits, unbits, unseal};
 
 pub(crate) const STATE_WAITING: i64 = 0;
 pub(crate) const STATE_PENDING: i64 = 1;
 const STATE_SENT: i64 = 2;
 const STATE_DELIVERED: i64 = 3;
-const STATE_REFUSED: i64 = 4;
+pub(crate) const STATE_REFUSED: i64 = 4;
 pub(crate) const STATE_CANCELLED: i64 = 5;
+pub(crate) const STATE_READ: i64 = 6;
 
-const KIND_OWN: i64 = 0;
-const KIND_TROUBLE: i64 = 2;
+pub(crate) const KIND_OWN: i64 = 0;
+pub(crate) const KIND_TROUBLE: i64 = 2;
 
 /// The number under which a state is stored; it only grows, but for the ends.
 pub(crate) fn state_number(state: &MessageState) -> i64 {
@@ -32,6 +34,7 @@ pub(crate) fn state_number(state: &MessageState) -> i64 {
         MessageState::Pending => STATE_PENDING,
         MessageState::Sent => STATE_SENT,
         MessageState::Delivered => STATE_DELIVERED,
+        MessageState::Read => STATE_READ,
         MessageState::Refused(_) => STATE_REFUSED,
         MessageState::Cancelled => STATE_CANCELLED,
     }
@@ -62,6 +65,7 @@ fn state_of(number: i64, reason: i64) -> Option<MessageState> {
         STATE_PENDING => MessageState::Pending,
         STATE_SENT => MessageState::Sent,
         STATE_DELIVERED => MessageState::Delivered,
+        STATE_READ => MessageState::Read,
         STATE_REFUSED => MessageState::Refused(refusal_of(reason)),
         STATE_CANCELLED => MessageState::Cancelled,
         _ => return None,
@@ -145,14 +149,17 @@ pub(crate) fn insert_peer_line(
     Ok(())
 }
 
-const LINE_COLUMNS: &str = "id, chat, kind, sealed_text, trouble, hole_from, hole_to, at_unix_ms,
-    sent_at_unix_ms, device, n, state, reason, shown, unaccepted_key";
+pub(super) const LINE_COLUMNS: &str = "id, chat, kind, sealed_text, trouble, hole_from, hole_to,
+    at_unix_ms, sent_at_unix_ms, device, n, state, reason, shown, unaccepted_key, form, reply_by,
+    reply_to, edited, gone, expires_unix_ms";
 
 impl Core {
     /// Lines never shown, oldest first; with `note`, notes that they are being shown.
     pub(crate) fn unshown(&mut self, max: usize, note: Note) -> Result<Vec<Line>, StoreError> {
         let lines = self.lines(
-            &format!("SELECT {LINE_COLUMNS} FROM lines WHERE shown < 2 ORDER BY id LIMIT ?1"),
+            &format!(
+                "SELECT {LINE_COLUMNS} FROM lines WHERE shown < 2 AND gone < 2 ORDER BY id LIMIT ?1"
+            ),
             params![i64::try_from(max).unwrap_or(i64::MAX)],
         )?;
         if note == Note::BeingShown && !lines.is_empty() {
@@ -169,7 +176,8 @@ impl Core {
     ) -> Result<Vec<Line>, StoreError> {
         let lines = self.lines(
             &format!(
-                "SELECT {LINE_COLUMNS} FROM lines WHERE shown < 2 AND chat = ?1 ORDER BY id LIMIT ?2"
+                "SELECT {LINE_COLUMNS} FROM lines
+                 WHERE shown < 2 AND gone < 2 AND chat = ?1 ORDER BY id LIMIT ?2"
             ),
             params![chat.as_str(), i64::try_from(max).unwrap_or(i64::MAX)],
         )?;
@@ -195,16 +203,6 @@ impl Core {
         })
     }
 
-    /// The last `max` lines of a chat, oldest first.
-    pub(crate) fn history(&self, chat: &UserName, max: usize) -> Result<Vec<Line>, StoreError> {
-        let mut lines = self.lines(
-            &format!("SELECT {LINE_COLUMNS} FROM lines WHERE chat = ?1 ORDER BY id DESC LIMIT ?2"),
-            params![chat.as_str(), i64::try_from(max).unwrap_or(i64::MAX)],
-        )?;
-        lines.reverse();
-        Ok(lines)
-    }
-
     /// Whether a chat has exactly one text of the other person.
     pub(crate) fn is_first_text(&self, chat: &UserName) -> Result<bool, StoreError> {
         let lines: i64 = self.profile.store.db().query_row(
@@ -215,21 +213,53 @@ impl Core {
         Ok(lines == 1)
     }
 
-    /// One own or other line.
+    /// One own or other line; `None` also when its time has run out.
     pub(crate) fn line(&self, id: LocalId) -> Result<Option<Line>, StoreError> {
-        let lines =
-            self.lines(&format!("SELECT {LINE_COLUMNS} FROM lines WHERE id = ?1"), params![id.0])?;
+        let lines = self.lines(
+            &format!("SELECT {LINE_COLUMNS} FROM lines WHERE id = ?1 AND gone < 2"),
+            params![id.0],
+        )?;
         Ok(lines.into_iter().next())
     }
 
-    fn lines(&self, sql: &str, params: impl rusqlite::Params) -> Result<Vec<Line>, StoreError> {
+    pub(super) fn lines(
+        &self,
+        sql: &str,
+        params: impl rusqlite::Params,
+    ) -> Result<Vec<Line>, StoreError> {
         let mut rows = self.profile.store.db().prepare_cached(sql)?;
         let mut rows = rows.query(params)?;
         let mut lines = Vec::new();
         while let Some(row) = rows.next()? {
-            lines.push(read_line(&self.profile.key, row)?);
+            let mut line = read_line(&self.profile.key, row)?;
+            if let Line::Message(message) = &mut line {
+                self.complete(message)?;
+            }
+            lines.push(line);
         }
         Ok(lines)
+    }
+
+    /// Adds what stands in other rows: what is answered, and the reactions.
+    fn complete(&self, message: &mut MessageView) -> Result<(), StoreError> {
+        if let Some(reply) = &mut message.reply_to
+            && let Some(id) = reply.id
+        {
+            reply.excerpt = self.excerpt(id)?;
+        }
+        let mut rows =
+            self.profile.store.db().prepare_cached(
+                "SELECT by, sealed_emoji FROM reactions WHERE line = ?1 ORDER BY by",
+            )?;
+        let mut rows = rows.query([message.id.0])?;
+        while let Some(row) = rows.next()? {
+            let emoji = unseal(&self.profile.key, &row.get::<_, Vec<u8>>(1)?)?;
+            message.reactions.push(ReactionView {
+                author: author_of(row.get(0)?),
+                emoji: String::from_utf8_lossy(&emoji).into_owned(),
+            });
+        }
+        Ok(())
     }
 
     /// All chats, newest first.
@@ -238,7 +268,10 @@ impl Core {
             let mut rows = self.profile.store.db().prepare_cached(
                 "SELECT l.chat, sum(l.shown < 2), sum(l.kind = 0 AND l.state IN (0, 1)),
                         max(l.at_unix_ms), max(l.id)
-                 FROM lines l GROUP BY l.chat ORDER BY max(l.id) DESC",
+                 FROM lines l WHERE l.gone < 2 GROUP BY l.chat
+                 HAVING sum(l.shown < 2) > 0 OR l.chat NOT IN
+                   (SELECT chat FROM chats WHERE closed = 1)
+                 ORDER BY max(l.id) DESC",
             )?;
             let found = rows.query_map([], |row| {
                 Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?))
@@ -279,7 +312,7 @@ impl Core {
     pub(crate) fn status(&self) -> Result<StatusView, StoreError> {
         let owner = &self.profile.owner;
         let unread = self.profile.store.db().query_row(
-            "SELECT count(*) FROM lines WHERE shown < 2",
+            "SELECT count(*) FROM lines WHERE shown < 2 AND gone < 2",
             [],
             |row| row.get::<_, i64>(0),
         )?;
@@ -318,12 +351,17 @@ fn read_line(key: &DbKey, row: &Row<'_>) -> Result<Line, StoreError> {
         return Ok(Line::Trouble { id, chat, trouble, at_unix_ms, again });
     }
     let sealed: Vec<u8> = row.get(3)?;
-    let text = String::from_utf8_lossy(&unseal(key, &sealed)?).into_owned();
+    let gone = row.get::<_, i64>(19)? != 0;
+    let text = match gone {
+        true => String::new(),
+        false => String::from_utf8_lossy(&unseal(key, &sealed)?).into_owned(),
+    };
+    let reply_to: Option<i64> = row.get(17)?;
     let n = N(unbits(row.get(10)?));
     Ok(Line::Message(MessageView {
         id,
         chat,
-        author: if kind == KIND_OWN { Author::Me } else { Author::Peer },
+        author: author_of(kind),
         text,
         at_unix_ms,
         sent_at_unix_ms: unbits(row.get(8)?),
@@ -331,5 +369,15 @@ fn read_line(key: &DbKey, row: &Row<'_>) -> Result<Line, StoreError> {
         wire_id: (n.0 > 0).then_some(WireId { device: DeviceId(unbits(row.get(9)?)), n }),
         again,
         unaccepted_key: row.get(14)?,
+        form: if row.get::<_, i64>(15)? == 1 { Form::Emote } else { Form::Text },
+        reply_to: row.get::<_, Option<i64>>(16)?.map(|by| ReplyView {
+            id: reply_to.map(LocalId),
+            author: author_of(by),
+            excerpt: String::new(),
+        }),
+        edited: row.get(18)?,
+        deleted: gone,
+        reactions: Vec::new(),
+        expires_unix_ms: row.get::<_, Option<i64>>(20)?.map(unbits),
     }))
 }

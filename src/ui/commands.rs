@@ -8,6 +8,7 @@ use crate::client::{LocalId, Notify};
 use crate::types::UserName;
 
 use super::names::Names;
+use super::settings::TimeForm;
 use super::text;
 
 mod complete;
@@ -112,7 +113,7 @@ pub enum Command {
     /// Show all settings, one, or change one.
     Set(Option<String>, Option<String>),
     /// How times are shown; `None` changes over.
-    Time(Option<Clock>),
+    Time(Option<TimeForm>),
     /// An empty screen.
     Clear,
     /// Help: everything, or one command.
@@ -155,22 +156,12 @@ pub enum Reach {
     Everywhere,
 }
 
-/// How times are shown.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Clock {
-    /// `12:01`.
-    #[default]
-    Short,
-    /// `12:01:02`.
-    Full,
-}
-
 /// Why a line is no command. Nothing was sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Misunderstood {
     /// No command of that name; perhaps this one was meant.
     Unknown {
-        /// As typed, cleaned, with its slash.
+        /// As typed, cleaned.
         word: String,
         /// The nearest.
         meant: Option<&'static str>,
@@ -239,9 +230,7 @@ fn first_word(text: &str) -> (&str, &str) {
 fn known<'a>(word: &str, rest: &'a str) -> Option<Split<'a>> {
     let lower = word.to_lowercase();
     match OLD_WORDS.iter().find(|(old, _)| *old == lower).map(|(_, new)| first_word(new)) {
-        Some((new, argument)) if rest.is_empty() => {
-            Some(Split::Row(find(new)?, argument))
-        }
+        Some((new, argument)) if rest.is_empty() => Some(Split::Row(find(new)?, argument)),
         Some((new, _)) => Some(Split::Row(find(new)?, rest)),
         None => Some(Split::Row(find(word)?, rest)),
     }
@@ -258,8 +247,9 @@ pub fn parse(line: &str, names: &Names) -> Result<Command, Misunderstood> {
     }
     match split(line) {
         Split::Text(text) => Ok(Command::Say(text.to_owned())),
-        Split::Row(row, rest) => (row.parse)(Words { rest, names })
-            .map_err(|why| Misunderstood::Usage { row, why }),
+        Split::Row(row, rest) => {
+            (row.parse)(Words { rest, names }).map_err(|why| Misunderstood::Usage { row, why })
+        }
         Split::Unknown(word) => {
             let names = TABLE.iter().map(|row| row.name);
             let meant = text::nearest(word, names);

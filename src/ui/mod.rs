@@ -5,6 +5,7 @@
 //! [`input`] to a terminal or a pipe. Nothing here touches a connection, a key or a database.
 
 pub mod commands;
+pub mod doctor;
 pub mod input;
 mod input_history;
 pub mod line;

@@ -54,6 +54,11 @@ impl Names {
         self.labels.get(user).map_or(user.as_str(), String::as_str)
     }
 
+    /// Whether this person was among those named.
+    pub fn knows(&self, user: &UserName) -> bool {
+        self.aliases.contains_key(user)
+    }
+
     /// Every name, and aliases of one word: for Tab.
     pub fn words(&self) -> Vec<String> {
         let names = self.aliases.keys().map(ToString::to_string);
@@ -74,10 +79,10 @@ impl Names {
             return Ok(name.clone());
         }
         let lower = word.to_lowercase();
-        let mut called =
-            self.aliases.iter().filter(|(_, alias)| {
-                alias.as_ref().is_some_and(|alias| alias.to_lowercase() == lower)
-            });
+        let mut called = self
+            .aliases
+            .iter()
+            .filter(|(_, alias)| alias.as_ref().is_some_and(|alias| alias.to_lowercase() == lower));
         match (called.next(), called.next()) {
             (Some((user, _)), None) => Ok(user.clone()),
             (Some((first, _)), Some((second, _))) => {
@@ -122,9 +127,11 @@ mod tests {
     }
 
     fn names(people: &[(&str, &str)]) -> Names {
-        Names::of(people.iter().map(|(user, alias)| {
-            (name(user), (!alias.is_empty()).then(|| (*alias).to_owned()))
-        }))
+        Names::of(
+            people.iter().map(|(user, alias)| {
+                (name(user), (!alias.is_empty()).then(|| (*alias).to_owned()))
+            }),
+        )
     }
 
     #[test]

@@ -190,6 +190,7 @@ pub(super) fn request(error: &RequestError, who: Option<&UserName>) -> Stop {
         RequestError::Offline | RequestError::Timeout => Exit::Unreachable,
         RequestError::Refused { code, .. } => exit_of(*code),
         RequestError::BadBundle => Exit::KeyRefused,
+        RequestError::TooLong { .. } => Exit::Usage,
         RequestError::Local(_) => Exit::LocalData,
     };
     Stop::told(exit, say::request_error(error, who))
@@ -201,6 +202,7 @@ pub(super) fn send(error: &SendError) -> Stop {
         SendError::Empty | SendError::ToSelf => Exit::Usage,
         SendError::TooLarge(_) | SendError::Blocked(_) => Exit::Refused,
         SendError::KeyChanged(_) => Exit::KeyRefused,
+        SendError::NoSuchMessage(_) => Exit::NotFound,
         SendError::Local(_) => Exit::LocalData,
     };
     let mut told = say::send_error(error);

@@ -256,6 +256,7 @@ fn state_word(state: &MessageState) -> &'static str {
         MessageState::Pending => "pending",
         MessageState::Sent => "sent",
         MessageState::Delivered => "delivered",
+        MessageState::Read => "read",
         MessageState::Refused(_) => "refused",
         MessageState::Cancelled => "cancelled",
     }
@@ -270,6 +271,7 @@ fn reason_word(state: &MessageState) -> Option<String> {
         | MessageState::Pending
         | MessageState::Sent
         | MessageState::Delivered
+        | MessageState::Read
         | MessageState::Cancelled => None,
     }
 }
@@ -277,7 +279,7 @@ fn reason_word(state: &MessageState) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::client::{LocalId, WireId};
+    use crate::client::{Form, LocalId, WireId};
     use crate::types::{DeviceId, N};
     use crate::wire::Code;
 
@@ -299,6 +301,12 @@ mod tests {
             wire_id: Some(WireId { device: DeviceId(255), n: N(3) }),
             again: false,
             unaccepted_key: false,
+            form: Form::Text,
+            reply_to: None,
+            edited: false,
+            deleted: false,
+            reactions: Vec::new(),
+            expires_unix_ms: None,
         }
     }
 

@@ -223,7 +223,13 @@ impl Printing<'_> {
                 self.context.report.notice(&say::rolled_back().line());
                 Ok(())
             }
-            Event::Online { .. }
+            Event::Edited { .. }
+            | Event::Deleted { .. }
+            | Event::Reacted { .. }
+            | Event::Expired { .. }
+            | Event::Typing { .. }
+            | Event::Presence { .. }
+            | Event::Online { .. }
             | Event::Offline { .. }
             | Event::Lines
             | Event::CaughtUp

@@ -156,7 +156,9 @@ impl Waiting<'_> {
             self.client.message(self.id).map_err(|error| failures::request(&error, None))?;
         let Some(message) = message else { return Ok(None) };
         match &message.state {
-            Some(MessageState::Sent | MessageState::Delivered) => Ok(Some(message)),
+            Some(MessageState::Sent | MessageState::Delivered | MessageState::Read) => {
+                Ok(Some(message))
+            }
             Some(MessageState::Refused(refusal)) => {
                 let mut stop = failures::refusal(*refusal, self.to);
                 if stop.failure.exit == Exit::NotFound {
@@ -211,7 +213,13 @@ impl Waiting<'_> {
                 return Err(Stop::told(Exit::LocalData, say::local_data(error)));
             }
             Event::RolledBack => self.context.report.notice(&say::rolled_back().line()),
-            Event::Online { .. }
+            Event::Edited { .. }
+            | Event::Deleted { .. }
+            | Event::Reacted { .. }
+            | Event::Expired { .. }
+            | Event::Typing { .. }
+            | Event::Presence { .. }
+            | Event::Online { .. }
             | Event::Lines
             | Event::CaughtUp
             | Event::State { .. }
@@ -298,6 +306,12 @@ async fn retry_by(context: &Context, client: &Client, events: &mut Receiver<Even
                 | Event::Request { .. }
                 | Event::KeyChanged { .. }
                 | Event::WasAlreadySent { .. }
+                | Event::Edited { .. }
+                | Event::Deleted { .. }
+                | Event::Reacted { .. }
+                | Event::Expired { .. }
+                | Event::Typing { .. }
+                | Event::Presence { .. }
                 | Event::RolledBack
                 | Event::SessionReplaced,
             ) => {}
@@ -364,7 +378,7 @@ fn moved(
     seen: &mut BTreeSet<LocalId>,
 ) -> Result<Moved, Stop> {
     let moved = match state {
-        MessageState::Sent | MessageState::Delivered => Moved::Sent,
+        MessageState::Sent | MessageState::Delivered | MessageState::Read => Moved::Sent,
         MessageState::Refused(_) => Moved::Refused,
         MessageState::Waiting | MessageState::Pending | MessageState::Cancelled => Moved::NotYet,
     };
@@ -382,6 +396,7 @@ fn moved(
         }
         MessageState::Sent
         | MessageState::Delivered
+        | MessageState::Read
         | MessageState::Waiting
         | MessageState::Pending
         | MessageState::Cancelled => {

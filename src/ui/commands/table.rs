@@ -1,11 +1,12 @@
 //! The one table of commands: a row says how a command is called, written, explained and read.
 
 use crate::client::Notify;
+use crate::ui::settings::TimeForm;
 use crate::ui::text;
 
 use super::row::{Argument, Group, Row, row};
 use super::words::Lasting;
-use super::{Clock, Command, Scope, find};
+use super::{Command, Scope, find};
 
 /// Lines that `/history` shows when no number is given.
 pub const HISTORY_LINES: usize = 20;
@@ -446,8 +447,8 @@ pub static TABLE: &[Row] = &[
         &[("/time full", "12:01:02"), ("/time short", "12:01")],
         |words| match words.rest {
             "" => Ok(Command::Time(None)),
-            "full" => Ok(Command::Time(Some(Clock::Full))),
-            "short" => Ok(Command::Time(Some(Clock::Short))),
+            "full" => Ok(Command::Time(Some(TimeForm::Full))),
+            "short" => Ok(Command::Time(Some(TimeForm::Short))),
             _ => Err("full or short may follow".into()),
         },
     )

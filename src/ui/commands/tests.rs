@@ -103,7 +103,7 @@ fn each_command_is_understood_with_its_arguments() {
         ("/set", Command::Set(None, None)),
         ("/set edit_mode vi", Command::Set(Some("edit_mode".into()), Some("vi".into()))),
         ("/time", Command::Time(None)),
-        ("/time full", Command::Time(Some(Clock::Full))),
+        ("/time full", Command::Time(Some(TimeForm::Full))),
         ("/clear", Command::Clear),
         ("/help", Command::Help(None)),
         ("/help /msg", Command::Help(find("msg"))),
@@ -189,9 +189,14 @@ fn a_command_without_what_it_needs_says_its_usage() {
 
 #[test]
 fn durations_are_numbers_with_units() {
-    for (word, seconds) in
-        [("90s", 90), ("10m", 600), ("2h", 7_200), ("7d", 604_800), ("1w", 604_800), ("1h30m", 5_400)]
-    {
+    for (word, seconds) in [
+        ("90s", 90),
+        ("10m", 600),
+        ("2h", 7_200),
+        ("7d", 604_800),
+        ("1w", 604_800),
+        ("1h30m", 5_400),
+    ] {
         assert_eq!(duration(word), Some(Duration::from_secs(seconds)), "{word}");
     }
     for word in ["", "5", "h", "0s", "1x", "1h5", "-1h", "99999999999999999999h", "521w6000d"] {

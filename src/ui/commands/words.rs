@@ -50,7 +50,7 @@ pub fn duration(word: &str) -> Option<Duration> {
 
 /// The words behind a command, and the names that they may hold.
 #[derive(Clone, Copy)]
-pub struct Words<'a> {
+pub(super) struct Words<'a> {
     pub(super) rest: &'a str,
     pub(super) names: &'a Names,
 }

@@ -164,8 +164,7 @@ impl Screen {
         }
         let mut used = body.last().map_or(0, |line| columns(line))
             + if body.len() == 1 { start } else { indent };
-        let mut out =
-            self.theme.paint(Role::Dim, &clock) + &self.theme.name(&message.chat, &name);
+        let mut out = self.theme.paint(Role::Dim, &clock) + &self.theme.name(&message.chat, &name);
         out.push_str(&body.join(&format!("\n{}", " ".repeat(indent))));
         for remark in &parts.remarks {
             let room = self.width.unwrap_or(usize::MAX);
@@ -181,6 +180,10 @@ impl Screen {
         }
         if let Some(mark) = &parts.mark {
             let right = self.width.map_or(0, |width| width.min(80));
+            if self.width.is_some_and(|width| used + 2 + columns(mark) >= width) {
+                out.push_str(&format!("\n{}", " ".repeat(indent)));
+                used = indent;
+            }
             let gap = right.saturating_sub(used + columns(mark) + 1).max(2);
             out.push_str(&" ".repeat(gap));
             out.push_str(&self.theme.paint(Role::Dim, mark));

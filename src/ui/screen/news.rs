@@ -57,10 +57,12 @@ impl Screen {
         self.notice(&format!("{indent}{} is typing", self.names.label(user)))
     }
 
-    /// Somebody came or went.
-    pub fn presence(&self, user: &UserName, online: bool) -> String {
-        let what = if online { "is online" } else { "is offline" };
-        self.notice(&format!("{} {what}", self.names.label(user)))
+    /// Some people came (or went).
+    pub fn presence(&self, people: &[&UserName], online: bool) -> String {
+        let names: Vec<&str> = people.iter().map(|user| self.names.label(user)).collect();
+        let verb = if people.len() == 1 { "is" } else { "are" };
+        let what = if online { "online" } else { "offline" };
+        self.notice(&format!("{} {verb} {what}", names.join(", ")))
     }
 
     /// "message 42 of 12:01".

@@ -37,10 +37,7 @@ pub(crate) fn to_bob(text: &str, state: MessageState) -> MessageView {
 
 /// Bob answers "on my way", which Alice wrote.
 pub(crate) fn answer_from_bob(text: &str) -> MessageView {
-    let reply = ReplyView {
-        id: Some(LocalId(7)),
-        author: Author::Me,
-        excerpt: "on my way".to_owned(),
-    };
+    let reply =
+        ReplyView { id: Some(LocalId(7)), author: Author::Me, excerpt: "on my way".to_owned() };
     MessageView { reply_to: Some(reply), ..from_bob(text) }
 }

@@ -1,8 +1,8 @@
-use super::*;
 use super::samples::{NOON, answer_from_bob, from_bob, name, to_bob};
+use super::*;
 use crate::client::{Author, Form, LocalId, ReactionView};
-use crate::ui::text::clean;
 use crate::types::N;
+use crate::ui::text::clean;
 use crate::ui::theme::{Colour, Style};
 
 const MINUTE: u64 = 60_000;
@@ -201,9 +201,7 @@ fn what_was_done_to_a_message_stands_behind_it() {
     ];
     let shown = rich(80).line(&Line::Message(message.clone()));
     assert!(
-        shown.starts_with(
-            "[12:01] you → bob  at nine (edited) (until 13:01) (you: 👍, bob: ❤)"
-        ),
+        shown.starts_with("[12:01] you → bob  at nine (edited) (until 13:01) (you: 👍, bob: ❤)"),
         "{shown}"
     );
     assert!(shown.ends_with(" ✓✓") && columns(&shown) == 79, "{shown}");
@@ -244,10 +242,9 @@ fn people_are_called_by_their_alias_and_by_both_names_when_in_doubt() {
     screen.names = Names::of([(name("bob"), Some("Bobby".to_owned()))]);
     let shown = screen.line(&Line::Message(from_bob("hi")));
     assert_eq!(shown, "[12:01] Bobby      hi");
-    screen.names =
-        Names::of([(name("bob"), Some("carol".to_owned())), (name("carol"), None)]);
+    screen.names = Names::of([(name("bob"), Some("carol".to_owned())), (name("carol"), None)]);
     let shown = screen.line(&Line::Message(from_bob("hi")));
-    assert_eq!(shown, "[12:01] carol (bob) hi");
+    assert_eq!(shown, "[12:01] carol (bob)  hi");
     assert_eq!(screen.prompt(Some(&name("bob"))), "carol (bob)> ");
 }
 
@@ -255,11 +252,11 @@ fn people_are_called_by_their_alias_and_by_both_names_when_in_doubt() {
 fn news_of_a_message_name_it_in_one_line() {
     let screen = rich(80);
     let mut own = to_bob("at nine\nor so", MessageState::Sent);
+    assert_eq!(screen.edited(&from_bob("at nine")), "bob changed message 1 of 12:01: \"at nine\"");
     assert_eq!(
-        screen.edited(&from_bob("at nine")),
-        "bob changed message 1 of 12:01: \"at nine\""
+        screen.reacted(&own, &Author::Peer, Some("👍")),
+        "bob: 👍 to your \"at nine or so\""
     );
-    assert_eq!(screen.reacted(&own, &Author::Peer, Some("👍")), "bob: 👍 to your \"at nine or so\"");
     assert_eq!(
         screen.reacted(&own, &Author::Peer, None),
         "bob took back a reaction to your \"at nine or so\""
@@ -270,7 +267,9 @@ fn news_of_a_message_name_it_in_one_line() {
     assert_eq!(screen.expired(2), "2 messages have expired and are gone here");
     assert_eq!(screen.typing(&name("bob")), "        bob is typing");
     assert_eq!(plain().typing(&name("bob")), "bob is typing");
-    assert_eq!(plain().presence(&name("bob"), true), "bob is online");
+    let (bob, carol) = (name("bob"), name("carol"));
+    assert_eq!(plain().presence(&[&bob], true), "bob is online");
+    assert_eq!(plain().presence(&[&bob, &carol], false), "bob, carol are offline");
 }
 
 #[test]

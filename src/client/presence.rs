@@ -1,0 +1,90 @@
+//! Who is signed in and who is writing, as far as the present connection tells. In memory only.
+
+use std::collections::BTreeMap;
+
+use tokio::time::Instant;
+
+use crate::limits;
+use crate::types::UserName;
+
+use super::api::{Contact, Event};
+use super::core::Core;
+use super::store::StoreError;
+
+/// What is known of people who come and go.
+#[derive(Debug, Default)]
+pub(crate) struct Presence {
+    /// By this connection's word.
+    now: BTreeMap<UserName, bool>,
+    /// By the last event.
+    told: BTreeMap<UserName, bool>,
+    /// When we last told somebody that we are writing to them.
+    typed: BTreeMap<UserName, Instant>,
+    /// When the front end was last told that somebody is writing.
+    heard: BTreeMap<UserName, Instant>,
+}
+
+impl Presence {
+    /// Whether somebody is signed in; `None` when this connection does not say.
+    pub(crate) fn now(&self, user: &UserName) -> Option<bool> {
+        self.now.get(user).copied()
+    }
+
+    /// There is no connection any more, or another one: nothing is known.
+    pub(crate) fn forget(&mut self) {
+        self.now.clear();
+    }
+}
+
+impl Core {
+    /// A server says that somebody is, or is not, signed in. Of contacts, the front end is told.
+    pub(crate) fn presence_heard(
+        &mut self,
+        user: &UserName,
+        online: bool,
+    ) -> Result<(), StoreError> {
+        if !self.is_accepted(user)? {
+            return Ok(());
+        }
+        self.presence.now.insert(user.clone(), online);
+        if self.presence.told.insert(user.clone(), online).unwrap_or(false) != online {
+            self.emit(Event::Presence { user: user.clone(), online });
+        }
+        Ok(())
+    }
+
+    /// Whether somebody is to be told now that we are writing to them; notes that they are.
+    pub(crate) fn typing_due(&mut self, to: &UserName) -> Result<bool, StoreError> {
+        let recent = |at: &Instant| at.elapsed() < limits::TYPING_INTERVAL;
+        if self.presence.typed.get(to).is_some_and(recent)
+            || !self.is_accepted(to)?
+            || !self.typing_on(to)?
+        {
+            return Ok(false);
+        }
+        self.presence.typed.retain(|_, at| recent(at));
+        self.presence.typed.insert(to.clone(), Instant::now());
+        Ok(true)
+    }
+
+    /// A server says that somebody is writing to us. However often: the front end hears it once a
+    /// second at most, and of contacts only.
+    pub(crate) fn typing_heard(&mut self, user: &UserName) -> Result<(), StoreError> {
+        let recent = |at: &Instant| at.elapsed() < limits::TYPING_HEARD_INTERVAL;
+        if self.presence.heard.get(user).is_some_and(recent)
+            || !self.is_accepted(user)?
+            || !self.typing_on(user)?
+        {
+            return Ok(());
+        }
+        self.presence.heard.retain(|_, at| recent(at));
+        self.presence.heard.insert(user.clone(), Instant::now());
+        self.emit(Event::Typing { user: user.clone() });
+        Ok(())
+    }
+
+    /// Whether somebody is a contact who was accepted.
+    pub(crate) fn is_accepted(&mut self, user: &UserName) -> Result<bool, StoreError> {
+        Ok(self.person(user)?.is_some_and(|person| person.contact == Contact::Accepted))
+    }
+}

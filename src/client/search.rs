@@ -1,0 +1,138 @@
+//! Going back in a chat: its end, a day, or a word.
+
+use rusqlite::params;
+
+use crate::limits;
+use crate::types::UserName;
+
+use super::api::{Author, Line, LocalId};
+use super::core::Core;
+use super::store::{StoreError, bits, unseal};
+use super::views::LINE_COLUMNS;
+
+/// How far a look for a text has come.
+#[derive(Debug, Default)]
+pub(crate) struct Search {
+    /// Lines below this one are still to be looked at; `None`: all.
+    below: Option<i64>,
+    looked_at: usize,
+    found: Vec<LocalId>,
+}
+
+/// Whether a look for a text goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Searched {
+    More,
+    All,
+}
+
+impl Core {
+    /// The last `max` lines of a chat, oldest first.
+    pub(crate) fn history(&self, chat: &UserName, max: usize) -> Result<Vec<Line>, StoreError> {
+        let mut lines = self.lines(
+            &format!(
+                "SELECT {LINE_COLUMNS} FROM lines WHERE chat = ?1 AND gone < 2
+                 ORDER BY id DESC LIMIT ?2"
+            ),
+            params![chat.as_str(), i64::try_from(max).unwrap_or(i64::MAX)],
+        )?;
+        lines.reverse();
+        Ok(lines)
+    }
+
+    /// The first `max` lines of a chat that came at this time or later.
+    pub(crate) fn since(
+        &self,
+        chat: &UserName,
+        from_unix_ms: u64,
+        max: usize,
+    ) -> Result<Vec<Line>, StoreError> {
+        let from = i64::try_from(from_unix_ms).unwrap_or(i64::MAX);
+        self.lines(
+            &format!(
+                "SELECT {LINE_COLUMNS} FROM lines WHERE chat = ?1 AND gone < 2
+                 AND at_unix_ms >= ?2 ORDER BY id LIMIT ?3"
+            ),
+            params![chat.as_str(), from, i64::try_from(max).unwrap_or(i64::MAX)],
+        )
+    }
+
+    /// The newest own message of a chat that stands.
+    pub(crate) fn last_own(&self, chat: &UserName) -> Result<Option<LocalId>, StoreError> {
+        let id: Option<i64> = self.profile.store.db().query_row(
+            "SELECT max(id) FROM lines
+             WHERE chat = ?1 AND kind = 0 AND gone = 0 AND state NOT IN (4, 5)",
+            [chat.as_str()],
+            |row| row.get(0),
+        )?;
+        Ok(id.map(LocalId))
+    }
+
+    /// Looks for a text, whatever its case, through the next lines back: all texts are sealed, so
+    /// each has to be opened. Called again until it says [`Searched::All`], so that nobody who
+    /// waits for the core waits long.
+    pub(crate) fn search_on(
+        &self,
+        wanted: &str,
+        chat: Option<&UserName>,
+        max: usize,
+        search: &mut Search,
+    ) -> Result<Searched, StoreError> {
+        let mut rows = self.profile.store.db().prepare_cached(
+            "SELECT id, sealed_text FROM lines WHERE id < ?1 AND kind < 2 AND gone = 0
+               AND (?2 IS NULL OR chat = ?2)
+             ORDER BY id DESC LIMIT ?3",
+        )?;
+        let below = search.below.unwrap_or(i64::MAX);
+        let chat = chat.map(UserName::as_str);
+        let mut rows = rows.query(params![below, chat, bits(SEARCHED_AT_ONCE)])?;
+        let mut seen = 0;
+        while let Some(row) = rows.next()? {
+            if search.found.len() >= max || search.looked_at >= limits::SEARCHED_LINES_MAX {
+                return Ok(Searched::All);
+            }
+            let (id, sealed): (i64, Vec<u8>) = (row.get(0)?, row.get(1)?);
+            let text = unseal(&self.profile.key, &sealed)?;
+            if String::from_utf8_lossy(&text).to_lowercase().contains(wanted) {
+                search.found.push(LocalId(id));
+            }
+            search.below = Some(id);
+            search.looked_at += 1;
+            seen += 1;
+        }
+        Ok(if seen == SEARCHED_AT_ONCE { Searched::More } else { Searched::All })
+    }
+
+    /// What a look for a text came to, oldest first.
+    pub(crate) fn found(&self, search: &Search) -> Result<Vec<Line>, StoreError> {
+        let mut lines = Vec::new();
+        for id in search.found.iter().rev() {
+            lines.extend(self.line(*id)?);
+        }
+        Ok(lines)
+    }
+
+    /// The beginning of a message's text; empty when that is gone.
+    pub(super) fn excerpt(&self, id: LocalId) -> Result<String, StoreError> {
+        let sealed: Option<Vec<u8>> = {
+            let mut rows = self
+                .profile
+                .store
+                .db()
+                .prepare_cached("SELECT sealed_text FROM lines WHERE id = ?1 AND gone = 0")?;
+            let mut rows = rows.query([id.0])?;
+            rows.next()?.map(|row| row.get(0)).transpose()?
+        };
+        let Some(sealed) = sealed else { return Ok(String::new()) };
+        let text = unseal(&self.profile.key, &sealed)?;
+        let text = String::from_utf8_lossy(&text);
+        Ok(text.chars().take(limits::EXCERPT_CHARS_MAX).collect())
+    }
+}
+
+/// Whose a stored "by" is.
+pub(super) fn author_of(by: i64) -> Author {
+    if by == 0 { Author::Me } else { Author::Peer }
+}
+
+const SEARCHED_AT_ONCE: u64 = 500;
