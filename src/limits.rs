@@ -101,8 +101,6 @@ pub const READ_INTERVAL: Duration = Duration::from_secs(1);
 pub const TYPING_INTERVAL: Duration = Duration::from_secs(3);
 /// Between two such notices of one person that reach the front end.
 pub const TYPING_HEARD_INTERVAL: Duration = Duration::from_secs(1);
-/// Bytes of datagrams that wait on a client's connection, each way.
-pub const CLIENT_DATAGRAM_BYTES_MAX: usize = 16 * 1024;
 /// Chats whose logs a client opens only to learn who comes and goes.
 pub const FOLLOWED_CHATS_MAX: usize = 32;
 /// Characters of the message shown above an answer to it.

@@ -5,24 +5,18 @@
 //! order, so that nothing a sender can observe depends on whether decryption worked.
 
 use bytes::Bytes;
-use rusqlite::{OptionalExtension, Transaction, params};
+use rusqlite::params;
 
 use crate::crypto::bundle::VerifiedBundle;
-use crate::crypto::envelope::{
-    Body, EnvelopeError, HeaderInfo, Kind, OpenedMessage, VerifiedEnvelope, open, parse_header,
-    verify,
-};
-use crate::crypto::identity::EncryptionKey;
-use crate::crypto::rf1::{ConversationKey, unwrap};
-use crate::crypto::secret::DbKey;
-use crate::limits;
-use crate::types::{DeviceId, KeyId, LogEpoch, N, Seq, UserName};
+use crate::crypto::envelope::{EnvelopeError, parse_header};
+use crate::types::{DeviceId, LogEpoch, Seq, UserName};
 
 use super::api::{Contact, Event, Trouble};
-use super::contacts::{Learned, Person};
+use super::contacts::Learned;
 use super::core::{Core, check_bundle};
-use super::store::{StoreError, bits, meta_u64, set_meta_u64, unbits, unseal};
-use super::views::{Key, insert_peer_line, insert_trouble};
+use super::judging::Outcome;
+use super::store::{StoreError, bits, meta_u64, set_meta_u64};
+use super::views::insert_trouble;
 
 /// Where this device stands in its own log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -44,30 +38,8 @@ pub(crate) struct OpenReport {
     pub(crate) over_budget: bool,
 }
 
-/// What one entry comes to. Decided first, then stored in one transaction.
-enum Outcome {
-    /// A text or a bundle.
-    Opened {
-        message: OpenedMessage,
-        person: Box<Person>,
-        /// Under which of the person's identities it was signed.
-        identity: KeyId,
-        new_key: Option<ConversationKey>,
-    },
-    /// Takes its numbers, shows nothing.
-    Void,
-    /// Was accepted before; silently dropped.
-    Replay,
-    /// One line of trouble. `takes_id`: the envelope itself was genuine.
-    Trouble { trouble: Trouble, takes_id: bool },
-    /// Keeps its place until a key arrives.
-    NoKey { announced: bool },
-    /// Keeps its place, and so does all that this author wrote after it.
-    OverBudget,
-}
-
 /// What became of one entry.
-enum Step {
+pub(super) enum Step {
     /// It left the queue of what can be opened.
     Done {
         /// Lines added.
@@ -81,30 +53,12 @@ enum Step {
     OverBudget,
 }
 
-/// Whether an author's troubles are shown.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Audience {
-    Person,
-    /// The author is blocked: nothing of theirs is.
-    Nobody,
-}
-
-/// What looking for a conversation key came to.
-enum Unwrapped {
-    Key(ConversationKey),
-    /// None rides along, or it is for a key that is not here.
-    NoKey,
-    /// It is for our key, and made for other people or damaged.
-    Bad,
-    OverBudget,
-}
-
-struct Entry {
-    epoch: i64,
-    seq: i64,
-    envelope: Bytes,
+pub(super) struct Entry {
+    pub(super) epoch: i64,
+    pub(super) seq: i64,
+    pub(super) envelope: Bytes,
     /// It waited for a key: its numbers are taken, and the person was told.
-    tried: bool,
+    pub(super) tried: bool,
 }
 
 impl Core {
@@ -204,7 +158,7 @@ impl Core {
         Ok(report)
     }
 
-    fn authors_with_mail(&self) -> Result<Vec<String>, StoreError> {
+    pub(super) fn authors_with_mail(&self) -> Result<Vec<String>, StoreError> {
         let mut rows = self.profile.store.db().prepare_cached(
             "SELECT author FROM inbox WHERE waits <> 1 GROUP BY author ORDER BY min(arrival)",
         )?;
@@ -214,7 +168,7 @@ impl Core {
 
     /// In order of arrival. That is the order of `seq`, and it holds across the epochs of a home
     /// that was restored, which have no order of their own.
-    fn entries_of(&self, author: &str, max: usize) -> Result<Vec<Entry>, StoreError> {
+    pub(super) fn entries_of(&self, author: &str, max: usize) -> Result<Vec<Entry>, StoreError> {
         let mut rows = self.profile.store.db().prepare_cached(
             "SELECT epoch, seq, envelope, waits FROM inbox WHERE author = ?1 AND waits <> 1
              ORDER BY arrival LIMIT ?2",
@@ -232,7 +186,7 @@ impl Core {
     }
 
     /// Opens one entry.
-    fn open_entry(&mut self, entry: &Entry) -> Result<Step, StoreError> {
+    pub(super) fn open_entry(&mut self, entry: &Entry) -> Result<Step, StoreError> {
         let header = match parse_header(&entry.envelope) {
             Ok(header) => header,
             Err(error) => return self.finish_unreadable(entry, &error),
@@ -263,7 +217,7 @@ impl Core {
 
     /// No header of ours: a server made this up, or the author has a newer version. There is no
     /// author to believe in, so no chat to show it in but one's own.
-    fn finish_unreadable(
+    pub(super) fn finish_unreadable(
         &mut self,
         entry: &Entry,
         error: &EnvelopeError,
@@ -274,237 +228,6 @@ impl Core {
             _ => Trouble::BadSignature,
         };
         self.finish(entry, None, &own, Outcome::Trouble { trouble, takes_id: false })
-    }
-
-    /// All the checks of an envelope whose author is known, in the order of docs/PROTOCOL.md.
-    fn judge(
-        &mut self,
-        header: &HeaderInfo,
-        entry: &Entry,
-        person: Person,
-    ) -> Result<Outcome, StoreError> {
-        let trouble = |trouble| Ok(Outcome::Trouble { trouble, takes_id: false });
-        if header.log != self.own_log() || header.upto.0 > NUMBERS_MAX {
-            return trouble(Trouble::BadBinding);
-        }
-        let cluster = self.cluster();
-        let candidates = [person.bundle.as_ref(), person.changed.as_ref()];
-        let verified = candidates.into_iter().flatten().find_map(|bundle| {
-            let envelope = verify(&entry.envelope, &cluster, bundle).ok()?;
-            Some((envelope, bundle.identity()))
-        });
-        let Some((envelope, author_identity)) = verified else {
-            return trouble(Trouble::BadSignature);
-        };
-        if !entry.tried
-            && let Some(outcome) = self.seen_before(header, &envelope)?
-        {
-            return Ok(outcome);
-        }
-        match header.kind {
-            Kind::Void => Ok(Outcome::Void),
-            Kind::Message => self.decrypt(&envelope, author_identity, person, entry.tried),
-        }
-    }
-
-    /// An id that is taken: the same envelope again, or another under the same id.
-    fn seen_before(
-        &self,
-        header: &HeaderInfo,
-        envelope: &VerifiedEnvelope,
-    ) -> Result<Option<Outcome>, StoreError> {
-        let db = self.profile.store.db();
-        let high: Option<i64> = db
-            .prepare_cached("SELECT high FROM highs WHERE author = ?1 AND device = ?2")?
-            .query_row(params![header.author.as_str(), bits(header.device.0)], |row| row.get(0))
-            .optional()?;
-        if high.is_none_or(|high| unbits(high) < header.upto.0) {
-            return Ok(None);
-        }
-        let digest: Option<Vec<u8>> = db
-            .prepare_cached(
-                "SELECT digest FROM accepted WHERE author = ?1 AND device = ?2 AND n = ?3",
-            )?
-            .query_row(
-                params![header.author.as_str(), bits(header.device.0), bits(header.n.0)],
-                |row| row.get(0),
-            )
-            .optional()?;
-        let second_body = header.kind == Kind::Message
-            && digest.is_some_and(|d| !d.is_empty() && d != envelope.digest());
-        Ok(Some(if second_body {
-            Outcome::Trouble { trouble: Trouble::Equivocation, takes_id: false }
-        } else {
-            Outcome::Replay
-        }))
-    }
-
-    fn decrypt(
-        &mut self,
-        envelope: &VerifiedEnvelope,
-        author_identity: KeyId,
-        person: Person,
-        waited: bool,
-    ) -> Result<Outcome, StoreError> {
-        let header = envelope.header();
-        let Some(key_id) = header.key_id else {
-            return Ok(Outcome::Trouble { trouble: Trouble::BadBinding, takes_id: true });
-        };
-        let known = self.receive_key(&author_identity, &key_id)?;
-        let (key, new_key) = match known {
-            Some(key) => (key, None),
-            None => match self.unwrap_key(envelope, &author_identity)? {
-                Unwrapped::Key(key) if key.key_id(&self.cluster()) == key_id => {
-                    (key.clone(), Some(key))
-                }
-                Unwrapped::Key(_) | Unwrapped::Bad => {
-                    return Ok(Outcome::Trouble { trouble: Trouble::BadBinding, takes_id: true });
-                }
-                Unwrapped::NoKey => return Ok(Outcome::NoKey { announced: waited }),
-                Unwrapped::OverBudget => return Ok(Outcome::OverBudget),
-            },
-        };
-        let own_identity = self.profile.bundle.identity();
-        Ok(match open(envelope, &key, &author_identity, &own_identity) {
-            Ok(message) => {
-                let person = Box::new(person);
-                Outcome::Opened { message, person, identity: author_identity, new_key }
-            }
-            Err(_) => Outcome::Trouble { trouble: Trouble::BadBinding, takes_id: true },
-        })
-    }
-
-    fn receive_key(
-        &self,
-        author_identity: &KeyId,
-        key_id: &[u8; 16],
-    ) -> Result<Option<ConversationKey>, StoreError> {
-        let sealed: Option<Vec<u8>> = self
-            .profile
-            .store
-            .db()
-            .prepare_cached(
-                "SELECT sealed_key FROM receive_keys WHERE author_identity = ?1 AND key_id = ?2",
-            )?
-            .query_row(params![author_identity.0, key_id], |row| row.get(0))
-            .optional()?;
-        let Some(sealed) = sealed else { return Ok(None) };
-        let bytes = unseal(&self.profile.key, &sealed)?;
-        ConversationKey::from_bytes(&bytes).map(Some).map_err(|_| StoreError::Sealed)
-    }
-
-    /// Unwraps the key that rides in an envelope.
-    fn unwrap_key(
-        &mut self,
-        envelope: &VerifiedEnvelope,
-        author_identity: &KeyId,
-    ) -> Result<Unwrapped, StoreError> {
-        let Some(wrapped) = envelope.wrapped() else { return Ok(Unwrapped::NoKey) };
-        let sealed: Option<Vec<u8>> = self
-            .profile
-            .store
-            .db()
-            .prepare_cached("SELECT sealed_pkcs8 FROM encryption_keys WHERE key_id = ?1")?
-            .query_row([wrapped.to.0], |row| row.get(0))
-            .optional()?;
-        let Some(sealed) = sealed else { return Ok(Unwrapped::NoKey) };
-        if !self.unwraps.allow(&envelope.header().author, self.env.unix_ms()) {
-            return Ok(Unwrapped::OverBudget);
-        }
-        let key = EncryptionKey::from_pkcs8(&unseal(&self.profile.key, &sealed)?)
-            .map_err(|error| StoreError::Crypto(error.to_string()))?;
-        let own = self.profile.bundle.identity();
-        let key = unwrap(&key, &self.cluster(), author_identity, &own, &wrapped);
-        Ok(key.map_or(Unwrapped::Bad, Unwrapped::Key))
-    }
-
-    /// Stores what an entry came to: plaintext, key, high and `done` in one transaction.
-    fn finish(
-        &mut self,
-        entry: &Entry,
-        header: Option<&HeaderInfo>,
-        chat: &UserName,
-        outcome: Outcome,
-    ) -> Result<Step, StoreError> {
-        if matches!(outcome, Outcome::OverBudget) {
-            return Ok(Step::OverBudget);
-        }
-        let now = self.now();
-        let blocked = self.person(chat)?.is_some_and(|p| p.contact == Contact::Blocked);
-        let audience = if blocked { Audience::Nobody } else { Audience::Person };
-        let whole = meta_u64(self.profile.store.db(), "inbox_whole")? == 1;
-        let key = self.profile.key.clone();
-        let digest = header
-            .filter(|h| h.kind == Kind::Message)
-            .map(|_| sha256(&entry.envelope))
-            .unwrap_or_default();
-        let lines = self.profile.store.commit(|tx| {
-            let mut lines = 0;
-            let takes_id = match &outcome {
-                Outcome::Opened { .. } | Outcome::Void | Outcome::NoKey { .. } => !entry.tried,
-                Outcome::Trouble { takes_id, .. } => *takes_id && !entry.tried,
-                Outcome::Replay | Outcome::OverBudget => false,
-            };
-            if let (true, Some(header)) = (takes_id, header)
-                && let Some(hole) = take_id(tx, header, whole, &digest)?
-            {
-                lines += show_trouble(tx, chat, audience, &hole, now)?;
-            }
-            lines += store_outcome(tx, &key, chat, header, &outcome, audience, now)?;
-            match outcome {
-                Outcome::NoKey { .. } => tx
-                    .prepare_cached("UPDATE inbox SET waits = 1 WHERE epoch = ?1 AND seq = ?2")?
-                    .execute(params![entry.epoch, entry.seq])?,
-                Outcome::Opened { .. }
-                | Outcome::Void
-                | Outcome::Replay
-                | Outcome::OverBudget
-                | Outcome::Trouble { .. } => tx
-                    .prepare_cached("DELETE FROM inbox WHERE epoch = ?1 AND seq = ?2")?
-                    .execute(params![entry.epoch, entry.seq])?,
-            };
-            if let Outcome::Opened { new_key: Some(_), .. } = &outcome {
-                // A new key may open what waited for it.
-                tx.prepare_cached("UPDATE inbox SET waits = 2 WHERE author = ?1 AND waits = 1")?
-                    .execute([chat.as_str()])?;
-            }
-            Ok::<_, StoreError>(lines)
-        })?;
-        self.after_opening(chat, &outcome)?;
-        let in_vain = entry.tried && matches!(outcome, Outcome::NoKey { .. });
-        Ok(if in_vain { Step::Nothing } else { Step::Done { lines } })
-    }
-
-    /// What an opened message tells about bundles, on either side.
-    fn after_opening(&mut self, chat: &UserName, outcome: &Outcome) -> Result<(), StoreError> {
-        let Outcome::Opened { message, person, identity, .. } = outcome else { return Ok(()) };
-        if person.contact == Contact::Request
-            && matches!(message.body, Body::Text(_))
-            && self.is_first_text(chat)?
-        {
-            self.emit(Event::Request { from: chat.clone() });
-        }
-        if message.recipient_bundle_version < self.profile.bundle.version && !person.tell {
-            self.set_tell(chat, true)?;
-        }
-        let known = [&person.bundle, &person.changed]
-            .into_iter()
-            .flatten()
-            .find(|bundle| bundle.identity() == *identity)
-            .map_or(0, |bundle| bundle.version);
-        if let Body::Bundle(encoded) = &message.body {
-            // It came under the author's own signature; still only the same identity may follow.
-            let bundle = check_bundle(encoded, &self.cluster(), chat);
-            let same = |b: &VerifiedBundle| {
-                person.bundle.as_ref().is_some_and(|known| known.identity() == b.identity())
-            };
-            if let Some(bundle) = bundle.filter(same) {
-                self.learn(chat, &bundle, Contact::Request)?;
-            }
-        } else if message.author_bundle_version > known {
-            self.stale_bundles.insert(chat.clone());
-        }
-        Ok(())
     }
 
     /// The server answered a look-up: a bundle, or that there is nobody of that name.
@@ -531,130 +254,5 @@ fn entry_author(entry: &Entry) -> Option<(UserName, DeviceId)> {
     parse_header(&entry.envelope).ok().map(|header| (header.author, header.device))
 }
 
-/// Adds a line of trouble, unless its author is blocked; returns the lines added.
-fn show_trouble(
-    tx: &Transaction<'_>,
-    chat: &UserName,
-    audience: Audience,
-    trouble: &Trouble,
-    now: u64,
-) -> Result<usize, StoreError> {
-    match audience {
-        Audience::Nobody => Ok(0),
-        Audience::Person => insert_trouble(tx, chat, trouble, now).map(|()| 1),
-    }
-}
-
-/// Takes the numbers of an envelope; returns the hole, if some before it are missing.
-fn take_id(
-    tx: &Transaction<'_>,
-    header: &HeaderInfo,
-    whole: bool,
-    digest: &[u8],
-) -> Result<Option<Trouble>, StoreError> {
-    let (author, device) = (header.author.as_str(), bits(header.device.0));
-    let high: Option<i64> = tx
-        .prepare_cached("SELECT high FROM highs WHERE author = ?1 AND device = ?2")?
-        .query_row(params![author, device], |row| row.get(0))
-        .optional()?;
-    // The first number seen of a device is the base, unless nothing can have come before it.
-    let expected = match high {
-        Some(high) => unbits(high).saturating_add(1),
-        None if whole => 1,
-        None => header.n.0,
-    };
-    let hole = (header.n.0 > expected)
-        .then(|| Trouble::Hole { from: N(expected), to: N(header.n.0.saturating_sub(1)) });
-    tx.prepare_cached(
-        "INSERT INTO highs (author, device, high) VALUES (?1, ?2, ?3)
-         ON CONFLICT (author, device) DO UPDATE SET high = max(high, ?3)",
-    )?
-    .execute(params![author, device, bits(header.upto.0)])?;
-    tx.prepare_cached(
-        "INSERT OR REPLACE INTO accepted (author, device, n, digest) VALUES (?1, ?2, ?3, ?4)",
-    )?
-    .execute(params![author, device, bits(header.n.0), digest])?;
-    let forget = header.n.0.saturating_sub(ACCEPTED_KEPT);
-    tx.prepare_cached("DELETE FROM accepted WHERE author = ?1 AND device = ?2 AND n < ?3")?
-        .execute(params![author, device, bits(forget)])?;
-    Ok(hole)
-}
-
-fn store_outcome(
-    tx: &Transaction<'_>,
-    key: &DbKey,
-    chat: &UserName,
-    header: Option<&HeaderInfo>,
-    outcome: &Outcome,
-    audience: Audience,
-    now: u64,
-) -> Result<usize, StoreError> {
-    match outcome {
-        Outcome::Void
-        | Outcome::Replay
-        | Outcome::OverBudget
-        | Outcome::NoKey { announced: true } => Ok(0),
-        Outcome::NoKey { announced: false } => {
-            show_trouble(tx, chat, audience, &Trouble::NoKey, now)
-        }
-        Outcome::Trouble { trouble, .. } => show_trouble(tx, chat, audience, trouble, now),
-        Outcome::Opened { message, person, identity, new_key } => {
-            if let (Some(new_key), Some(header)) = (new_key, header) {
-                tx.prepare_cached(
-                    "INSERT OR IGNORE INTO receive_keys (author_identity, key_id, sealed_key)
-                     VALUES (?1, ?2, ?3)",
-                )?
-                .execute(params![
-                    identity.0,
-                    header.key_id.unwrap_or_default(),
-                    key.seal(new_key.as_bytes())
-                ])?;
-            }
-            match &message.body {
-                Body::Text(_) if audience == Audience::Nobody => Ok(0),
-                Body::Text(text) => {
-                    let pinned = person.bundle.as_ref().map(|bundle| bundle.identity());
-                    let standing =
-                        if pinned == Some(*identity) { Key::Pinned } else { Key::NotAccepted };
-                    insert_peer_line(tx, key, chat, header, text, message, now, standing)?;
-                    Ok(1)
-                }
-                Body::Bundle(_) => Ok(0),
-                Body::Unknown(_) => show_trouble(tx, chat, audience, &Trouble::UnknownSuite, now),
-            }
-        }
-    }
-}
-
-fn sha256(bytes: &[u8]) -> Vec<u8> {
-    use sha2::{Digest, Sha256};
-    Sha256::digest(bytes).to_vec()
-}
-
-/// Unwraps per author and hour: each costs a private-key operation that anybody can cause.
-#[derive(Default)]
-pub(crate) struct UnwrapBudget {
-    hour: u64,
-    used: std::collections::BTreeMap<UserName, u32>,
-}
-
-impl UnwrapBudget {
-    fn allow(&mut self, author: &UserName, now_unix_ms: u64) -> bool {
-        let hour = now_unix_ms / 3_600_000;
-        if hour != self.hour {
-            *self = Self { hour, ..Self::default() };
-        }
-        let used = self.used.entry(author.clone()).or_default();
-        *used += 1;
-        *used <= limits::UNWRAPS_PER_PEER_PER_HOUR_MAX
-    }
-}
-
-/// Numbers that a device can come to; SQLite keeps them as signed integers.
-const NUMBERS_MAX: u64 = i64::MAX as u64;
-
 /// Look-ups remembered in one session.
 const FRESH_BUNDLES_MAX: usize = 1_000;
-
-/// Digests kept per device: enough to judge what a home could still hold.
-const ACCEPTED_KEPT: u64 = 2_000;

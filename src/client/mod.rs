@@ -4,21 +4,28 @@
 //! it is shown. A front end holds a [`Client`] and a receiver of [`Event`]s.
 //!
 //! Inside: `core` is the profile and everything that may be done to it, each change one
-//! transaction (`contacts`, `outbox` with `sealing`, `inbox`, `views` are its chapters); `sender`
-//! is where one chat's appends stand; `session` is one connection's life; `run` keeps a session
+//! transaction; `contacts`, `settings`, `outbox` (with `sealing`, `answers`, `rows`), `inbox` (with
+//! `judging`, `taking`), `actions`, `search` and `views` are its chapters; `sender` is where one chat's appends stand; `session` is one connection's life; `run` keeps a session
 //! going.
 
 pub mod account;
 mod actions;
+mod answers;
 pub mod api;
 mod calls;
 mod connection;
 mod contacts;
 mod core;
+mod forget;
+mod hearing;
 mod inbox;
+mod judging;
+mod notes;
 mod outbox;
 mod presence;
 pub mod profile;
+mod reads;
+mod rows;
 mod run;
 mod sealing;
 mod search;
@@ -26,6 +33,7 @@ mod sender;
 mod session;
 mod settings;
 mod store;
+mod taking;
 #[cfg(test)]
 mod tests;
 mod views;
@@ -77,6 +85,7 @@ impl Client {
         let (events, receiver) = mpsc::channel(EVENTS_MAX);
         let (requests, incoming) = mpsc::channel(REQUESTS_MAX);
         let core = SharedCore::new(Core::new(env.clone(), profile, events));
+        core.keep_forgetting(env);
         let link = Arc::new(Link::new(env.unix_ms()));
         if mode != Mode::Offline {
             env.spawn(run::run(env.clone(), core.clone(), mode, Arc::clone(&link), incoming));

@@ -17,7 +17,7 @@ use crate::wire::client::Welcome;
 
 use super::Mode;
 use super::api::{Event, Offline, RequestError};
-use super::connection::{DialError, Dialer, EdgeAddr, Wire};
+use super::connection::{DialError, Dialer, EdgeAddr, Seen, Wire};
 use super::core::{NewBundle, SharedCore};
 use super::session::{End, Request, Session};
 use super::store::StoreError;
@@ -140,6 +140,8 @@ impl Runner {
                         biased;
                         request = requests.recv() => match request {
                             Some(Request::Stop { reply }) => return Stopped::Asked(Some(reply)),
+                            // Of the present moment: nobody is told of it later.
+                            Some(Request::Typing { .. }) => {}
                             // What is asked while connecting is done once connected.
                             Some(request) => backlog.push(request),
                             None => return Stopped::Asked(None),
@@ -294,9 +296,12 @@ impl Runner {
                 let count = self.env.in_place(|| core.next_resume_count())?;
                 let profile = &core.profile;
                 let key = profile.device_key.clone();
-                (core.cluster(), core.user().clone(), profile.device, key, count)
+                let invisible = core.account_settings()?.invisible;
+                let seen = if invisible { Seen::ByNobody } else { Seen::ByAll };
+                (core.cluster(), core.user().clone(), profile.device, key, (count, seen))
             };
-            let proof = wire.resume(&cluster, &user, device, &key, count);
+            let (count, seen) = count;
+            let proof = wire.resume(&cluster, &user, device, &key, count, seen);
             let answer = timeout(RESUME_PATIENCE, proof).await;
             match answer.unwrap_or(Err(DialError::Unreachable)) {
                 Ok(welcome) => {

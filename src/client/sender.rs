@@ -77,6 +77,13 @@ pub(crate) enum Phase {
     Paused(Instant),
 }
 
+/// What a log is open for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Purpose {
+    Writing,
+    Following,
+}
+
 /// One chat's appends on this connection.
 #[derive(Debug)]
 pub(crate) struct Sender {
@@ -92,6 +99,7 @@ pub(crate) struct Sender {
     pause: Duration,
     /// Refusals put right since the last success.
     rounds: u32,
+    purpose: Purpose,
 }
 
 impl Sender {
@@ -105,7 +113,23 @@ impl Sender {
             in_flight: VecDeque::new(),
             pause: Duration::ZERO,
             rounds: 0,
+            purpose: Purpose::Writing,
         }
+    }
+
+    /// A log that is open only to learn whether its owner comes or goes.
+    pub(crate) fn following(open_id: u32) -> Self {
+        Self { purpose: Purpose::Following, ..Self::new(open_id) }
+    }
+
+    /// Nothing was written to this person on this connection yet.
+    pub(crate) fn follows_only(&self) -> bool {
+        self.purpose == Purpose::Following
+    }
+
+    /// Something is to be written now. True when that was not so: the bundle is needed from now on.
+    pub(crate) fn begins_to_write(&mut self) -> bool {
+        std::mem::replace(&mut self.purpose, Purpose::Writing) == Purpose::Following
     }
 
     /// Forgets a bundle that was had long ago: since then the person may have another device, which

@@ -1,8 +1,8 @@
 //! One's own bundle: rotation, an old copy of the database, a home that forgot.
 
 use super::*;
+use crate::client::answers::Answered;
 use crate::client::core::NewBundle;
-use crate::client::outbox::Answered;
 use crate::crypto::envelope::parse_header;
 
 fn keys_held(desk: &Desk) -> i64 {

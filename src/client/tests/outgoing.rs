@@ -1,8 +1,8 @@
 //! The outbox: numbers, keys that ride along, what happens to what is unanswered.
 
 use super::*;
+use crate::client::answers::Answered;
 use crate::client::api::{Cancelled, Refusal, SendError};
-use crate::client::outbox::Answered;
 use crate::client::sender::After;
 use crate::crypto::envelope::{Kind, parse_header, verify};
 use crate::limits::TEXT_BYTES_MAX;
