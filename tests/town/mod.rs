@@ -59,12 +59,20 @@ impl Town {
         town
     }
 
-    /// Another cluster takes over the addresses of this one.
-    pub async fn usurped(&mut self) {
+    /// For so long, another cluster answers at the addresses of this one.
+    pub async fn usurped_for(&mut self, time: Duration) {
         self.balancer.cancel();
         self.servers.stop(1).await;
         sleep(Duration::from_secs(1)).await;
-        self.servers = raw::Cluster::simulated(&self.net, 1, Limits::default()).await;
+        let limits = self.servers.limits.clone();
+        let mut usurper = raw::Cluster::simulated_from(&self.net, 1, limits, 1_000).await;
+        assert_ne!(usurper.authority.cluster_id(), self.servers.authority.cluster_id());
+        let balancer = balance(&self.net, &usurper).await;
+        sleep(time).await;
+        balancer.cancel();
+        usurper.stop(1).await;
+        sleep(Duration::from_secs(1)).await;
+        self.servers.restart(1).await;
         self.balancer = balance(&self.net, &self.servers).await;
     }
 
