@@ -64,6 +64,22 @@ pub const WRITER_QUEUE_MAX: usize = 8 * 1024;
 /// Operations in one transaction of the writer.
 pub const WRITER_BATCH_MAX: usize = 512;
 
+/// How long news of somebody's coming or going wait: who is back by then never went.
+pub const PRESENCE_PAUSE: Duration = Duration::from_secs(1);
+/// Connections of one home that are told of it at a time.
+pub const PRESENCE_PUSHES_MAX: usize = 1_024;
+/// Bytes of a datagram, one way or the other.
+pub const DATAGRAM_BYTES_MAX: usize = 128;
+/// Bytes of datagrams that wait in one connection, each way; older ones are dropped.
+pub const DATAGRAM_BUFFER_BYTES: usize = 2 * 1024;
+/// Notices that somebody is writing that a server takes per recipient: clients send fewer, the
+/// rest is slack.
+pub const TYPING_ACCEPTED_INTERVAL: Duration = Duration::from_millis(2_500);
+/// Recipients of such notices that one session may have within that time.
+pub const TYPING_RECIPIENTS_MAX: usize = 16;
+/// Such notices that may wait for one client before more are dropped.
+pub const TYPING_QUEUE_MAX: usize = 16;
+
 /// Edges in one answer of the balancer.
 pub const EDGES_PER_ANSWER_MAX: usize = 3;
 /// Life of an admission ticket.
@@ -124,6 +140,7 @@ const _: () = assert!(TEXT_BYTES_MAX + TEXT_BYTES_MAX / 8 + 4096 < ENVELOPE_BYTE
 const _: () = assert!(UNANSWERED_PER_LOG_MAX <= UNANSWERED_PER_SESSION_MAX);
 const _: () = assert!(UNANSWERED_PER_LOG_MAX <= PRODUCER_HASHES_KEPT);
 const _: () = assert!(WRITER_BATCH_MAX <= WRITER_QUEUE_MAX);
+const _: () = assert!(TYPING_ACCEPTED_INTERVAL.as_millis() < TYPING_INTERVAL.as_millis());
 
 /// What an operator's limits file may change. Unknown keys are an error.
 ///
@@ -185,6 +202,8 @@ pub struct Limits {
     pub new_peers_per_hour: u32,
     /// Bundle versions of one account per day.
     pub bundles_per_day: u32,
+    /// From the wish to delete an account to its deletion; a password login before keeps it.
+    pub account_grace_ms: u64,
 }
 
 impl Default for Limits {
@@ -217,6 +236,7 @@ impl Default for Limits {
             inbox_author_bytes_max: 8 * 1024 * 1024,
             new_peers_per_hour: 30,
             bundles_per_day: 10,
+            account_grace_ms: 7 * 24 * 3600 * 1000,
         }
     }
 }

@@ -9,8 +9,12 @@ use fastchat::limits::Limits;
 use fastchat::wire::Code;
 use fastchat::wire::client::client_frame::Body as Ask;
 use fastchat::wire::client::server_frame::Body as Answer;
-use fastchat::wire::client::{Block, Done, LookUp, Opened, Who, WhoList};
-use raw::{Cluster, Person, Raw, error};
+use fastchat::wire::client::{
+    Block, ChangePassword, ClientFrame, DeleteAccount, Done, LookUp, Opened, ServerFrame,
+    SetPresence, Typing, Who, WhoList,
+};
+use prost::Message;
+use raw::{Cluster, LONG, Person, Raw, error};
 
 /// Two servers; alice lives on s1 and is connected at s2, bob the other way round.
 struct Crossed {
@@ -203,4 +207,90 @@ async fn a_logout_ends_the_session_at_once() {
     login.device = 99;
     let answer = other_device.ask(Ask::Login(login)).await;
     assert!(matches!(answer, Answer::Welcome(_)), "{answer:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_password_changes_across_servers_and_the_old_one_opens_nothing() {
+    let mut c = crossed().await;
+    let change = |old: &str, new: &str| {
+        let (old_auth_key, new_auth_key) = (old.repeat(44), new.repeat(44));
+        Ask::ChangePassword(ChangePassword { old_auth_key, new_auth_key })
+    };
+    let done = Answer::Done(Done::default());
+    assert_eq!(c.alice_at_2.ask_error(change("X", "B")).await.0, Code::WrongPassword);
+    assert_eq!(c.alice_at_2.ask(change("A", "B")).await, done);
+    // The answer may have been lost.
+    assert_eq!(c.alice_at_2.ask(change("A", "B")).await, done);
+    assert_eq!(c.alice_at_2.ask_error(change("A", "C")).await.0, Code::WrongPassword);
+    let mut raw = c.cluster.greeted(1).await;
+    let login = c.alice.login(c.cluster.ticket(1));
+    assert_eq!(raw.ask_error(Ask::Login(login)).await.0, Code::WrongPassword);
+    c.alice.auth_key = "B".repeat(44);
+    let login = c.alice.login(c.cluster.ticket(1));
+    assert!(matches!(raw.ask(Ask::Login(login)).await, Answer::Welcome(_)));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deleted_account_ends_its_session_and_a_login_brings_it_back() {
+    let mut c = crossed().await;
+    let delete = |key: &str| Ask::DeleteAccount(DeleteAccount { auth_key: key.repeat(44) });
+    assert_eq!(c.alice_at_2.ask_error(delete("X")).await.0, Code::WrongPassword);
+    let Answer::Done(done) = c.alice_at_2.ask(delete("A")).await else { panic!("not done") };
+    assert!(done.at_unix_ms > c.cluster.env.unix_ms());
+    c.alice_at_2.stream_ends().await;
+    assert_eq!(c.alice_at_2.close_code().await, None, "as after a logout");
+    let mut raw = c.cluster.greeted(1).await;
+    let resume = c.alice.resume(&c.cluster, 1);
+    assert_eq!(raw.ask_error(Ask::Resume(resume)).await.0, Code::ResumeRefused);
+    let log = c.bob_at_1.opened(&c.alice.log(), 1, 0).await;
+    c.bob_at_1.send(0, c.bob.append(&c.alice.log(), &log, 1)).await;
+    assert_eq!(appended(&mut c.bob_at_1).await, 1);
+    let login = c.alice.login(c.cluster.ticket(1));
+    assert!(matches!(raw.ask(Ask::Login(login)).await, Answer::Welcome(_)));
+    drop(raw);
+    c.cluster.resume(2, &mut c.alice).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn coming_going_and_hiding_are_told_across_servers() {
+    let mut c = crossed().await;
+    let log = c.alice_at_2.opened(&c.bob.log(), 4, 0).await;
+    assert!(log.online);
+    let set = |invisible| Ask::SetPresence(SetPresence { invisible });
+    for (invisible, online) in [(true, false), (false, true)] {
+        assert_eq!(c.bob_at_1.ask(set(invisible)).await, Answer::Done(Done::default()));
+        match c.alice_at_2.next().await {
+            Answer::Online(told) => {
+                assert_eq!((told.log, told.open_id, told.online), (c.bob.log(), 4, online));
+            }
+            other => panic!("not told: {other:?}"),
+        }
+    }
+    c.bob_at_1.conn.close(0u32.into(), b"");
+    let Answer::Online(told) = c.alice_at_2.next().await else { panic!("not told") };
+    assert!(!told.online);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn typing_crosses_two_servers_in_datagrams_and_garbage_hurts_nobody() {
+    let mut c = crossed().await;
+    let typing = |user: &str| {
+        let body = Ask::Typing(Typing { user: user.to_owned() });
+        ClientFrame { rid: 0, optional: false, body: Some(body) }.encode_to_vec()
+    };
+    let mut stranger = c.cluster.greeted(2).await;
+    for bytes in [typing(c.bob.name.as_str()), b"garbage".to_vec()] {
+        stranger.conn.send_datagram(bytes.into()).unwrap();
+    }
+    c.alice_at_2.conn.send_datagram(vec![7; 100].into()).unwrap();
+    c.alice_at_2.conn.send_datagram(typing(c.bob.name.as_str()).into()).unwrap();
+    let heard = tokio::time::timeout(LONG, c.bob_at_1.conn.read_datagram()).await.unwrap();
+    let frame = ServerFrame::decode(heard.unwrap()).unwrap();
+    let from = c.alice.name.to_string();
+    assert_eq!((frame.rid, frame.body), (0, Some(Answer::Typing(Typing { user: from }))));
+    // Both connections are as they were.
+    for raw in [&mut c.alice_at_2, &mut stranger] {
+        let found = raw.ask(look_up(c.bob.name.as_str())).await;
+        assert!(matches!(found, Answer::Account(_)), "{found:?}");
+    }
 }

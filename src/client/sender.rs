@@ -95,6 +95,8 @@ pub(crate) struct Sender {
     pub(crate) looked_up: Option<Instant>,
     /// Where to go on sending.
     pub(crate) next: N,
+    /// What the home said at this Open of how far its reader has come.
+    pub(crate) delivered: N,
     in_flight: VecDeque<(N, N)>,
     pause: Duration,
     /// Refusals put right since the last success.
@@ -110,6 +112,7 @@ impl Sender {
             phase: Phase::Opening,
             looked_up: None,
             next: N(1),
+            delivered: N(0),
             in_flight: VecDeque::new(),
             pause: Duration::ZERO,
             rounds: 0,
@@ -147,8 +150,9 @@ impl Sender {
     }
 
     /// The log is open: appends go from the lowest unanswered number.
-    pub(crate) fn opened(&mut self, epoch: LogEpoch) {
+    pub(crate) fn opened(&mut self, epoch: LogEpoch, delivered: N) {
         self.epoch = epoch;
+        self.delivered = delivered;
         self.phase = Phase::Flowing;
         self.next = N(1);
         self.in_flight.clear();
@@ -261,7 +265,7 @@ mod tests {
 
     fn flowing(count: u64) -> Sender {
         let mut sender = Sender::new(1);
-        sender.opened(LogEpoch(7));
+        sender.opened(LogEpoch(7), N(0));
         for n in 1..=count {
             sender.sent(N(n), N(n));
         }
@@ -304,7 +308,7 @@ mod tests {
             assert!(!sender.pause(Code::HomeDown, Duration::ZERO, 1.0));
         }
         assert_eq!(sender.pause, HOME_PAUSE_MAX);
-        sender.opened(LogEpoch(7));
+        sender.opened(LogEpoch(7), N(0));
         sender.sent(N(1), N(1));
         sender.appended(N(1));
         assert!(sender.pause(Code::HomeDown, Duration::ZERO, 1.0));

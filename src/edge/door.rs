@@ -10,15 +10,16 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use zeroize::Zeroizing;
 
 use super::answer;
-use super::passwords::{PasswordError, Passwords, SignUp};
+use super::passwords::{Change, PasswordError, Passwords, SignUp};
 use crate::home::{
     Call, Caller, HomeGone, HomeHandle, HomeRequest, HomeStats, Output, Takeover, Target,
+    Visibility,
 };
 use crate::limits::Limits;
 use crate::net::Env;
 use crate::types::{DeviceId, LogEpoch, LogName, Seq, ServerId, SessionEpoch, SessionId, UserName};
 use crate::wire::Code;
-use crate::wire::client::{self, ServerFrame, client_frame::Body};
+use crate::wire::client::{self, Done, ServerFrame, client_frame::Body, server_frame};
 use crate::wire::peer::Forward;
 
 /// Answers of the password pool that may wait for one edge.
@@ -85,14 +86,21 @@ impl Inlet {
     pub async fn forward(&self, forward: Forward) -> Result<(), DoorError> {
         match read(forward)? {
             Asked::Home(call) => self.door.home.call(&self.edge, call).await?,
+            Asked::Perhaps(call) => self.door.home.offer(&self.edge, call),
             Asked::Password(proof) => {
                 let (door, edge) = (Arc::clone(&self.door), self.edge.clone());
                 let (answers, over) = (self.answers.clone(), self.over.clone());
                 self.door.env.spawn(over.run_until_cancelled_owned(async move {
                     let to = Target { sid: proof.from.sid, open_id: 0 };
                     let rid = proof.rid;
-                    if let Err(error) = door.prove(&edge, proof).await {
-                        let frame = password_answer(rid, &door.server, error);
+                    let frame = match door.prove(&edge, proof).await {
+                        Ok(Proven::Passed) => None,
+                        Ok(Proven::DoneBefore) => {
+                            Some(answer::frame(rid, server_frame::Body::Done(Done::default())))
+                        }
+                        Err(error) => Some(password_answer(rid, &door.server, error)),
+                    };
+                    if let Some(frame) = frame {
                         let _ = answers.send(Output { to: vec![to], frame }).await;
                     }
                 }));
@@ -135,24 +143,46 @@ impl Outlet {
 }
 
 impl HomeDoor {
-    async fn prove(&self, edge: &ServerId, proof: Proof) -> Result<(), PasswordError> {
-        let Proof { from, rid, user, device, auth_key, kind } = proof;
+    async fn prove(&self, edge: &ServerId, proof: Proof) -> Result<Proven, PasswordError> {
+        let Proof { from, rid, user, device, auth_key, visibility, kind } = proof;
         let request = match kind {
             ProofKind::Login { takeover } => {
                 self.passwords.login(&user, auth_key).await?;
-                HomeRequest::Login { user, device, takeover }
+                HomeRequest::Login { user, device, takeover, visibility }
             }
             ProofKind::SignUp { bundle } => {
                 match self.passwords.sign_up(&user, auth_key, &bundle).await? {
                     SignUp::New { verifier } => {
-                        HomeRequest::SignUp { user, verifier, bundle, device }
+                        HomeRequest::SignUp { user, verifier, bundle, device, visibility }
                     }
-                    SignUp::Again => HomeRequest::Login { user, device, takeover: Takeover::Ask },
+                    SignUp::Again => {
+                        let takeover = Takeover::Ask;
+                        HomeRequest::Login { user, device, takeover, visibility }
+                    }
                 }
             }
+            ProofKind::Change { new } => match self.passwords.change(&user, auth_key, new).await? {
+                Change::New { proven, verifier } => {
+                    HomeRequest::ChangePassword { proven, verifier }
+                }
+                Change::Again => return Ok(Proven::DoneBefore),
+            },
+            ProofKind::Deletion => {
+                let proven = self.passwords.proven(&user, auth_key).await?;
+                HomeRequest::DeleteAccount { proven }
+            }
         };
-        Ok(self.home.call(edge, Call { from, rid, request }).await?)
+        self.home.call(edge, Call { from, rid, request }).await?;
+        Ok(Proven::Passed)
     }
+}
+
+/// What became of a request whose password is proven.
+enum Proven {
+    /// The home answers.
+    Passed,
+    /// There was nothing left to do.
+    DoneBefore,
 }
 
 fn password_answer(rid: u64, home: &ServerId, error: PasswordError) -> ServerFrame {
@@ -174,6 +204,8 @@ fn password_answer(rid: u64, home: &ServerId, error: PasswordError) -> ServerFra
 /// What a forwarded frame asks for.
 enum Asked {
     Home(Call),
+    /// May be lost, and must not wait.
+    Perhaps(Call),
     Password(Proof),
 }
 
@@ -184,12 +216,19 @@ struct Proof {
     user: UserName,
     device: DeviceId,
     auth_key: Zeroizing<String>,
+    visibility: Visibility,
     kind: ProofKind,
 }
 
 enum ProofKind {
     SignUp { bundle: bytes::Bytes },
     Login { takeover: Takeover },
+    Change { new: Zeroizing<String> },
+    Deletion,
+}
+
+fn visibility(invisible: bool) -> Visibility {
+    if invisible { Visibility::Invisible } else { Visibility::Visible }
 }
 
 fn user_name(text: &str) -> Result<UserName, DoorError> {
@@ -216,17 +255,18 @@ fn read(forward: Forward) -> Result<Asked, DoorError> {
     let rid = frame.rid;
     let request = match frame.body.ok_or(DoorError::Malformed("no request"))? {
         Body::Hello(_) => return Err(DoorError::Malformed("a greeting is not for homes")),
-        Body::SignUp(client::SignUp { user, auth_key, ticket: _, bundle, device, .. }) => {
+        Body::SignUp(client::SignUp { user, auth_key, ticket: _, bundle, device, invisible }) => {
             return Ok(Asked::Password(Proof {
                 from,
                 rid,
                 user: user_name(&user)?,
                 device: DeviceId(device),
                 auth_key: Zeroizing::new(auth_key),
+                visibility: visibility(invisible),
                 kind: ProofKind::SignUp { bundle },
             }));
         }
-        Body::Login(client::Login { user, auth_key, ticket: _, device, takeover, .. }) => {
+        Body::Login(client::Login { user, auth_key, ticket: _, device, takeover, invisible }) => {
             let takeover = if takeover { Takeover::Replace } else { Takeover::Ask };
             return Ok(Asked::Password(Proof {
                 from,
@@ -234,19 +274,31 @@ fn read(forward: Forward) -> Result<Asked, DoorError> {
                 user: user_name(&user)?,
                 device: DeviceId(device),
                 auth_key: Zeroizing::new(auth_key),
+                visibility: visibility(invisible),
                 kind: ProofKind::Login { takeover },
             }));
         }
-        Body::ChangePassword(_)
-        | Body::DeleteAccount(_)
-        | Body::SetPresence(_)
-        | Body::Typing(_) => return Err(DoorError::Malformed("not yet")),
+        Body::ChangePassword(client::ChangePassword { old_auth_key, new_auth_key }) => {
+            let kind = ProofKind::Change { new: Zeroizing::new(new_auth_key) };
+            return own_proof(from, rid, old_auth_key, kind);
+        }
+        Body::DeleteAccount(client::DeleteAccount { auth_key }) => {
+            return own_proof(from, rid, auth_key, ProofKind::Deletion);
+        }
+        Body::SetPresence(ask) => {
+            HomeRequest::SetPresence { visibility: visibility(ask.invisible) }
+        }
+        Body::Typing(ask) => {
+            let request = HomeRequest::Typing { to: user_name(&ask.user)? };
+            return Ok(Asked::Perhaps(Call { from, rid, request }));
+        }
         Body::LookUp(ask) => HomeRequest::LookUp { user: user_name(&ask.user)? },
         Body::Resume(ask) => HomeRequest::Resume {
             user: user_name(&ask.user)?,
             device: DeviceId(ask.device),
             count: ask.count,
             signature: ask.signature,
+            visibility: visibility(ask.invisible),
         },
         Body::Logout(_) => HomeRequest::Logout,
         Body::PutBundle(ask) => HomeRequest::PutBundle { bundle: ask.bundle },
@@ -274,6 +326,19 @@ fn read(forward: Forward) -> Result<Asked, DoorError> {
         },
     };
     Ok(Asked::Home(Call { from, rid, request }))
+}
+
+/// The proof of the caller's own password. That they hold the session is for the home to say.
+fn own_proof(
+    from: Caller,
+    rid: u64,
+    auth_key: String,
+    kind: ProofKind,
+) -> Result<Asked, DoorError> {
+    let user = from.user.clone().ok_or(DoorError::Malformed("nobody is logged in"))?;
+    let (device, auth_key) = (from.device, Zeroizing::new(auth_key));
+    let visibility = Visibility::Visible;
+    Ok(Asked::Password(Proof { from, rid, user, device, auth_key, visibility, kind }))
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! no connections between servers; lines to homes are [`router::Port`]s that others carry away.
 
 mod answer;
+mod datagram;
 pub mod door;
 pub mod limits;
 pub mod local;
@@ -67,6 +68,7 @@ pub struct Edge {
     /// Begins at random, so that an answer for an earlier life of this server finds nobody.
     next_sid: AtomicU64,
     panics: AtomicU64,
+    datagrams_dropped: AtomicU64,
 }
 
 /// What is counted per address, minute by minute.
@@ -99,6 +101,7 @@ impl Edge {
             sessions: Mutex::default(),
             next_sid: AtomicU64::new(env.random_u64() >> 1),
             panics: AtomicU64::new(0),
+            datagrams_dropped: AtomicU64::new(0),
             id,
             limits,
         })
@@ -132,6 +135,11 @@ impl Edge {
     /// Sessions ended by a bug of ours since the start. Fails every test run that sees one.
     pub fn panics(&self) -> u64 {
         self.panics.load(Ordering::Relaxed)
+    }
+
+    /// Datagrams of clients that went no further: too early, too fast, too much, or garbage.
+    pub fn datagrams_dropped(&self) -> u64 {
+        self.datagrams_dropped.load(Ordering::Relaxed)
     }
 
     /// Serves clients on this endpoint until `stop`, or until the endpoint is closed.

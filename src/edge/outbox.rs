@@ -53,6 +53,7 @@ impl Outbox {
             let keep = match &frame.body {
                 Some(Body::Entry(entry)) => entry.log != log,
                 Some(Body::Delivered(delivered)) => delivered.log != log,
+                Some(Body::Online(online)) => online.log != log,
                 Some(_) | None => true,
             };
             if !keep {

@@ -63,6 +63,20 @@ pub enum SignUp {
     Again,
 }
 
+/// What a change of password turned out to be. Without `Debug`: a verifier is nobody's business.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Change {
+    /// The old one is proven.
+    New {
+        /// What it was proven against.
+        proven: String,
+        /// bcrypt hash of the new auth key.
+        verifier: String,
+    },
+    /// It was made by this very request before, whose answer was lost.
+    Again,
+}
+
 /// The password pool of one home.
 pub struct Passwords {
     env: Env,
@@ -99,8 +113,39 @@ impl Passwords {
         user: &UserName,
         auth_key: Zeroizing<String>,
     ) -> Result<(), PasswordError> {
+        self.proven(user, auth_key).await.map(drop)
+    }
+
+    /// Proves the password of an account, and says against what.
+    ///
+    /// # Errors
+    /// [`PasswordError`].
+    pub async fn proven(
+        &self,
+        user: &UserName,
+        auth_key: Zeroizing<String>,
+    ) -> Result<String, PasswordError> {
         let stored = self.home.verifier(user).await?.ok_or(PasswordError::NoSuchUser)?;
-        self.prove(user, auth_key, stored.hash).await
+        self.prove(user, auth_key, stored.hash.clone()).await?;
+        Ok(stored.hash)
+    }
+
+    /// Proves the old password and makes the verifier of the new one.
+    ///
+    /// # Errors
+    /// [`PasswordError`].
+    pub async fn change(
+        &self,
+        user: &UserName,
+        old: Zeroizing<String>,
+        new: Zeroizing<String>,
+    ) -> Result<Change, PasswordError> {
+        let stored = self.home.verifier(user).await?.ok_or(PasswordError::NoSuchUser)?;
+        let keys = vec![old, new.clone()];
+        match self.prove_one_of(user, keys, stored.hash.clone()).await? {
+            0 => Ok(Change::New { proven: stored.hash, verifier: self.hash(new).await? }),
+            _ => Ok(Change::Again),
+        }
     }
 
     /// Makes the verifier of a new account; or proves the password, when the account is there
@@ -116,10 +161,7 @@ impl Passwords {
     ) -> Result<SignUp, PasswordError> {
         match self.home.verifier(user).await? {
             None => {
-                let cost =
-                    if self.env.cheap_crypto() { CHEAP_COST } else { self.limits.bcrypt_cost };
-                let hash = move || bcrypt::non_truncating_hash(auth_key.as_bytes(), cost);
-                let verifier = self.work(hash).await?.map_err(|_| PasswordError::Internal)?;
+                let verifier = self.hash(auth_key).await?;
                 Ok(SignUp::New { verifier })
             }
             Some(stored) if stored.bundle == *bundle => {
@@ -133,21 +175,37 @@ impl Passwords {
         }
     }
 
-    /// Counted as wrong before it is looked at, so that many at once are no way around the delay.
+    async fn hash(&self, auth_key: Zeroizing<String>) -> Result<String, PasswordError> {
+        let cost = if self.env.cheap_crypto() { CHEAP_COST } else { self.limits.bcrypt_cost };
+        let hash = move || bcrypt::non_truncating_hash(auth_key.as_bytes(), cost);
+        self.work(hash).await?.map_err(|_| PasswordError::Internal)
+    }
+
     async fn prove(
         &self,
         user: &UserName,
         auth_key: Zeroizing<String>,
         hash: String,
     ) -> Result<(), PasswordError> {
+        self.prove_one_of(user, vec![auth_key], hash).await.map(drop)
+    }
+
+    /// Which of these fits; one attempt. Counted as wrong before it is looked at, so that many at
+    /// once are no way around the delay.
+    async fn prove_one_of(
+        &self,
+        user: &UserName,
+        auth_keys: Vec<Zeroizing<String>>,
+        hash: String,
+    ) -> Result<usize, PasswordError> {
         lock(&self.attempts).begin(user, Instant::now()).map_err(PasswordError::SlowDown)?;
-        let verify = move || bcrypt::non_truncating_verify(auth_key.as_bytes(), &hash);
+        let verify = move || first_that_fits(&auth_keys, &hash);
         match self.work(verify).await {
-            Ok(Ok(true)) => {
+            Ok(Ok(Some(index))) => {
                 lock(&self.attempts).succeeded(user);
-                Ok(())
+                Ok(index)
             }
-            Ok(Ok(false)) => Err(PasswordError::Wrong),
+            Ok(Ok(None)) => Err(PasswordError::Wrong),
             Ok(Err(_)) => Err(PasswordError::Internal),
             Err(busy) => {
                 lock(&self.attempts).withdraw(user, Instant::now());
@@ -166,6 +224,18 @@ impl Passwords {
         let _thread = self.threads.acquire().await.map_err(|_| busy)?;
         Ok(self.env.blocking(work).await)
     }
+}
+
+fn first_that_fits(
+    auth_keys: &[Zeroizing<String>],
+    hash: &str,
+) -> Result<Option<usize>, bcrypt::BcryptError> {
+    for (index, auth_key) in auth_keys.iter().enumerate() {
+        if bcrypt::non_truncating_verify(auth_key.as_bytes(), hash)? {
+            return Ok(Some(index));
+        }
+    }
+    Ok(None)
 }
 
 /// Wrong passwords per account, at most [`limits::PASSWORD_FAILURES_TRACKED_MAX`] accounts.

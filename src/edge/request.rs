@@ -32,6 +32,8 @@ enum When {
     BeforeLogin,
     Greeted,
     LoggedIn,
+    /// In a datagram only.
+    Never,
 }
 
 fn when(body: &Body) -> When {
@@ -46,10 +48,10 @@ fn when(body: &Body) -> When {
         | Body::ChangePassword(_)
         | Body::DeleteAccount(_)
         | Body::SetPresence(_)
-        | Body::Typing(_)
         | Body::Open(_)
         | Body::Append(_)
         | Body::Cursor(_) => When::LoggedIn,
+        Body::Typing(_) => When::Never,
     }
 }
 
@@ -192,19 +194,42 @@ impl State {
             Some(Body::PutBundle(put)) if put.bundle.len() > limits::BUNDLE_BYTES_MAX => {
                 self.malformed(rid, "the bundle is too long", edge.limits(), now);
             }
-            Some(Body::PutBundle(_) | Body::Block(_)) => {
+            Some(Body::ChangePassword(_) | Body::DeleteAccount(_)) => {
+                self.with_password(edge, frame, now);
+            }
+            Some(Body::PutBundle(_) | Body::Block(_) | Body::SetPresence(_)) => {
                 self.ask_own_home(edge, frame, Pending::Plain);
             }
             Some(Body::Logout(_)) => self.ask_own_home(edge, frame, Pending::Logout),
             Some(Body::Who(_)) => self.who(edge, frame, now),
             Some(
-                Body::ChangePassword(_)
-                | Body::DeleteAccount(_)
-                | Body::SetPresence(_)
+                Body::Hello(_)
+                | Body::Open(_)
+                | Body::Append(_)
+                | Body::Cursor(_)
                 | Body::Typing(_),
-            ) => self.outbox.answer(answer::error(rid, Code::Unsupported, "not yet")),
-            Some(Body::Hello(_) | Body::Open(_) | Body::Append(_) | Body::Cursor(_)) | None => {}
+            )
+            | None => {}
         }
+    }
+
+    /// A request of the logged-in person that costs a password check, as a login does.
+    fn with_password(&mut self, edge: &Edge, frame: ClientFrame, now: Instant) {
+        let rid = frame.rid;
+        let (keys, kind): (Vec<&String>, fn(Via) -> Pending) = match &frame.body {
+            Some(Body::ChangePassword(ask)) => {
+                (vec![&ask.old_auth_key, &ask.new_auth_key], Pending::Plain)
+            }
+            Some(Body::DeleteAccount(ask)) => (vec![&ask.auth_key], Pending::Logout),
+            Some(_) | None => return,
+        };
+        if keys.iter().any(|key| key.len() != AUTH_KEY_CHARS) {
+            return self.malformed(rid, "an auth key has 44 characters", edge.limits(), now);
+        }
+        if let Err(after) = edge.count_login(self.address, now) {
+            return self.too_fast(rid, after);
+        }
+        self.ask_own_home(edge, frame, kind);
     }
 
     fn ask_own_home(&mut self, edge: &Edge, frame: ClientFrame, kind: fn(Via) -> Pending) {

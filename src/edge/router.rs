@@ -90,6 +90,19 @@ impl Port {
         }
     }
 
+    /// Queues what may be lost, while less than half of the line is taken.
+    ///
+    /// # Errors
+    /// [`PortError`]: the line is down or half full.
+    pub fn offer(&self, item: ToHome) -> Result<(), PortError> {
+        let line = self.line();
+        let queue = line.queue.as_ref().ok_or(PortError::Down)?;
+        if queue.capacity() < queue.max_capacity() / 2 {
+            return Err(PortError::Full);
+        }
+        queue.try_send(item).map_err(|_| PortError::Full)
+    }
+
     /// Queues, waiting for room; returns without doing so when this life of the line ends, for
     /// then the home forgets this edge's sessions anyway.
     pub async fn send_patiently(&self, item: ToHome) {

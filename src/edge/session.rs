@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
+use std::sync::atomic::Ordering;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -22,6 +23,7 @@ use crate::wire::Code;
 use crate::wire::client::{ClientFrame, ServerFrame, server_frame};
 use crate::wire::frame::FrameError;
 
+use super::datagram::Fate;
 use super::state::{Conduct, End, State};
 use super::{Edge, lock};
 
@@ -103,9 +105,23 @@ impl Session {
         let mut writer = FrameWriter::new(send, limits::FRAME_BYTES_MAX);
         tokio::select! {
             biased;
-            outcome = self.write(conn, &mut writer) => outcome,
+            outcome = self.write(edge, conn, &mut writer) => outcome,
             outcome = self.read(edge, &mut reader) => outcome,
+            outcome = self.hear(edge, conn) => outcome,
         }
+    }
+
+    /// Datagrams; before login they are read only to be dropped.
+    async fn hear(&self, edge: &Edge, conn: &quinn::Connection) -> Outcome {
+        while let Ok(bytes) = conn.read_datagram().await {
+            let fate = self.look(|state| state.on_datagram(edge, &bytes, Instant::now()));
+            match fate {
+                Fate::Passed => {}
+                Fate::Dropped => drop(edge.datagrams_dropped.fetch_add(1, Ordering::Relaxed)),
+            }
+        }
+        // The connection is gone: the reader knows why.
+        std::future::pending().await
     }
 
     async fn read(&self, edge: &Edge, reader: &mut FrameReader<ClientFrame>) -> Outcome {
@@ -157,11 +173,12 @@ impl Session {
 
     async fn write(
         &self,
+        edge: &Edge,
         conn: &quinn::Connection,
         writer: &mut FrameWriter<ServerFrame>,
     ) -> Outcome {
         loop {
-            self.fill(conn, writer);
+            self.fill(edge, conn, writer);
             if writer.buffered_bytes() > 0 {
                 if writer.flush().await.is_err() {
                     return Outcome::Gone;
@@ -185,17 +202,23 @@ impl Session {
     }
 
     /// Encodes what waits, up to one batch.
-    fn fill(&self, conn: &quinn::Connection, writer: &mut FrameWriter<ServerFrame>) {
+    fn fill(&self, edge: &Edge, conn: &quinn::Connection, writer: &mut FrameWriter<ServerFrame>) {
+        while let Some(datagram) = self.look(|state| state.datagrams.pop()) {
+            // What a client does not take is lost.
+            let _ = conn.send_datagram(datagram);
+        }
         while writer.buffered_bytes() < WRITE_BATCH_BYTES
             && let Some(frame) = self.look(State::pop)
         {
             if matches!(frame.body, Some(server_frame::Body::Welcome(_))) {
                 raise_after_login(conn);
             }
-            if let Err(error) = writer.push(&frame) {
-                tracing::error!(%error, "an answer does not fit into a frame");
-                let code = Code::Internal;
-                self.look(|state| state.close(code, crate::wire::code::Fate::Closed, ""));
+            for frame in edge.env.on_the_way_out(|| self.look(|state| state.user()), frame) {
+                if let Err(error) = writer.push(&frame) {
+                    tracing::error!(%error, "an answer does not fit into a frame");
+                    let code = Code::Internal;
+                    self.look(|state| state.close(code, crate::wire::code::Fate::Closed, ""));
+                }
             }
         }
     }

@@ -15,6 +15,7 @@ use crate::wire::client::{ServerFrame, server_frame::Body};
 use crate::wire::code::Fate;
 
 use super::answer;
+use super::datagram::Datagrams;
 use super::limits::{AddressKey, Meter};
 use super::outbox::Outbox;
 use super::router::Generation;
@@ -58,7 +59,7 @@ pub(super) enum Pending {
     Plain(Via),
     /// A sign-up, login or resume.
     Proof(Via),
-    /// Its answer ends the connection.
+    /// `Done` ends the connection: a logout, or the end of the account.
     Logout(Via),
     /// Asked of every home.
     Who(WhoMerge),
@@ -119,6 +120,7 @@ pub(super) struct State {
     pub(super) login_deadline: Instant,
     pub(super) requests: Meter,
     pub(super) cursors: Meter,
+    pub(super) datagrams: Datagrams,
     /// The reader has to look again: the phase, the end or the room in the outbox changed.
     wake_reader: bool,
 }
@@ -145,6 +147,7 @@ impl State {
             login_deadline,
             requests: Meter::new(now),
             cursors: Meter::new(now),
+            datagrams: Datagrams::new(now),
             wake_reader: false,
         }
     }
@@ -167,6 +170,14 @@ impl State {
         match self.phase {
             Phase::Greeting | Phase::Stranger => Some(self.login_deadline),
             Phase::Proving { .. } | Phase::LoggedIn(_) => None,
+        }
+    }
+
+    /// Who is logged in.
+    pub(super) fn user(&self) -> Option<UserName> {
+        match &self.phase {
+            Phase::Greeting | Phase::Stranger | Phase::Proving { .. } => None,
+            Phase::LoggedIn(me) => Some(me.user.clone()),
         }
     }
 
@@ -268,7 +279,15 @@ impl State {
             }
             // These are the edge's own; no home sends one.
             Some(Body::HelloOk(_) | Body::GoAway(_)) | None => {}
-            Some(Body::Typing(_) | Body::Online(_)) => {}
+            Some(Body::Online(online)) => {
+                online.open_id = open_id;
+                let log = online.log.clone();
+                // Not worth a log that is closed for want of room: the next Open says it again.
+                if self.has_open(home, &log, open_id) && !self.outbox.is_slow() {
+                    let _ = self.outbox.push(frame);
+                }
+            }
+            Some(Body::Typing(_)) => self.hear_typing(home, frame),
         }
     }
 

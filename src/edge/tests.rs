@@ -10,6 +10,7 @@ use prost::Message;
 use tokio::sync::mpsc::Receiver;
 use tokio::time::Instant;
 
+use super::datagram::Fate as Passed;
 use super::limits::AddressKey;
 use super::router::{Generation, ToHome};
 use super::state::{Conduct, Phase, State, login_deadline};
@@ -739,4 +740,175 @@ fn who_does_not_wait_for_a_home_whose_line_breaks() {
     b.break_line(3);
     let Some(Answer::WhoList(list)) = b.answer() else { panic!("no list") };
     assert_eq!(list.missing, ["s3"]);
+}
+
+// ---------------------------------------------------------------- passwords and accounts
+
+#[test]
+fn a_password_change_goes_to_the_own_home_and_counts_as_a_login() {
+    let limits = Limits { logins_per_ip_per_min: 1, ..Limits::default() };
+    let mut b = bench_with(limits);
+    b.log_in();
+    let change = |old: usize, new: usize| {
+        Ask::ChangePassword(client::ChangePassword {
+            old_auth_key: "k".repeat(old),
+            new_auth_key: "n".repeat(new),
+        })
+    };
+    let rid = b.ask(change(44, 44));
+    assert_eq!(b.queued(1).unwrap().user, ALICE);
+    b.home_says(1, rid, 0, Answer::Error(Error { code: 0x21, ..Error::default() }));
+    assert_eq!(b.code(), Code::WrongPassword);
+    b.ask(change(44, 44));
+    assert_eq!(b.code(), Code::SlowDown);
+    assert_eq!(b.state.end, None);
+    b.ask(change(44, 43));
+    assert_eq!(b.code(), Code::Malformed);
+}
+
+#[test]
+fn the_end_of_an_account_ends_the_connection_and_a_wrong_password_does_not() {
+    let mut b = bench();
+    b.log_in();
+    let delete = || Ask::DeleteAccount(client::DeleteAccount { auth_key: "k".repeat(44) });
+    let rid = b.ask(delete());
+    b.home_says(1, rid, 0, Answer::Error(Error { code: 0x21, ..Error::default() }));
+    assert_eq!(b.code(), Code::WrongPassword);
+    assert_eq!(b.state.end, None);
+    let rid = b.ask(delete());
+    b.home_says(1, rid, 0, Answer::Done(Done { at_unix_ms: 5 }));
+    assert_eq!(b.answer(), Some(Answer::Done(Done { at_unix_ms: 5 })));
+    assert_eq!(b.state.end.map(|end| (end.code, end.fate)), Some((None, Fate::Closed)));
+}
+
+// ---------------------------------------------------------------- presence and typing
+
+fn typing(to: &str) -> Vec<u8> {
+    let body = Ask::Typing(client::Typing { user: to.into() });
+    ClientFrame { rid: 0, optional: false, body: Some(body) }.encode_to_vec()
+}
+
+impl Bench {
+    fn datagram(&mut self, bytes: &[u8]) -> Passed {
+        self.state.on_datagram(&self.edge, bytes, self.now)
+    }
+}
+
+#[test]
+fn typing_goes_to_the_recipients_home_once_in_its_interval() {
+    let mut b = bench();
+    assert_eq!(b.datagram(&typing("bob")), Passed::Dropped, "before login");
+    b.log_in();
+    assert_eq!(b.datagram(&typing("bob")), Passed::Passed);
+    let forward = b.queued(3).unwrap();
+    assert_eq!((forward.user.as_str(), forward.device), (ALICE, DEVICE));
+    assert_eq!(b.datagram(&typing("bob")), Passed::Dropped, "too soon");
+    assert_eq!(b.datagram(&typing(ALICE)), Passed::Dropped, "to oneself");
+    b.now += limits::TYPING_ACCEPTED_INTERVAL;
+    assert_eq!(b.datagram(&typing("bob")), Passed::Passed);
+    b.break_line(3);
+    b.now += limits::TYPING_ACCEPTED_INTERVAL;
+    assert_eq!(b.datagram(&typing("bob")), Passed::Dropped, "no line");
+    assert_eq!((b.answer(), b.state.end), (None, None), "never an answer");
+}
+
+#[test]
+fn a_session_types_to_so_many_people_and_no_more() {
+    let mut b = bench();
+    b.log_in();
+    for number in 0..limits::TYPING_RECIPIENTS_MAX {
+        b.now += Duration::from_millis(100);
+        assert_eq!(b.datagram(&typing(&format!("user{number}"))), Passed::Passed);
+    }
+    b.now += Duration::from_millis(100);
+    assert_eq!(b.datagram(&typing("bob")), Passed::Dropped);
+    b.now += limits::TYPING_ACCEPTED_INTERVAL;
+    assert_eq!(b.datagram(&typing("bob")), Passed::Passed);
+}
+
+#[test]
+fn what_else_comes_in_datagrams_is_dropped_and_nothing_else_happens() {
+    let mut b = bench();
+    b.log_in();
+    let mut long = typing("bob");
+    long.extend([0x9a, 0x06, 127]);
+    long.extend([0; 127]);
+    let hello = ClientFrame { rid: 1, optional: false, body: Some(look_up("bob")) };
+    for bad in [long, hello.encode_to_vec(), typing("Not A Name"), b"garbage".to_vec(), vec![]] {
+        assert_eq!(b.datagram(&bad), Passed::Dropped);
+    }
+    assert!((1..=3).all(|number| b.queued(number).is_none()));
+    assert_eq!((b.answer(), b.state.end), (None, None));
+    // Garbage uses up the rate as well.
+    for _ in 0..limits::TYPING_RECIPIENTS_MAX {
+        b.datagram(b"garbage");
+    }
+    assert_eq!(b.datagram(&typing("bob")), Passed::Dropped);
+}
+
+#[test]
+fn typing_leaves_half_of_a_line_to_everything_else() {
+    let mut b = bench();
+    b.log_in();
+    b.ask(look_up("bob"));
+    let port = b.edge.router().port(&server(3)).unwrap();
+    for _ in 0..limits::LINK_QUEUE_MAX / 2 {
+        port.send(ToHome::Detach(SessionId(1))).unwrap();
+    }
+    assert_eq!(b.datagram(&typing("bob")), Passed::Dropped);
+    b.ask(look_up("bob"));
+    assert_eq!(b.answer(), None, "a request still fits");
+}
+
+#[test]
+fn typing_on_the_stream_is_out_of_state() {
+    let mut b = bench();
+    b.log_in();
+    b.send(0, Ask::Typing(client::Typing { user: "bob".into() }));
+    assert_eq!(b.code(), Code::BadState);
+    assert!(b.ends_with(Code::BadState, Fate::Closed));
+}
+
+#[test]
+fn only_the_own_home_says_that_somebody_is_writing_and_much_of_it_is_lost() {
+    let mut b = bench();
+    b.log_in();
+    let says = Answer::Typing(client::Typing { user: "bob".into() });
+    b.home_says(3, 0, 0, says.clone());
+    assert_eq!(b.state.datagrams.pop(), None);
+    for _ in 0..limits::TYPING_QUEUE_MAX + 5 {
+        b.home_says(1, 0, 0, says.clone());
+    }
+    let mut count = 0;
+    while let Some(bytes) = b.state.datagrams.pop() {
+        let frame = ServerFrame::decode(bytes).unwrap();
+        assert_eq!((frame.rid, frame.body), (0, Some(says.clone())));
+        count += 1;
+    }
+    assert_eq!(count, limits::TYPING_QUEUE_MAX);
+    assert_eq!(b.answer(), None, "not on the stream");
+}
+
+#[test]
+fn news_of_presence_come_for_an_open_log_and_are_lost_where_it_is_tight() {
+    let mut b = bench();
+    b.log_in();
+    b.open("@bob", 3);
+    let online =
+        |open_id| Answer::Online(client::Online { log: "@bob".into(), open_id, online: true });
+    b.home_says(3, 0, 3, online(0));
+    assert_eq!(b.answer(), Some(online(3)));
+    b.home_says(3, 0, 2, online(2));
+    b.home_says(1, 0, 3, online(3));
+    assert_eq!(b.answer(), None, "another Open, another home");
+    let entry = Entry { log: "@bob".into(), envelope: vec![0; 60_000].into(), ..Entry::default() };
+    for _ in 0..5 {
+        b.home_says(3, 0, 3, Answer::Entry(entry.clone()));
+    }
+    b.home_says(3, 0, 3, online(3));
+    let mut seen = Vec::new();
+    while let Some(answer) = b.answer() {
+        seen.push(answer);
+    }
+    assert_eq!(seen.len(), 5, "the entries, and not the news");
 }

@@ -6,6 +6,7 @@ use prost::Message as _;
 use rusqlite::Connection;
 
 use super::refusal::{No, Refusal};
+use super::request::Visibility;
 use super::sql::accounts::{self as rows, BundleQuota, DeviceRow};
 use super::sql::{self, RowId};
 use super::state::{Asker, Home};
@@ -34,14 +35,18 @@ impl Home {
         verifier: &str,
         bundle: &[u8],
         device: DeviceId,
+        visibility: Visibility,
     ) -> Result<Body, No> {
         self.own(user)?;
         let conn = &self.database.conn;
         if let Some(account) = rows::account(conn, user)? {
             // The answer to the first one was lost. Whoever passed it on has checked the password.
             if says_the_same(&account.bundle, bundle) && is_active(conn, account.id, device)? {
-                return self.begin_session(asker, user, account, device);
+                return self.begin_session(asker, user, account, device, visibility);
             }
+            return Err(Code::NameTaken.into());
+        }
+        if rows::is_gone(conn, user)? {
             return Err(Code::NameTaken.into());
         }
         let bundle = verify_bundle(bundle, &self.cluster, user)
@@ -57,7 +62,7 @@ impl Home {
         put_devices(conn, id, &bundle)?;
         sql::logs::insert_log(conn, id, crate::types::LogEpoch(self.env.random_id()))?;
         let account = rows::account(conn, user)?.ok_or(Code::Internal)?;
-        self.begin_session(asker, user, account, device)
+        self.begin_session(asker, user, account, device, visibility)
     }
 
     pub(super) fn put_bundle(&mut self, asker: Asker<'_>, bundle: &[u8]) -> Result<Body, No> {
@@ -99,6 +104,7 @@ impl Home {
             rows::block(conn, log.id, author)?;
             log.blocked.insert(author.clone());
         }
+        self.live.note_change(user);
         Ok(Body::Done(wire::Done::default()))
     }
 

@@ -360,6 +360,11 @@ impl Logs {
         Ok(())
     }
 
+    /// Forgets the log of an account that is gone. Between transactions only.
+    pub(super) fn forget(&mut self, owner: &UserName) {
+        self.logs.remove(owner);
+    }
+
     /// Forgets everything, after a rollback.
     pub(super) fn clear(&mut self) {
         self.logs.clear();

@@ -19,7 +19,10 @@ use crate::types::{ClusterId, ServerId, SlotId};
 const APPLICATION_ID: i32 = 0x4643_4853;
 
 /// Every migration, in order; the first has number 1.
-const MIGRATIONS: &[&str] = &[include_str!("migrations/001_init.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("migrations/001_init.sql"),
+    include_str!("migrations/002_deletion_and_presence.sql"),
+];
 
 /// Pages of the write-ahead log before SQLite copies them into the file: 16 MiB. With SQLite's
 /// 4 MiB a crowd of writers checkpoints several times a second, each time with two more fsyncs.

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use super::request::Visibility;
 use crate::types::{DeviceId, N, Seq, SessionEpoch, SessionId, UserName};
 
 /// A small number for an edge's name, fixed while the home runs.
@@ -26,6 +27,7 @@ pub(super) struct Session {
     pub(super) epoch: SessionEpoch,
     pub(super) since_ms: u64,
     pub(super) last_seen_ms: u64,
+    pub(super) visibility: Visibility,
 }
 
 /// A log that a connection has open.
@@ -36,6 +38,8 @@ pub(super) struct OpenLog {
     pub(super) device: DeviceId,
     /// `delivered_n` as last told.
     pub(super) told: N,
+    /// Whether the owner was there, as last told.
+    pub(super) told_online: bool,
     /// The owner's own Open: entries are pushed.
     pub(super) reader: Option<Reader>,
 }
@@ -66,6 +70,8 @@ pub(super) struct Live {
     logs_of: BTreeMap<Place, BTreeSet<UserName>>,
     /// Readers to be served from the database, in turn.
     pub(super) behind: VecDeque<(UserName, Place)>,
+    /// Whose coming or going somebody who has their log open has to be told.
+    pub(super) changed: BTreeSet<UserName>,
     undo: Vec<Undo>,
 }
 
@@ -84,9 +90,28 @@ impl Live {
         self.sessions.len()
     }
 
-    /// Users with a session, in order of name.
+    /// Users with a session that may be seen, in order of name.
     pub(super) fn online(&self) -> impl Iterator<Item = &UserName> {
-        self.sessions.keys()
+        let seen = |session: &Session| session.visibility == Visibility::Visible;
+        self.sessions.iter().filter(move |(_, session)| seen(session)).map(|(user, _)| user)
+    }
+
+    /// Whether a user has a session that may be seen.
+    pub(super) fn is_online(&self, user: &UserName) -> bool {
+        self.session(user).is_some_and(|session| session.visibility == Visibility::Visible)
+    }
+
+    pub(super) fn show(&mut self, user: &UserName, visibility: Visibility) {
+        if let Some(session) = self.sessions.get(user).cloned() {
+            self.put_session(user.clone(), Some(Session { visibility, ..session }));
+        }
+    }
+
+    /// Notes that those who have `user`'s log open may have to be told of a change.
+    pub(super) fn note_change(&mut self, user: &UserName) {
+        if self.opens.contains_key(user) && !self.changed.contains(user) {
+            self.changed.insert(user.clone());
+        }
     }
 
     /// Begins a session at a connection; whatever that connection had before ends.
@@ -178,6 +203,7 @@ impl Live {
     }
 
     fn set_session(&mut self, user: UserName, session: Option<Session>) -> Option<Session> {
+        self.note_change(&user);
         let before = self.sessions.remove(&user);
         if let Some(before) = &before {
             self.users.remove(&before.place);

@@ -90,7 +90,7 @@ impl Home {
             head_seq: log.head.0,
             last_n: last.0,
             delivered_n: delivered.0,
-            online: false,
+            online: self.live.is_online(owner) && !log.blocked.contains(user),
         };
         if reader.is_some() {
             self.passed += log.passed();
@@ -98,7 +98,8 @@ impl Home {
             self.logs.touch(owner);
         }
         let (open_id, author) = (open.open_id, user.clone());
-        let open = OpenLog { open_id, author, device, told: delivered, reader };
+        let (told, told_online) = (delivered, opened.online);
+        let open = OpenLog { open_id, author, device, told, told_online, reader };
         self.live.begin_open(owner.clone(), place, open);
         self.moved.insert(owner.clone());
         Ok(Body::Opened(opened))

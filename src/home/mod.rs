@@ -9,9 +9,11 @@
 mod accounts;
 mod cache;
 mod edges;
+mod farewell;
 mod file;
 mod live;
 mod logs;
+mod presence;
 mod producer;
 mod push;
 mod refusal;
@@ -39,7 +41,7 @@ use crate::types::{ClusterId, ServerId, UserName};
 pub use file::{CreateError, OpenError, create};
 pub use request::{
     Call, Caller, HomeFailure, HomeGone, HomeRequest, HomeStats, Output, StoredVerifier, Takeover,
-    Target,
+    Target, Visibility,
 };
 
 /// What a home needs to know to open its database.
@@ -113,6 +115,16 @@ impl HomeHandle {
         };
         let job = Job { edge: edge.clone(), generation, call };
         self.queue.send(Item::Call(job)).await.map_err(|_| HomeGone)
+    }
+
+    /// As [`Self::call`] for what may be lost: never waits, and dropped while much else waits.
+    pub fn offer(&self, edge: &ServerId, call: Call) {
+        if self.queue.capacity() < self.queue.max_capacity() / 2 {
+            return;
+        }
+        if let Some(generation) = self.shared.attachments.generation(edge) {
+            let _ = self.queue.try_send(Item::Call(Job { edge: edge.clone(), generation, call }));
+        }
     }
 
     /// The login verifier of an account of this home; `None` when there is none.

@@ -38,12 +38,23 @@ pub enum Takeover {
     Replace,
 }
 
+/// Whether a session is listed as online.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Visibility {
+    /// Yes.
+    #[default]
+    Visible,
+    /// No.
+    Invisible,
+}
+
 /// Everything an edge can ask of a home.
 ///
 /// Answered by `rid`: `LookUp` by `Account`; `SignUp`, `Login`, `Resume` by `Welcome`; `Logout`,
-/// `PutBundle`, `Block` by `Done`; `Who` by `WhoList`; each of them else by `Error`. Answered by
+/// `PutBundle`, `Block`, `ChangePassword`, `DeleteAccount`, `SetPresence` by `Done`; `Who` by
+/// `WhoList`; each of them else by `Error`. Answered by
 /// log and open id: `Open` by `Opened` or `Refused{n: 0}`, `Append` by `Appended` or `Refused`.
-/// `Cursor` and `Detach` have no answer.
+/// `Cursor`, `Typing` and `Detach` have no answer.
 #[derive(Clone, Debug)]
 pub enum HomeRequest {
     /// The key bundle of an account. Needs no login.
@@ -64,6 +75,8 @@ pub enum HomeRequest {
         bundle: Bytes,
         /// The first device.
         device: DeviceId,
+        /// Of the session.
+        visibility: Visibility,
     },
     /// Begins a session. The password is already proven.
     Login {
@@ -73,6 +86,8 @@ pub enum HomeRequest {
         device: DeviceId,
         /// What to do about a live session of another device.
         takeover: Takeover,
+        /// Of the session.
+        visibility: Visibility,
     },
     /// Begins a session by the device key alone. The signature names the edge that asks.
     Resume {
@@ -84,6 +99,8 @@ pub enum HomeRequest {
         count: u64,
         /// Ed25519 over the claim.
         signature: Bytes,
+        /// Of the session.
+        visibility: Visibility,
     },
     /// Ends the caller's session.
     Logout,
@@ -91,6 +108,28 @@ pub enum HomeRequest {
     PutBundle {
         /// Encoded `SignedBundle`.
         bundle: Bytes,
+    },
+    /// Takes another verifier. The old password is already proven.
+    ChangePassword {
+        /// The verifier it was proven against; another one by now: `BUSY`, to prove it again.
+        proven: String,
+        /// bcrypt hash of the new auth key.
+        verifier: String,
+    },
+    /// Has the account deleted when the grace period ends. The password is already proven.
+    DeleteAccount {
+        /// The verifier it was proven against.
+        proven: String,
+    },
+    /// How the caller's session wants to be seen.
+    SetPresence {
+        /// As what.
+        visibility: Visibility,
+    },
+    /// The caller is writing to somebody of this home. May be lost.
+    Typing {
+        /// To whom.
+        to: UserName,
     },
     /// The users of this home.
     Who {
@@ -155,7 +194,8 @@ pub struct Target {
 pub struct Output {
     /// For whom.
     pub to: Vec<Target>,
-    /// What. `open_id` of `Entry`, `Delivered` and `Closed` is the target's, whatever stands here.
+    /// What. `open_id` of `Entry`, `Delivered`, `Online` and `Closed` is the target's, whatever
+    /// stands here.
     pub frame: ServerFrame,
 }
 

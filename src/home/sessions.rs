@@ -3,7 +3,7 @@
 use super::accounts::is_active;
 use super::live::Session;
 use super::refusal::{No, Refusal};
-use super::request::{Output, Takeover, Target};
+use super::request::{Output, Takeover, Target, Visibility};
 use super::sql::accounts::{self as rows, Account, DeviceRow, StoredSession};
 use super::state::{Asker, Home};
 use crate::crypto::{ResumeClaim, verify_resume};
@@ -18,6 +18,7 @@ impl Home {
         user: &UserName,
         device: DeviceId,
         takeover: Takeover,
+        visibility: Visibility,
     ) -> Result<Body, No> {
         self.own(user)?;
         let account = rows::account(self.conn(), user)?.ok_or(Code::NoSuchUser)?;
@@ -29,7 +30,7 @@ impl Home {
             let (since_ms, last_seen_ms) = (live.since_ms, live.last_seen_ms);
             return Err(Refusal { since_ms, last_seen_ms, ..refusal }.into());
         }
-        self.begin_session(asker, user, account, device)
+        self.begin_session(asker, user, account, device, visibility)
     }
 
     /// The signature names the edge that asks, so that no other edge can use it. A live session of
@@ -41,6 +42,7 @@ impl Home {
         device: DeviceId,
         count: u64,
         signature: &[u8],
+        visibility: Visibility,
     ) -> Result<Body, No> {
         self.own(user)?;
         let conn = &self.database.conn;
@@ -57,8 +59,12 @@ impl Home {
         let claim = ResumeClaim { cluster: &self.cluster, server, user, device, count };
         verify_resume(&claim, &public, signature)
             .map_err(|_| Refusal::because(Code::ResumeRefused, "the signature does not fit"))?;
+        if account.delete_at_ms.is_some() {
+            let why = "the account is to be deleted; a login keeps it";
+            return Err(Refusal::because(Code::ResumeRefused, why).into());
+        }
         rows::set_resume_count(conn, account.id, device, count)?;
-        self.begin_session(asker, user, account, device)
+        self.begin_session(asker, user, account, device, visibility)
     }
 
     pub(super) fn logout(&mut self, asker: Asker<'_>) -> Result<Body, No> {
@@ -68,22 +74,27 @@ impl Home {
         Ok(Body::Done(wire::Done::default()))
     }
 
-    /// Makes the caller's connection the user's one session. The connection before it is told.
+    /// Makes the caller's connection the user's one session. The connection before it is told. An
+    /// account that was to be deleted stays: whoever comes here by password wants it.
     pub(super) fn begin_session(
         &mut self,
         asker: Asker<'_>,
         user: &UserName,
         account: Account,
         device: DeviceId,
+        visibility: Visibility,
     ) -> Result<Body, No> {
         let conn = &self.database.conn;
         let device_known = is_active(conn, account.id, device)?;
         let edge = self.edges.id(asker.place.edge).ok_or(Code::BadState)?.to_string();
         let epoch = SessionEpoch(account.session_epoch.0 + 1);
         let stored = StoredSession { edge, sid: asker.place.sid, device };
-        rows::begin_session(conn, account.id, epoch, &stored)?;
+        rows::begin_session(conn, account.id, epoch, &stored, visibility)?;
+        if account.delete_at_ms.is_some() {
+            rows::set_delete_at(conn, account.id, None)?;
+        }
         self.replace_session(asker, user);
-        self.start(asker, user, device, epoch);
+        self.start(asker, user, (device, epoch), visibility);
         Ok(Body::Welcome(wire::Welcome {
             session_epoch: epoch.0,
             map_version: self.map_version.0,
@@ -103,10 +114,16 @@ impl Home {
         self.out.push((old, Output::one(target, 0, Body::Error(error))));
     }
 
-    fn start(&mut self, asker: Asker<'_>, user: &UserName, device: DeviceId, epoch: SessionEpoch) {
+    fn start(
+        &mut self,
+        asker: Asker<'_>,
+        user: &UserName,
+        (device, epoch): (DeviceId, SessionEpoch),
+        visibility: Visibility,
+    ) {
         let now_ms = self.env.unix_ms();
-        let place = asker.place;
-        let session = Session { place, device, epoch, since_ms: now_ms, last_seen_ms: now_ms };
+        let (place, since_ms, last_seen_ms) = (asker.place, now_ms, now_ms);
+        let session = Session { place, device, epoch, since_ms, last_seen_ms, visibility };
         self.live.begin_session(user, session);
     }
 
@@ -131,7 +148,7 @@ impl Home {
         if account.session_epoch != epoch || account.session.as_ref() != Some(&here) {
             return Err(Code::SessionReplaced.into());
         }
-        self.start(asker, user, device, epoch);
+        self.start(asker, user, (device, epoch), account.visibility);
         Ok(user)
     }
 }

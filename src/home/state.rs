@@ -67,10 +67,14 @@ impl Mode {
             HomeRequest::LookUp { .. }
             | HomeRequest::Who { .. }
             | HomeRequest::Cursor { .. }
+            | HomeRequest::Typing { .. }
             | HomeRequest::Detach => true,
             HomeRequest::Login { .. }
             | HomeRequest::Resume { .. }
             | HomeRequest::Logout
+            | HomeRequest::ChangePassword { .. }
+            | HomeRequest::DeleteAccount { .. }
+            | HomeRequest::SetPresence { .. }
             | HomeRequest::Open { .. } => self != Self::Frozen,
             HomeRequest::SignUp { .. }
             | HomeRequest::PutBundle { .. }
@@ -109,6 +113,10 @@ pub(super) struct Home {
     /// Logs with entries that every reader has passed, and about how many those are.
     pub(super) reapable: BTreeSet<UserName>,
     pub(super) passed: u64,
+    /// When the next account is to be deleted, or earlier.
+    pub(super) next_deletion_ms: Option<u64>,
+    /// Gone accounts may have left logs.
+    pub(super) gone_left: bool,
     /// Edges for which a wake-up is due when there is room again.
     pub(super) wake: Vec<EdgeNumber>,
 }
@@ -119,6 +127,8 @@ impl Home {
         let reapable = sql::logs::logs_to_reap(&database.conn)?;
         let reapable: BTreeSet<UserName> =
             reapable.iter().map(|name| UserName::canonical(name)).collect::<Result<_, _>>()?;
+        let next_deletion_ms = sql::accounts::next_deletion_ms(&database.conn)?;
+        let gone_left = !sql::logs::gone_logs(&database.conn, 1)?.is_empty();
         Ok(Self {
             env: env.clone(),
             cluster: config.cluster,
@@ -135,6 +145,8 @@ impl Home {
             moved: BTreeSet::new(),
             passed: if reapable.is_empty() { 0 } else { push::REAP_ENTRIES_MIN },
             reapable,
+            next_deletion_ms,
+            gone_left,
             wake: Vec::new(),
         })
     }
@@ -285,17 +297,28 @@ impl Home {
     fn dispatch(&mut self, asker: Asker<'_>, request: &HomeRequest) -> Result<Option<Body>, No> {
         match request {
             HomeRequest::LookUp { user } => self.look_up(user).map(Some),
-            HomeRequest::SignUp { user, verifier, bundle, device } => {
-                self.sign_up(asker, user, verifier, bundle, *device).map(Some)
+            HomeRequest::SignUp { user, verifier, bundle, device, visibility } => {
+                self.sign_up(asker, user, verifier, bundle, *device, *visibility).map(Some)
             }
-            HomeRequest::Login { user, device, takeover } => {
-                self.login(asker, user, *device, *takeover).map(Some)
+            HomeRequest::Login { user, device, takeover, visibility } => {
+                self.login(asker, user, *device, *takeover, *visibility).map(Some)
             }
-            HomeRequest::Resume { user, device, count, signature } => {
-                self.resume(asker, user, *device, *count, signature).map(Some)
+            HomeRequest::Resume { user, device, count, signature, visibility } => {
+                self.resume(asker, user, *device, *count, signature, *visibility).map(Some)
             }
             HomeRequest::Logout => self.logout(asker).map(Some),
             HomeRequest::PutBundle { bundle } => self.put_bundle(asker, bundle).map(Some),
+            HomeRequest::ChangePassword { proven, verifier } => {
+                self.change_password(asker, proven, verifier).map(Some)
+            }
+            HomeRequest::DeleteAccount { proven } => self.delete_account(asker, proven).map(Some),
+            HomeRequest::SetPresence { visibility } => {
+                self.set_presence(asker, *visibility).map(Some)
+            }
+            HomeRequest::Typing { to } => {
+                self.typing(asker, to)?;
+                Ok(None)
+            }
             HomeRequest::Who { all } => self.who(asker, *all).map(Some),
             HomeRequest::Block { user, blocked } => self.block(asker, user, *blocked).map(Some),
             HomeRequest::Open { log, open_id, epoch, cursor } => {
@@ -330,6 +353,10 @@ impl Home {
             | HomeRequest::PutBundle { .. }
             | HomeRequest::Who { .. }
             | HomeRequest::Block { .. }
+            | HomeRequest::ChangePassword { .. }
+            | HomeRequest::DeleteAccount { .. }
+            | HomeRequest::SetPresence { .. }
+            | HomeRequest::Typing { .. }
             | HomeRequest::Detach => 0,
         };
         let target = Target { sid: asker.place.sid, open_id };
@@ -353,8 +380,8 @@ impl Home {
             HomeRequest::Append { log, open_id, envelope, .. } => {
                 refused(log.to_string(), *open_id, logs::first_number(envelope))
             }
-            // Neither has an answer.
-            HomeRequest::Cursor { .. } | HomeRequest::Detach => return,
+            // None of them has an answer.
+            HomeRequest::Cursor { .. } | HomeRequest::Typing { .. } | HomeRequest::Detach => return,
             HomeRequest::LookUp { .. }
             | HomeRequest::SignUp { .. }
             | HomeRequest::Login { .. }
@@ -362,7 +389,10 @@ impl Home {
             | HomeRequest::Logout
             | HomeRequest::PutBundle { .. }
             | HomeRequest::Who { .. }
-            | HomeRequest::Block { .. } => Body::Error(refusal.error()),
+            | HomeRequest::Block { .. }
+            | HomeRequest::ChangePassword { .. }
+            | HomeRequest::DeleteAccount { .. }
+            | HomeRequest::SetPresence { .. } => Body::Error(refusal.error()),
         };
         self.answer(asker, request, body);
     }

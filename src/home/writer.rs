@@ -9,19 +9,25 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
 use tracing::error;
 
 use super::edges::Attachments;
+use super::farewell::NextLook;
 use super::live::EdgeNumber;
 use super::request::{HomeFailure, StoredVerifier};
 use super::state::{Committed, Home, Job};
-use crate::limits::WRITER_BATCH_MAX;
+use crate::limits::{PRESENCE_PAUSE, WRITER_BATCH_MAX};
 use crate::net::Env;
 use crate::net::env::Bug;
 use crate::types::UserName;
 
 /// How long an edge gets to take outputs before readers behind it are tried again.
 const ROOM_PAUSE: Duration = Duration::from_millis(5);
+/// How long the next part of what gone accounts left waits.
+const GONE_PAUSE: Duration = Duration::from_millis(20);
+/// Longest sleep until a deletion that is due later: clocks are set, computers sleep.
+const LOOK_PAUSE_MAX: Duration = Duration::from_secs(3600);
 
 /// What waits for the writer.
 pub(super) enum Item {
@@ -31,6 +37,10 @@ pub(super) enum Item {
     Attached,
     /// An edge that had no room may have some.
     Room(EdgeNumber),
+    /// Some who came or went can be told of now.
+    Presence,
+    /// Deleted accounts have to be looked after.
+    Deletions,
     /// Finish what came before, close the file, answer.
     Stop(oneshot::Sender<()>),
     /// A test changes the database behind the home's back.
@@ -69,6 +79,10 @@ pub(super) struct Writer {
     waker: mpsc::WeakSender<Item>,
     env: Env,
     tell: Tell,
+    /// News of presence wait for their pause.
+    presence_timer: bool,
+    /// For when, in tokio's time, deleted accounts are to be looked after.
+    look_timer: Option<Instant>,
 }
 
 /// Lets everybody know that the writer ended, however it ended.
@@ -96,7 +110,8 @@ impl Writer {
         failure: watch::Sender<Option<HomeFailure>>,
     ) -> Self {
         let tell = Tell { shared, failure };
-        Self { home, queue, waker, env: env.clone(), tell }
+        let (env, presence_timer, look_timer) = (env.clone(), false, None);
+        Self { home, queue, waker, env, tell, presence_timer, look_timer }
     }
 
     /// Starts the thread, or the task.
@@ -117,6 +132,7 @@ impl Writer {
     fn run_thread(mut self, runtime: &Handle) {
         // Wakers are spawned from here.
         let _entered = runtime.enter();
+        self.look_later();
         let end = loop {
             let mut items = Vec::new();
             if self.home.has_pages() {
@@ -148,6 +164,7 @@ impl Writer {
     /// As [`Self::run_thread`], with the moments at which the simulator's crash can strike: it ends
     /// this task at an await, and what was not committed or not answered by then is lost.
     async fn run_task(mut self) {
+        self.look_later();
         let end = loop {
             let mut items = Vec::new();
             if self.home.has_pages() {
@@ -199,6 +216,8 @@ impl Writer {
         if self.tell.shared.killed.load(Ordering::Acquire) {
             return Err(End::Dropped);
         }
+        // Before anything else of now: nobody finds an account whose time has come.
+        self.home.bury_due()?;
         self.home.meet_edges(&self.tell.shared.attachments);
         let mut batch = Batch::default();
         for item in items {
@@ -207,6 +226,11 @@ impl Writer {
                 Item::Verifier(user, answer) => batch.verifiers.push((user, answer)),
                 Item::Attached => {}
                 Item::Room(edge) => self.home.resume_edge(edge),
+                Item::Presence => {
+                    self.presence_timer = false;
+                    batch.presence = true;
+                }
+                Item::Deletions => self.look_timer = None,
                 #[cfg(test)]
                 Item::Tamper(sql, done) => {
                     self.home.conn().execute_batch(sql).unwrap();
@@ -232,22 +256,54 @@ impl Writer {
         }
         self.home.page_round()?;
         self.home.reap_if_due()?;
+        self.home.reap_gone()?;
+        if batch.presence {
+            self.home.tell_presence()?;
+        }
         self.home.meet_edges(&self.tell.shared.attachments);
         for edge in std::mem::take(&mut self.home.wake) {
             self.wake_later(edge);
         }
+        self.look_later();
+        self.presence_later();
         let sessions = self.home.live.session_count() as u64;
         self.tell.shared.sessions.store(sessions, Ordering::Relaxed);
         Ok(())
     }
 
     fn wake_later(&self, edge: EdgeNumber) {
+        self.later(ROOM_PAUSE, Item::Room(edge));
+    }
+
+    fn presence_later(&mut self) {
+        if !self.presence_timer && !self.home.live.changed.is_empty() {
+            self.presence_timer = true;
+            self.later(PRESENCE_PAUSE, Item::Presence);
+        }
+    }
+
+    fn look_later(&mut self) {
+        let pause = match self.home.next_look() {
+            None => return,
+            Some(NextLook::Soon) => GONE_PAUSE,
+            Some(NextLook::At(at_ms)) => {
+                Duration::from_millis(at_ms.saturating_sub(self.env.unix_ms())).min(LOOK_PAUSE_MAX)
+            }
+        };
+        let at = Instant::now() + pause;
+        if self.look_timer.is_none_or(|set| at < set) {
+            self.look_timer = Some(at);
+            self.later(pause, Item::Deletions);
+        }
+    }
+
+    fn later(&self, pause: Duration, item: Item) {
         let waker = self.waker.clone();
         drop(self.env.spawn(async move {
-            tokio::time::sleep(ROOM_PAUSE).await;
+            tokio::time::sleep(pause).await;
             if let Some(queue) = waker.upgrade() {
                 // Gone if the home stopped meanwhile.
-                let _ = queue.send(Item::Room(edge)).await;
+                let _ = queue.send(item).await;
             }
         }));
     }
@@ -281,4 +337,5 @@ struct Batch {
     jobs: Vec<Job>,
     verifiers: Vec<(UserName, oneshot::Sender<Option<StoredVerifier>>)>,
     stop: Option<oneshot::Sender<()>>,
+    presence: bool,
 }

@@ -18,7 +18,7 @@ use super::Env;
 use super::keys::QuicKeys;
 use super::pki::{BALANCER_NAME, Credentials};
 use super::tls::{self, ClientAuth, ClusterVerifier, Judgement, Purpose, TlsError};
-use crate::limits::Limits;
+use crate::limits::{DATAGRAM_BUFFER_BYTES, Limits};
 use crate::types::ClusterId;
 use crate::wire::{ALPN_BALANCER, ALPN_CLIENT, ALPN_PEER, Code};
 
@@ -363,7 +363,7 @@ fn endpoint_config(env: &Env, keys: &QuicKeys) -> EndpointConfig {
     config
 }
 
-/// What all connections share: no datagrams, fewer acknowledgements, an end to silence.
+/// What all connections share: fewer acknowledgements, an end to silence; no datagrams at first.
 fn transport(idle: Duration) -> TransportConfig {
     let mut config = TransportConfig::default();
     // A limits file may ask for more than the wire can say: then the most that it can say.
@@ -376,11 +376,21 @@ fn transport(idle: Duration) -> TransportConfig {
     config
 }
 
+/// Between a client and its server: few and small, and the oldest lost first.
+fn take_datagrams(config: &mut TransportConfig) {
+    config
+        .datagram_receive_buffer_size(Some(DATAGRAM_BUFFER_BYTES))
+        .datagram_send_buffer_size(DATAGRAM_BUFFER_BYTES);
+}
+
 fn server_transport(kind: ListenKind, limits: &Limits) -> TransportConfig {
     let idle = Duration::from_millis(limits.idle_timeout_ms);
     match kind {
         ListenKind::Client | ListenKind::Balancer => {
             let mut config = transport(idle);
+            if kind == ListenKind::Client {
+                take_datagrams(&mut config);
+            }
             config
                 .max_concurrent_bidi_streams(STREAMS_BEFORE_LOGIN.into())
                 .max_concurrent_uni_streams(0_u32.into())
@@ -397,6 +407,9 @@ fn client_transport(target: Target, limits: &Limits) -> TransportConfig {
     match target {
         Target::Client | Target::Balancer => {
             let mut config = transport(idle);
+            if target == Target::Client {
+                take_datagrams(&mut config);
+            }
             config
                 .keep_alive_interval(Some(Duration::from_millis(limits.keep_alive_ms)))
                 .max_concurrent_bidi_streams(STREAMS_BEFORE_LOGIN.into())

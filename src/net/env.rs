@@ -16,6 +16,9 @@ use rand::{Rng, RngExt, SeedableRng};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::types::UserName;
+use crate::wire::client::ServerFrame;
+
 /// Where a node runs: the operating system, or the simulator.
 pub trait World: Send + Sync + 'static {
     /// What quinn drives its endpoints with.
@@ -47,6 +50,16 @@ struct Inner {
     killed: CancellationToken,
     #[cfg(feature = "testkit")]
     test: TestOptions,
+    #[cfg(feature = "testkit")]
+    way_out: std::sync::OnceLock<Arc<dyn WayOut>>,
+}
+
+/// What stands between a server and its clients in tests: how an honest server becomes a hostile
+/// one. Does not exist in release builds.
+#[cfg(feature = "testkit")]
+pub trait WayOut: Send + Sync {
+    /// What a client gets in place of `frame`; `to` is who is logged in there.
+    fn rewrite(&self, to: Option<&UserName>, frame: ServerFrame) -> Vec<ServerFrame>;
 }
 
 /// What tests may change. Does not exist in release builds.
@@ -88,6 +101,8 @@ impl Env {
                 killed: CancellationToken::new(),
                 #[cfg(feature = "testkit")]
                 test: TestOptions::default(),
+                #[cfg(feature = "testkit")]
+                way_out: std::sync::OnceLock::new(),
             }),
         }
     }
@@ -101,7 +116,8 @@ impl Env {
         test: TestOptions,
     ) -> Self {
         let rng = Mutex::new(StdRng::seed_from_u64(seed));
-        Self { inner: Arc::new(Inner { world, rng, killed, test }) }
+        let way_out = std::sync::OnceLock::new();
+        Self { inner: Arc::new(Inner { world, rng, killed, test, way_out }) }
     }
 
     /// The operating system with cheap keys and passwords, for tests over real sockets.
@@ -115,6 +131,7 @@ impl Env {
                 rng: Mutex::new(StdRng::from_seed(seed)),
                 killed: CancellationToken::new(),
                 test: TestOptions { cheap_crypto: true, bug: None },
+                way_out: std::sync::OnceLock::new(),
             }),
         }
     }
@@ -237,6 +254,37 @@ impl Env {
         return self.inner.test.cheap_crypto;
         #[cfg(not(feature = "testkit"))]
         false
+    }
+
+    /// Has everything that this node's server says to its clients rewritten. Once per node.
+    #[cfg(feature = "testkit")]
+    pub fn set_way_out(&self, way_out: Arc<dyn WayOut>) {
+        let _ = self.inner.way_out.set(way_out);
+    }
+
+    /// What goes out in place of `frame`: itself, always, in release builds.
+    #[cfg(feature = "testkit")]
+    pub fn on_the_way_out(
+        &self,
+        to: impl FnOnce() -> Option<UserName>,
+        frame: ServerFrame,
+    ) -> impl Iterator<Item = ServerFrame> {
+        match self.inner.way_out.get() {
+            Some(way_out) => way_out.rewrite(to().as_ref(), frame),
+            None => vec![frame],
+        }
+        .into_iter()
+    }
+
+    /// What goes out in place of `frame`: itself, always, in release builds.
+    #[cfg(not(feature = "testkit"))]
+    #[inline]
+    pub fn on_the_way_out(
+        &self,
+        _: impl FnOnce() -> Option<UserName>,
+        frame: ServerFrame,
+    ) -> impl Iterator<Item = ServerFrame> {
+        std::iter::once(frame)
     }
 
     /// Whether this bug is planted in this node. Always false in release builds.

@@ -5,8 +5,10 @@
 
 pub mod checkers;
 mod host;
+pub mod hostile;
 pub mod impair;
 pub mod net;
 pub mod sim;
 
+pub use hostile::Hostile;
 pub use net::{NetConfig, NetCounters, SimNet};

@@ -101,10 +101,15 @@ impl Cluster {
 
     /// Starts that many servers, each a host of a simulated network.
     pub async fn simulated(net: &SimNet, servers: u16, limits: Limits) -> Self {
+        Self::simulated_from(net, servers, limits, 0).await
+    }
+
+    /// The same; another `seed` makes it another cluster, at the same addresses.
+    pub async fn simulated_from(net: &SimNet, servers: u16, limits: Limits, seed: u64) -> Self {
         let options = TestOptions { cheap_crypto: true, ..TestOptions::default() };
         let host = |number: u16| {
             let ip = Self::simulated_ip(number);
-            let (killed, seed) = (CancellationToken::new(), u64::from(number));
+            let (killed, seed) = (CancellationToken::new(), seed + u64::from(number));
             net.env(ip, seed, killed, options.clone())
         };
         let at = |number, port| SocketAddr::new(Self::simulated_ip(number), port);
@@ -188,6 +193,11 @@ impl Cluster {
         let task = tokio::spawn(server::run(env, config, ready, shutdown.clone()));
         self.running[index] = Some(Running { shutdown, task });
         is_ready
+    }
+
+    /// Where a server runs: to take it over.
+    pub fn server_env(&self, number: u16) -> &Env {
+        &self.server_envs[usize::from(number) - 1]
     }
 
     /// Stops one server in order.

@@ -186,7 +186,7 @@ impl Session<'_> {
             return self.rolled_back().await;
         }
         if let Some(sender) = self.senders.get_mut(chat) {
-            sender.opened(epoch);
+            sender.opened(epoch, N(opened.delivered_n));
         }
         self.core.lock().presence_heard(chat, opened.online)?;
         self.disk(|core| core.log_delivered(chat, N(opened.delivered_n))).await?;
@@ -195,6 +195,12 @@ impl Session<'_> {
         let expected = N(last_n.0.saturating_add(1));
         if lowest.first().is_none_or(|lowest| lowest.n > expected) {
             self.disk(|core| core.fill_gap(chat, expected)).await?;
+        }
+        let unknown = self.senders.get(chat).is_some_and(|sender| sender.looked_up.is_none());
+        if unknown && self.ask_again.is_none() && !self.is_asked(chat) {
+            // The look-up came to nothing while the Open was under way: both again, later.
+            self.pause_unknown(chat);
+            return Ok(());
         }
         self.pump(chat).await
     }
@@ -274,6 +280,11 @@ impl Session<'_> {
         match self.disk(|core| core.log_appended(chat, n, hash)).await? {
             Answered::Foreign => self.rolled_back().await,
             Answered::Stored => {
+                // A repeat of what was read before this Open: nobody will say so again.
+                let delivered = self.senders.get(chat).map_or(N(0), |sender| sender.delivered);
+                if n <= delivered {
+                    self.disk(|core| core.log_delivered(chat, delivered)).await?;
+                }
                 self.drained(chat, "").await?;
                 self.pump_starved(chat).await?;
                 self.pump(chat).await

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension, Result, Row, params};
 
 use super::{RowId, index, int, num};
+use crate::home::request::Visibility;
 use crate::types::{DeviceId, SessionEpoch, SessionId, UserName};
 
 /// What is stored of an account, less its login verifier.
@@ -15,6 +16,10 @@ pub(in crate::home) struct Account {
     pub(in crate::home) session_epoch: SessionEpoch,
     /// Where the session of that epoch is, until it logs out.
     pub(in crate::home) session: Option<StoredSession>,
+    /// How that session wants to be seen.
+    pub(in crate::home) visibility: Visibility,
+    /// When the account is to be deleted.
+    pub(in crate::home) delete_at_ms: Option<u64>,
 }
 
 /// How many bundles were put in the current day, which began at `day_ms`.
@@ -43,8 +48,8 @@ pub(in crate::home) enum DeviceRow {
 pub(in crate::home) fn account(conn: &Connection, user: &UserName) -> Result<Option<Account>> {
     conn.prepare_cached(
         "SELECT id, bundle, bundle_version, bundle_day_ms, bundle_puts, session_epoch,
-                session_edge, session_sid, session_device
-         FROM accounts WHERE name = ?1",
+                session_edge, session_sid, session_device, session_invisible, delete_at_ms
+         FROM accounts WHERE name = ?1 AND gone = 0",
     )?
     .query_row([user.as_str()], read_account)
     .optional()
@@ -68,6 +73,8 @@ fn read_account(row: &Row<'_>) -> Result<Account> {
         quota: BundleQuota { day_ms: num(row.get(3)?), puts: row.get(4)? },
         session_epoch: SessionEpoch(num(row.get(5)?)),
         session,
+        visibility: if row.get(9)? { Visibility::Invisible } else { Visibility::Visible },
+        delete_at_ms: row.get::<_, Option<i64>>(10)?.map(num),
     })
 }
 
@@ -76,7 +83,7 @@ pub(in crate::home) fn verifier(
     conn: &Connection,
     user: &UserName,
 ) -> Result<Option<(String, Vec<u8>)>> {
-    conn.prepare_cached("SELECT verifier, bundle FROM accounts WHERE name = ?1")?
+    conn.prepare_cached("SELECT verifier, bundle FROM accounts WHERE name = ?1 AND gone = 0")?
         .query_row([user.as_str()], |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()
 }
@@ -118,10 +125,12 @@ pub(in crate::home) fn begin_session(
     account: RowId,
     epoch: SessionEpoch,
     session: &StoredSession,
+    visibility: Visibility,
 ) -> Result<()> {
     conn.prepare_cached(
         "UPDATE accounts
-         SET session_epoch = ?2, session_edge = ?3, session_sid = ?4, session_device = ?5
+         SET session_epoch = ?2, session_edge = ?3, session_sid = ?4, session_device = ?5,
+             session_invisible = ?6
          WHERE id = ?1",
     )?
     .execute(params![
@@ -129,9 +138,81 @@ pub(in crate::home) fn begin_session(
         int(epoch.0),
         session.edge,
         int(session.sid.0),
-        int(session.device.0)
+        int(session.device.0),
+        visibility == Visibility::Invisible
     ])
     .map(drop)
+}
+
+pub(in crate::home) fn set_visibility(
+    conn: &Connection,
+    user: &UserName,
+    visibility: Visibility,
+) -> Result<()> {
+    conn.prepare_cached("UPDATE accounts SET session_invisible = ?2 WHERE name = ?1")?
+        .execute(params![user.as_str(), visibility == Visibility::Invisible])
+        .map(drop)
+}
+
+pub(in crate::home) fn set_verifier(
+    conn: &Connection,
+    user: &UserName,
+    verifier: &str,
+) -> Result<()> {
+    conn.prepare_cached("UPDATE accounts SET verifier = ?2 WHERE name = ?1")?
+        .execute([user.as_str(), verifier])
+        .map(drop)
+}
+
+pub(in crate::home) fn set_delete_at(
+    conn: &Connection,
+    account: RowId,
+    at_ms: Option<u64>,
+) -> Result<()> {
+    conn.prepare_cached("UPDATE accounts SET delete_at_ms = ?2 WHERE id = ?1")?
+        .execute(params![account.0, at_ms.map(int)])
+        .map(drop)
+}
+
+/// When the next account is to be deleted.
+pub(in crate::home) fn next_deletion_ms(conn: &Connection) -> Result<Option<u64>> {
+    conn.prepare_cached("SELECT min(delete_at_ms) FROM accounts WHERE delete_at_ms IS NOT NULL")?
+        .query_row([], |row| row.get::<_, Option<i64>>(0).map(|at| at.map(num)))
+}
+
+/// Accounts whose time has come, at most `limit`.
+pub(in crate::home) fn due_deletions(
+    conn: &Connection,
+    now_ms: u64,
+    limit: usize,
+) -> Result<Vec<(RowId, String)>> {
+    let mut select = conn.prepare_cached(
+        "SELECT id, name FROM accounts WHERE delete_at_ms <= ?1 ORDER BY delete_at_ms LIMIT ?2",
+    )?;
+    let rows = select.query_map(params![int(now_ms), index(limit)], |row| {
+        Ok((RowId(row.get(0)?), row.get(1)?))
+    })?;
+    rows.collect()
+}
+
+/// Leaves nothing of an account but its name, and its log for [`super::logs::gone_logs`].
+pub(in crate::home) fn bury(conn: &Connection, account: RowId) -> Result<()> {
+    conn.prepare_cached("DELETE FROM devices WHERE account = ?1")?.execute([account.0])?;
+    conn.prepare_cached("DELETE FROM blocks WHERE account = ?1")?.execute([account.0])?;
+    conn.prepare_cached(
+        "UPDATE accounts
+         SET gone = 1, delete_at_ms = NULL, verifier = '', bundle = x'', session_edge = NULL,
+             session_sid = NULL, session_device = NULL
+         WHERE id = ?1",
+    )?
+    .execute([account.0])
+    .map(drop)
+}
+
+/// Whether a name was somebody's who is gone.
+pub(in crate::home) fn is_gone(conn: &Connection, user: &UserName) -> Result<bool> {
+    conn.prepare_cached("SELECT 1 FROM accounts WHERE name = ?1 AND gone = 1")?
+        .exists([user.as_str()])
 }
 
 /// After a logout nobody can go on with the session; its epoch stays used up.
@@ -204,7 +285,8 @@ pub(in crate::home) fn set_resume_count(
 
 /// Names in order, at most `limit`.
 pub(in crate::home) fn names(conn: &Connection, limit: usize) -> Result<Vec<String>> {
-    let mut select = conn.prepare_cached("SELECT name FROM accounts ORDER BY name LIMIT ?1")?;
+    let mut select =
+        conn.prepare_cached("SELECT name FROM accounts WHERE gone = 0 ORDER BY name LIMIT ?1")?;
     select.query_map([index(limit)], |row| row.get(0))?.collect()
 }
 

@@ -53,7 +53,7 @@ pub(in crate::home) struct ProducerRow {
 pub(in crate::home) fn log(conn: &Connection, owner: &UserName) -> Result<Option<LogRow>> {
     conn.prepare_cached(
         "SELECT l.id, l.epoch, l.first_seq, l.head_seq
-         FROM accounts a JOIN logs l ON l.id = a.id WHERE a.name = ?1",
+         FROM accounts a JOIN logs l ON l.id = a.id WHERE a.name = ?1 AND a.gone = 0",
     )?
     .query_row([owner.as_str()], |row| {
         Ok(LogRow {
@@ -117,7 +117,7 @@ pub(in crate::home) fn put_cursor(
 pub(in crate::home) fn logs_to_reap(conn: &Connection) -> Result<Vec<String>> {
     let mut select = conn.prepare(
         "SELECT a.name FROM cursors c JOIN logs l ON l.id = c.log JOIN accounts a ON a.id = l.id
-         WHERE c.seq >= l.first_seq ORDER BY a.name",
+         WHERE c.seq >= l.first_seq AND a.gone = 0 ORDER BY a.name",
     )?;
     select.query_map([], |row| row.get(0))?.collect()
 }
@@ -291,4 +291,33 @@ pub(in crate::home) fn delete_entries(
     conn.prepare_cached("DELETE FROM entries WHERE log = ?1 AND seq >= ?2 AND seq <= ?3")?
         .execute(params![log.0, int(from.0), int(upto.0)])
         .map(drop)
+}
+
+/// Logs whose owner is gone, at most `limit`.
+pub(in crate::home) fn gone_logs(conn: &Connection, limit: usize) -> Result<Vec<RowId>> {
+    let mut select = conn.prepare_cached(
+        "SELECT l.id FROM logs l JOIN accounts a ON a.id = l.id WHERE a.gone = 1 LIMIT ?1",
+    )?;
+    select.query_map([index(limit)], |row| row.get(0).map(RowId))?.collect()
+}
+
+/// Deletes at most `limit` entries of a log, the oldest first; returns how many.
+pub(in crate::home) fn delete_some_entries(
+    conn: &Connection,
+    log: RowId,
+    limit: u64,
+) -> Result<u64> {
+    conn.prepare_cached(
+        "DELETE FROM entries WHERE id IN
+         (SELECT id FROM entries WHERE log = ?1 ORDER BY seq LIMIT ?2)",
+    )?
+    .execute(params![log.0, int(limit)])
+    .map(|count| count as u64)
+}
+
+/// Deletes a log that has no entries left, with its cursors and producers.
+pub(in crate::home) fn delete_log(conn: &Connection, log: RowId) -> Result<()> {
+    conn.prepare_cached("DELETE FROM cursors WHERE log = ?1")?.execute([log.0])?;
+    conn.prepare_cached("DELETE FROM producers WHERE log = ?1")?.execute([log.0])?;
+    conn.prepare_cached("DELETE FROM logs WHERE id = ?1")?.execute([log.0]).map(drop)
 }

@@ -2,7 +2,9 @@
 
 mod append;
 mod crash;
+mod farewell;
 mod files;
+mod presence;
 mod property;
 mod reading;
 mod sessions;
@@ -171,6 +173,7 @@ impl Bed {
             verifier: format!("hash of {}", person.name),
             bundle: person.bundle(1),
             device: person.device,
+            visibility: Visibility::Visible,
         };
         let Body::Welcome(welcome) = self.ask(&stranger(sid), request).await else {
             panic!("no welcome")
@@ -330,11 +333,12 @@ impl Person {
         };
         let signature = Bytes::copy_from_slice(&self.key.sign_resume(&claim));
         let (user, device) = (self.name.clone(), self.device);
-        HomeRequest::Resume { user, device, count, signature }
+        HomeRequest::Resume { user, device, count, signature, visibility: Visibility::Visible }
     }
 
     fn login(&self, takeover: Takeover) -> HomeRequest {
-        HomeRequest::Login { user: self.name.clone(), device: self.device, takeover }
+        let (user, device) = (self.name.clone(), self.device);
+        HomeRequest::Login { user, device, takeover, visibility: Visibility::Visible }
     }
 }
 

@@ -19,6 +19,7 @@ async fn a_name_is_given_once_and_the_same_sign_up_again_is_a_login() {
         verifier: "another hash".to_owned(),
         bundle: person.signed_again(1),
         device: person.device,
+        visibility: Visibility::Visible,
     };
     let Body::Welcome(welcome) = bed.ask(&stranger(1), sign_up(&alice)).await else {
         panic!("no welcome")
@@ -42,6 +43,7 @@ async fn a_sign_up_needs_a_sound_first_bundle_with_its_device_active() {
         verifier: "hash".to_owned(),
         bundle,
         device,
+        visibility: Visibility::Visible,
     };
     for (bundle, device) in [
         (alice.bundle(2), alice.device),

@@ -1,6 +1,7 @@
 //! What a connection may use, and what happens at the door when there are too many.
 
 use super::*;
+use crate::limits::DATAGRAM_BUFFER_BYTES;
 
 const SOON: Duration = Duration::from_secs(5);
 
@@ -20,7 +21,7 @@ async fn a_stranger_has_one_stream_and_a_small_window_until_login() {
     let server = lab.server.listen(server_addr(), ListenKind::Client);
     let (conn, answered) = lab.meet(&server).await;
 
-    assert_eq!(conn.max_datagram_size(), None);
+    assert!(conn.max_datagram_size().is_some_and(|bytes| bytes <= DATAGRAM_BUFFER_BYTES));
     assert!(tokio::time::timeout(SOON, conn.open_uni()).await.is_err());
     assert_eq!(written_unread(&conn).await, 64 * 1024);
     assert!(tokio::time::timeout(SOON, conn.open_bi()).await.is_err(), "a second stream");

@@ -1,0 +1,121 @@
+//! A hostile server: a real one, whose words are rewritten on their way to its clients.
+//!
+//! Sits at the one place where an edge's frames leave (`Env::on_the_way_out`). Entries whose position
+//! an attack leaves alone are numbered anew, so that left out, repeated and made up ones look as a
+//! server could make them look.
+//! Deliberately knows no attack: those are in `tests/hostile_server_suite.rs`.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+
+use crate::net::Env;
+use crate::net::env::WayOut;
+use crate::types::UserName;
+use crate::wire::client::{Entry, ServerFrame, server_frame::Body};
+
+type Rewrite = Box<dyn FnMut(ServerFrame) -> Vec<ServerFrame> + Send>;
+
+/// The positions that a reader was given.
+#[derive(Default)]
+struct Given {
+    last: u64,
+    /// The first one given for each genuine position: read again, it has to be the same.
+    first_for: BTreeMap<u64, u64>,
+}
+
+/// The will behind a hostile server: honest until told otherwise.
+#[derive(Default)]
+pub struct Hostile {
+    inner: Mutex<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    attacks: BTreeMap<UserName, Rewrite>,
+    /// Entries the server had for each person, before any attack.
+    had: BTreeMap<UserName, Vec<Bytes>>,
+    given: BTreeMap<UserName, Given>,
+}
+
+impl Hostile {
+    /// Takes over the server that runs in `env`.
+    pub fn over(env: &Env) -> Arc<Self> {
+        let hostile = Arc::new(Self::default());
+        env.set_way_out(hostile.clone());
+        hostile
+    }
+
+    /// From now on: what goes to `victim` is what `rewrite` makes of it.
+    pub fn rewrite_frames(
+        &self,
+        victim: &UserName,
+        rewrite: impl FnMut(ServerFrame) -> Vec<ServerFrame> + Send + 'static,
+    ) {
+        self.inner().attacks.insert(victim.clone(), Box::new(rewrite));
+    }
+
+    /// The same for the envelopes in the victim's own log alone.
+    pub fn rewrite_entries(
+        &self,
+        victim: &UserName,
+        mut rewrite: impl FnMut(Bytes) -> Vec<Bytes> + Send + 'static,
+    ) {
+        self.rewrite_frames(victim, move |frame| {
+            let ServerFrame { body: Some(Body::Entry(entry)), .. } = &frame else {
+                return vec![frame];
+            };
+            let with = |envelope| Entry { envelope, ..entry.clone() };
+            rewrite(entry.envelope.clone()).into_iter().map(with).map(framed).collect()
+        });
+    }
+
+    /// From now on `victim` gets what the real server says; positions go on as they were given.
+    pub fn relent(&self, victim: &UserName) {
+        self.inner().attacks.remove(victim);
+    }
+
+    /// The envelopes the server had for somebody so far, in order.
+    pub fn had(&self, user: &UserName) -> Vec<Bytes> {
+        self.inner().had.get(user).cloned().unwrap_or_default()
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl WayOut for Hostile {
+    fn rewrite(&self, to: Option<&UserName>, frame: ServerFrame) -> Vec<ServerFrame> {
+        let Some(to) = to else { return vec![frame] };
+        let mut inner = self.inner();
+        let Inner { attacks, had, given } = &mut *inner;
+        let mut genuine = 0;
+        if let Some(Body::Entry(entry)) = &frame.body {
+            had.entry(to.clone()).or_default().push(entry.envelope.clone());
+            genuine = entry.seq;
+            let given = given.entry(to.clone()).or_default();
+            let first = *given.first_for.entry(genuine).or_insert(given.last + 1);
+            given.last = first - 1;
+        }
+        let mut frames = match attacks.get_mut(to) {
+            Some(rewrite) => rewrite(frame),
+            None => vec![frame],
+        };
+        for frame in &mut frames {
+            if let Some(Body::Entry(entry)) = &mut frame.body
+                && entry.seq == genuine
+            {
+                let given = given.entry(to.clone()).or_default();
+                given.last += 1;
+                entry.seq = given.last;
+            }
+        }
+        frames
+    }
+}
+
+fn framed(entry: Entry) -> ServerFrame {
+    ServerFrame { rid: 0, optional: false, body: Some(Body::Entry(entry)) }
+}
