@@ -16,13 +16,14 @@ const NAME_COLUMNS: usize = 10;
 /// Below this width names are not padded: the text needs the room.
 const NARROW: usize = 60;
 /// Columns of what is quoted in a reply, where nothing else bounds it.
-const QUOTE_COLUMNS: usize = 50;
+const QUOTE_COLUMNS: usize = 60;
+/// With less room than this, a quote stands on a line of its own.
+const QUOTE_COLUMNS_MIN: usize = 20;
 /// Columns of a reaction: the widest emoji takes two, its words in a flag a few more.
 const EMOJI_COLUMNS: usize = 8;
 
 /// What stands in one message, made safe.
 struct Parts {
-    quote: Option<String>,
     text: String,
     remarks: Vec<String>,
     mark: Option<String>,
@@ -31,7 +32,6 @@ struct Parts {
 impl Screen {
     pub(super) fn message(&self, message: &MessageView) -> String {
         let parts = Parts {
-            quote: message.reply_to.as_ref().map(|reply| self.quote(message, reply)),
             text: self.said(message),
             remarks: self.remarks(message),
             mark: message.state.as_ref().filter(|_| !message.deleted).map(|s| self.mark(s)),
@@ -53,19 +53,21 @@ impl Screen {
         }
     }
 
-    /// What a message answers: who wrote that, and how it begins.
-    fn quote(&self, message: &MessageView, reply: &ReplyView) -> String {
+    /// What a message answers, in `room` columns: who wrote that, and how it begins.
+    fn quote(&self, message: &MessageView, reply: &ReplyView, room: usize) -> String {
         let who = match reply.author {
             Author::Me => "you",
             Author::Peer => self.names.label(&message.chat),
         };
-        let room = self.width.map_or(QUOTE_COLUMNS, |width| width.saturating_sub(24).max(16));
-        let text = excerpt(&reply.excerpt, room.min(QUOTE_COLUMNS));
-        match (self.theme.rich(), text.is_empty()) {
-            (true, true) => "↪ a message that is not here".to_owned(),
-            (true, false) => format!("↪ {who}: {text}"),
+        let quoted = |begin: &str, end: &str| {
+            let used = columns(begin) + columns(end);
+            format!("{begin}{}{end}", excerpt(&reply.excerpt, room.saturating_sub(used).max(4)))
+        };
+        match (self.theme.rich(), excerpt(&reply.excerpt, room).is_empty()) {
+            (true, true) => excerpt("↪ a message that is not here", room),
+            (true, false) => quoted(&format!("↪ {who}: "), ""),
             (false, true) => "in answer to a message that is not here".to_owned(),
-            (false, false) => format!("in answer to \"{text}\" by {who}"),
+            (false, false) => quoted("in answer to \"", &format!("\" by {who}")),
         }
     }
 
@@ -118,8 +120,8 @@ impl Screen {
             Author::Me => format!("you say to {label}"),
             Author::Peer => format!("{label} says"),
         });
-        if let Some(quote) = &parts.quote {
-            line.push_str(&format!(" {quote}"));
+        if let Some(reply) = &message.reply_to {
+            line.push_str(&format!(" {}", self.quote(message, reply, QUOTE_COLUMNS)));
         }
         line.push_str(&format!(": {}", parts.text.replace('\n', " | ")));
         for remark in &parts.remarks {
@@ -149,8 +151,16 @@ impl Screen {
         let start = columns(&clock) + columns(&name);
         let indent = if narrow { 8 } else { start };
         let mut body = Vec::new();
-        if let Some(quote) = &parts.quote {
-            body.push(self.theme.paint(Role::Dim, quote));
+        if let Some(reply) = &message.reply_to {
+            let room = |used: usize| {
+                self.width.map_or(QUOTE_COLUMNS, |width| width.saturating_sub(used + 1))
+            };
+            let beside = room(start) >= QUOTE_COLUMNS_MIN;
+            if !beside {
+                body.push(String::new());
+            }
+            let room = room(if beside { start } else { indent }).min(QUOTE_COLUMNS);
+            body.push(self.theme.paint(Role::Dim, &self.quote(message, reply, room)));
         }
         let quoted = body.len();
         for (index, line) in parts.text.split('\n').enumerate() {

@@ -183,6 +183,11 @@ fn an_answer_stands_under_the_message_it_answers() {
     assert_eq!(shown, "[12:01] bob        ↪ you: on my way\n                   good");
     let narrow = rich(40).line(&Line::Message(answer_from_bob("good")));
     assert_eq!(narrow, "[12:01] bob  ↪ you: on my way\n        good");
+    let mut own = answer_from_bob("good");
+    own.author = Author::Me;
+    own.reply_to.as_mut().unwrap().excerpt = "a long text that cannot stand there at all".into();
+    let narrow = rich(40).with_ids().line(&Line::Message(own));
+    assert!(narrow.lines().all(|line| columns(line) < 40), "{narrow}");
     let spoken = plain().line(&Line::Message(answer_from_bob("good")));
     assert_eq!(spoken, "bob says in answer to \"on my way\" by you: good");
     let mut lost = answer_from_bob("good");
