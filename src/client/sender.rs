@@ -150,9 +150,9 @@ impl Sender {
     }
 
     /// The log is open: appends go from the lowest unanswered number.
-    pub(crate) fn opened(&mut self, epoch: LogEpoch, delivered: N) {
+    pub(crate) fn opened(&mut self, epoch: LogEpoch) {
         self.epoch = epoch;
-        self.delivered = delivered;
+        self.delivered = N(0);
         self.phase = Phase::Flowing;
         self.next = N(1);
         self.in_flight.clear();
@@ -265,7 +265,7 @@ mod tests {
 
     fn flowing(count: u64) -> Sender {
         let mut sender = Sender::new(1);
-        sender.opened(LogEpoch(7), N(0));
+        sender.opened(LogEpoch(7));
         for n in 1..=count {
             sender.sent(N(n), N(n));
         }
@@ -308,7 +308,7 @@ mod tests {
             assert!(!sender.pause(Code::HomeDown, Duration::ZERO, 1.0));
         }
         assert_eq!(sender.pause, HOME_PAUSE_MAX);
-        sender.opened(LogEpoch(7), N(0));
+        sender.opened(LogEpoch(7));
         sender.sent(N(1), N(1));
         sender.appended(N(1));
         assert!(sender.pause(Code::HomeDown, Duration::ZERO, 1.0));

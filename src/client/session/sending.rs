@@ -186,7 +186,8 @@ impl Session<'_> {
             return self.rolled_back().await;
         }
         if let Some(sender) = self.senders.get_mut(chat) {
-            sender.opened(epoch, N(opened.delivered_n));
+            sender.opened(epoch);
+            sender.delivered = N(opened.delivered_n);
         }
         self.core.lock().presence_heard(chat, opened.online)?;
         self.disk(|core| core.log_delivered(chat, N(opened.delivered_n))).await?;
