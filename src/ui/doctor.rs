@@ -126,6 +126,9 @@ fn of_keys(facts: &Facts) -> Finding {
 
 fn of_terminal(facts: &Facts) -> Finding {
     let colour = if facts.theme.colour == Colour::On { "colour" } else { "no colour" };
+    if !facts.theme.rich() {
+        return finding(Health::Ok, "terminal: plain, to be read aloud");
+    }
     match (facts.editing, facts.columns) {
         (false, _) => finding(Health::Warn, format!("terminal: lines are not edited, {colour}")),
         (true, Some(columns)) if columns < COLUMNS_MIN => finding(

@@ -368,6 +368,7 @@ impl Session {
             // What is typed may need the network: a pipe cannot look and wait.
             self.first_line = Some(Instant::now() + self.options.timeout);
         } else {
+            let greeting = self.screen.wrapped(&greeting, "  ");
             self.reply(Above::Keep, greeting);
         }
         self.show();

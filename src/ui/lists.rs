@@ -142,10 +142,10 @@ pub fn keys(
         at => format!(", made {}", time::moment(at, now_unix_ms, screen.zone())),
     };
     let mut out = format!(
-        "Your identity key: {}\nYour encryption key{made}: {}\nVersion {} of your keys; devices in \
+        "Your identity key:{}\nYour encryption key{made}:{}\nVersion {} of your keys; devices in \
          it: {}; this device: {:x}",
-        fingerprint(&own.identity),
-        fingerprint(&own.encryption_key),
+        in_rows(screen, &own.identity),
+        in_rows(screen, &own.encryption_key),
         own.bundle_version,
         own.devices,
         own.device.0,
@@ -165,6 +165,16 @@ pub fn keys(
         }
     }
     screen.wrapped(&out, "  ")
+}
+
+/// A fingerprint in rows that fit a screen; behind a space where lines are read aloud.
+fn in_rows(screen: &Screen, hex: &str) -> String {
+    let full = fingerprint(hex);
+    let pairs: Vec<&str> = full.split(':').collect();
+    match screen.theme.rich() {
+        true => pairs.chunks(16).map(|row| format!("\n  {}", row.join(":"))).collect(),
+        false => format!(" {full}"),
+    }
 }
 
 /// Who one is and where the client stands.
@@ -379,7 +389,9 @@ mod tests {
         };
         let people = [person("bob", Trust::Verified), person("carol", Trust::Pinned)];
         let shown = keys(&screen(Style::Rich), &own, &people, NOON);
-        for part in ["a1:b2:c3:d4", "made 12:01: e5:f6", "Verified: bob", "contact: carol"] {
+        for part in
+            ["key:\n  a1:b2:c3:d4", "made 12:01:\n  e5:f6", "Verified: bob", "contact: carol"]
+        {
             assert!(shown.contains(part), "{shown}");
         }
     }

@@ -131,6 +131,12 @@ impl Terminal {
         self.until(text, |shown| shown.contains(text))
     }
 
+    /// Waits for an empty line to type on. Keys that come before it are taken, Ctrl-C is not.
+    #[track_caller]
+    pub fn until_prompt(&mut self, prompt: &str) -> String {
+        self.until(prompt, |shown| shown.lines().last() == Some(prompt))
+    }
+
     /// Types a line and waits for what it leads to.
     #[track_caller]
     pub fn does(&mut self, line: &str, leads_to: &str) -> String {

@@ -88,8 +88,8 @@ impl Session {
     pub(super) fn show_receipts(&mut self, switch: Switch, reach: Reach) {
         let on = switch.is_on();
         let what = match switch {
-            Switch::On => "read receipts go out and come in",
-            Switch::Off => "no read receipts go out, and none are shown,",
+            Switch::On => "read receipts are sent and shown",
+            Switch::Off => "read receipts are neither sent nor shown",
         };
         let here = ChatChange::Receipts(Some(on));
         self.change(reach, &here, AccountChange::Receipts(on), what);
