@@ -19,7 +19,8 @@ use super::views::{STATE_DELIVERED, STATE_PENDING, STATE_READ, STATE_SENT};
 pub(super) enum Telling {
     /// They go.
     Now,
-    /// The last one went less than a second ago, or the person is not accepted yet.
+    /// There is nothing to tell, the last one went less than a second ago, or the person is not
+    /// accepted yet.
     Later,
     /// They are switched off: what was read until now is never told.
     Never,
@@ -63,6 +64,15 @@ impl Core {
 
     /// Whether what was read in a chat can be told now.
     pub(super) fn telling(&mut self, chat: &UserName) -> Result<Telling, StoreError> {
+        let untold = self
+            .profile
+            .store
+            .db()
+            .prepare_cached("SELECT 1 FROM read_marks WHERE chat = ?1 AND seen_n > told_n")?
+            .exists([chat.as_str()])?;
+        if !untold {
+            return Ok(Telling::Later);
+        }
         if !self.receipts_on(chat)? {
             return Ok(Telling::Never);
         }

@@ -45,7 +45,11 @@ impl Core {
             .filter(|h| h.kind == Kind::Message)
             .map(|_| sha256(&entry.envelope))
             .unwrap_or_default();
-        let receipts = self.receipts_on(chat)?;
+        let is_receipt = matches!(
+            &outcome,
+            Outcome::Opened { message, .. } if matches!(message.body, Body::Read { .. })
+        );
+        let receipts = is_receipt && self.receipts_on(chat)?;
         let own = self.profile.owner.user.clone();
         let effect = self.profile.store.commit(|tx| {
             let mut lines = 0;
