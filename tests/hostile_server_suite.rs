@@ -546,6 +546,24 @@ async fn mail_said_to_be_gone_is_told_and_what_comes_later_is_read() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_log_that_begins_behind_its_end_is_not_believed() {
+    let mut scene = scene().await;
+    let own = format!("@{}", scene.bob.name);
+    let impossible = answers(move |answer| {
+        if let Answer::Opened(opened) = answer
+            && opened.log == own
+        {
+            (opened.first_seq, opened.head_seq) = (100, 5);
+        }
+    });
+    scene.town.hostile.rewrite_frames(&scene.bob.name, impossible);
+    scene.bob = scene.town.restarted(scene.bob).await;
+    sleep(Duration::from_secs(10)).await;
+    scene.town.hostile.relent(&scene.bob.name);
+    assert_eq!(scene.under("two", |envelope| vec![envelope]).await, ["two", "honest"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn another_epoch_shows_nothing_twice() {
     let mut scene = scene().await;
     let own = format!("@{}", scene.bob.name);
