@@ -123,7 +123,7 @@ async fn balance(net: &SimNet, servers: &raw::Cluster) -> CancellationToken {
     let env = env(net, BALANCER.into(), 1, killed.clone());
     let config = BalancerConfig {
         listen: SocketAddr::new(BALANCER.into(), 9000),
-        credentials: servers.balancer.clone(),
+        credentials: servers.balancer.clone().into(),
         quic_keys: QuicKeys::create(&env),
         cluster: servers.authority.cluster_id(),
         map: servers.map.clone(),
