@@ -11,8 +11,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use fastchat::client::{Event, MessageState, Offline, RequestError, SendError, Trust};
-use fastchat::crypto::{parse_header, seal_void, testkeys};
+use fastchat::client::{Event, Line, MessageState, Offline, RequestError, SendError, Trust};
+use fastchat::crypto::envelope::MessageRef;
+use fastchat::crypto::{Body, parse_header, seal_void, testkeys};
 use fastchat::types::{ClusterId, LogName, N, UserName};
 use fastchat::ui::say;
 use fastchat::wire::client::client_frame::Body as Ask;
@@ -256,6 +257,52 @@ async fn a_forged_entry_takes_no_place_from_the_genuine_one() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_forged_receipt_edit_deletion_or_reaction_changes_nothing() {
+    let scene = scene().await;
+    let (alice, bob) = (&scene.alice, &scene.bob);
+    let (eve, forger) = eve(&scene).await;
+    let to_bob = bundle_at(&scene, &bob.name).await;
+    let hers = parse_header(&scene.town.hostile.had(&bob.name)[0]).unwrap();
+    let his = parse_header(&scene.town.hostile.had(&alice.name)[0]).unwrap();
+    let to = MessageRef { author: alice.name.clone(), device: hers.device, n: hers.n };
+    let bodies = [
+        Body::Read { device: his.device, n: his.n },
+        Body::Edit { to: to.clone(), text: "forged".to_owned() },
+        Body::Reaction { to: to.clone(), emoji: Some("👍".to_owned()) },
+        Body::Delete { to },
+    ];
+    // In Alice's name under other keys, and by Eve's own hand about what is not hers.
+    let as_alice = Forger { device: hers.device, ..Forger::new(scene.cluster()) };
+    let forged: Vec<Bytes> = (2..)
+        .zip(&bodies)
+        .map(|(n, body)| as_alice.says(&alice.name, &to_bob, n, body))
+        .chain((1..).zip(&bodies).map(|(n, body)| forger.says(&eve, &to_bob, n, body)))
+        .collect();
+    let seen = scene.under("two", move |envelope| {
+        let mut all = forged.clone();
+        all.push(envelope);
+        all
+    });
+    let (troubles, texts) = sorted(seen.await);
+    assert_eq!((troubles.len(), texts.len()), (bodies.len(), 2), "{troubles:?}");
+    for line in &troubles {
+        is_trouble(line, "bad_signature", UNSIGNED);
+    }
+    let history = bob.client.history(&alice.name, 100).unwrap();
+    let messages: Vec<_> = history
+        .iter()
+        .filter_map(|line| match line {
+            Line::Message(message) => Some(message),
+            Line::Trouble { .. } => None,
+        })
+        .collect();
+    let genuine = messages.iter().find(|message| message.text == "hello bob").unwrap();
+    assert!(!genuine.edited && !genuine.deleted && genuine.reactions.is_empty(), "{genuine:?}");
+    let own = messages.iter().find(|message| message.text == "hello alice").unwrap();
+    assert_eq!(own.state, Some(MessageState::Delivered), "she has not read it");
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_is_no_envelope_is_told_and_does_not_stop_what_follows() {
     let scene = scene().await;
     let seen = scene.under("two", |envelope| {
@@ -495,6 +542,24 @@ async fn mail_said_to_be_gone_is_told_and_what_comes_later_is_read() {
     is_trouble(&seen[0], "expired", "Older messages expired at the server");
     scene.town.hostile.relent(&scene.bob.name);
     scene.bob = scene.town.restarted(scene.bob).await;
+    assert_eq!(scene.under("two", |envelope| vec![envelope]).await, ["two", "honest"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_log_that_begins_behind_its_end_is_not_believed() {
+    let mut scene = scene().await;
+    let own = format!("@{}", scene.bob.name);
+    let impossible = answers(move |answer| {
+        if let Answer::Opened(opened) = answer
+            && opened.log == own
+        {
+            (opened.first_seq, opened.head_seq) = (100, 5);
+        }
+    });
+    scene.town.hostile.rewrite_frames(&scene.bob.name, impossible);
+    scene.bob = scene.town.restarted(scene.bob).await;
+    sleep(Duration::from_secs(10)).await;
+    scene.town.hostile.relent(&scene.bob.name);
     assert_eq!(scene.under("two", |envelope| vec![envelope]).await, ["two", "honest"]);
 }
 

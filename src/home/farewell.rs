@@ -15,6 +15,8 @@ use crate::wire::client::{self as wire, server_frame::Body};
 
 /// When to try again after the verifier changed between its proof and this request.
 const PROVEN_AGAIN_MS: u64 = 1_000;
+/// SQLite compares signed numbers.
+const TIME_MAX_MS: u64 = i64::MAX.unsigned_abs();
 /// Accounts buried in one transaction.
 const BURIALS_MAX: usize = 64;
 /// Entries of gone accounts deleted in one transaction.
@@ -49,7 +51,7 @@ impl Home {
         let user = self.proven(asker, proven)?;
         let account = rows::account(self.conn(), user)?.ok_or(Code::NoSuchUser)?;
         let fresh_ms = self.env.unix_ms().saturating_add(self.limits.account_grace_ms);
-        let at_ms = account.delete_at_ms.unwrap_or(fresh_ms);
+        let at_ms = account.delete_at_ms.unwrap_or(fresh_ms.min(TIME_MAX_MS));
         rows::set_delete_at(self.conn(), account.id, Some(at_ms))?;
         rows::end_session(self.conn(), user)?;
         self.live.end_place(asker.place);

@@ -50,8 +50,10 @@ impl Home {
             if news.len() > left {
                 self.live.changed.insert(owner.clone());
             }
-            for (place, online) in news.into_iter().take(left) {
-                left -= 1;
+            // Looking costs something as well.
+            let told = left.min(news.len());
+            left -= told.max(1);
+            for (place, online) in news.into_iter().take(told) {
                 self.push_presence(&owner, place, online);
             }
         }
@@ -61,9 +63,10 @@ impl Home {
     /// Who has to be told what of `owner`: never the blocked, nor `owner` themselves.
     fn presence_news(&mut self, owner: &UserName) -> Result<Vec<(Place, bool)>, Fault> {
         let online = self.live.is_online(owner);
-        let Some(log) = self.logs.get(&self.database.conn, owner)? else { return Ok(Vec::new()) };
+        // Not by way of the cache of logs: a crowd that goes must not push out what is in use.
+        let blocked = if online { rows::blocked_by(self.conn(), owner)? } else { Vec::new() };
         let news = self.live.opens(owner).filter_map(|(place, open)| {
-            let online = online && !log.blocked.contains(&open.author);
+            let online = online && !blocked.iter().any(|author| author == open.author.as_str());
             (open.author != *owner && open.told_online != online).then_some((place, online))
         });
         Ok(news.collect())

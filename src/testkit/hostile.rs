@@ -1,8 +1,8 @@
 //! A hostile server: a real one, whose words are rewritten on their way to its clients.
 //!
-//! Sits at the one place where an edge's frames leave (`Env::on_the_way_out`). Entries whose position
-//! an attack leaves alone are numbered anew, so that left out, repeated and made up ones look as a
-//! server could make them look.
+//! Sits at the one place where an edge's frames leave (`Env::on_the_way_out`). Entries whose
+//! position an attack leaves alone are numbered anew, so that left out, repeated and made up ones
+//! look as a server could make them look.
 //! Deliberately knows no attack: those are in `tests/hostile_server_suite.rs`.
 
 use std::collections::BTreeMap;

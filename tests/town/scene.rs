@@ -140,17 +140,33 @@ impl Forger {
 
     /// A message in somebody's name, sound but for whose keys it is under.
     pub fn writes(&self, author: &UserName, to: &VerifiedBundle, n: u64, text: &str) -> Bytes {
-        self.writes_at((&self.cluster, &to.user), author, to, n, text)
+        self.says(author, to, n, &Body::Text(text.to_owned()))
+    }
+
+    /// The same with anything else that a message can say.
+    pub fn says(&self, author: &UserName, to: &VerifiedBundle, n: u64, body: &Body) -> Bytes {
+        self.seals((&self.cluster, &to.user), author, to, n, body)
     }
 
     /// The same with another cluster, or another address over it.
     pub fn writes_at(
         &self,
-        (cluster, address): (&ClusterId, &UserName),
+        place: (&ClusterId, &UserName),
         author: &UserName,
         to: &VerifiedBundle,
         n: u64,
         text: &str,
+    ) -> Bytes {
+        self.seals(place, author, to, n, &Body::Text(text.to_owned()))
+    }
+
+    fn seals(
+        &self,
+        (cluster, address): (&ClusterId, &UserName),
+        author: &UserName,
+        to: &VerifiedBundle,
+        n: u64,
+        body: &Body,
     ) -> Bytes {
         let (from, identity) = (self.identity(), to.identity());
         let wrapped = wrap(&self.key, cluster, &from, &identity, &to.enc_spki).unwrap();
@@ -169,7 +185,7 @@ impl Forger {
             author_bundle_version: 1,
             recipient_bundle_version: to.version,
             sent_at_unix_ms: 5,
-            body: &Body::Text(text.to_owned()),
+            body,
         })
         .unwrap()
     }

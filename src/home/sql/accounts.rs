@@ -295,6 +295,14 @@ pub(in crate::home) fn blocks(conn: &Connection, account: RowId) -> Result<Vec<S
     select.query_map([account.0], |row| row.get(0))?.collect()
 }
 
+/// Whom an account blocks, by its name.
+pub(in crate::home) fn blocked_by(conn: &Connection, user: &UserName) -> Result<Vec<String>> {
+    let mut select = conn.prepare_cached(
+        "SELECT b.author FROM blocks b JOIN accounts a ON a.id = b.account WHERE a.name = ?1",
+    )?;
+    select.query_map([user.as_str()], |row| row.get(0))?.collect()
+}
+
 pub(in crate::home) fn block(conn: &Connection, account: RowId, author: &UserName) -> Result<()> {
     conn.prepare_cached("INSERT OR IGNORE INTO blocks (account, author) VALUES (?1, ?2)")?
         .execute(params![account.0, author.as_str()])

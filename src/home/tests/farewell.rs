@@ -88,6 +88,15 @@ async fn an_account_to_be_deleted_takes_mail_and_no_resume_and_a_login_keeps_it(
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_longest_grace_there_is_is_not_over_at_once() {
+    let limits = Limits { account_grace_ms: i64::MAX.unsigned_abs(), ..Limits::default() };
+    let mut bed = Bed::with(limits, TestOptions::default());
+    let (alice, _, _) = bed.alice_and_bob().await;
+    assert_eq!(deleted(&mut bed, &alice).await, i64::MAX.unsigned_abs());
+    assert!(matches!(bed.ask(&stranger(3), look_up("alice")).await, Body::Account(_)));
+}
+
+#[tokio::test(start_paused = true)]
 async fn when_the_time_has_come_nothing_is_left_but_a_name_nobody_gets() {
     let mut bed = Bed::new();
     let (alice, bob, to_alice) = bed.alice_and_bob().await;
