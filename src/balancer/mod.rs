@@ -8,6 +8,8 @@
 pub mod children;
 pub mod cluster;
 pub mod fleet;
+pub mod folders;
+pub mod hosts;
 pub mod operator;
 pub mod process;
 pub mod renew;

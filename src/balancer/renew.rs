@@ -6,7 +6,7 @@
 use std::path::Path;
 
 use crate::net::Env;
-use crate::net::pki::{Authority, Credentials, Role};
+use crate::net::pki::{Authority, Credentials, PkiError, Role};
 use crate::placement::PlacementMap;
 
 use super::cluster::ClusterError;
@@ -39,7 +39,16 @@ pub fn renew(
     let mut renewed = Vec::new();
     let mut authority = None;
     for role in roles(map) {
-        let found = Credentials::load(certs, role.name())?;
+        // On a machine of several, the certificates of other machines' servers are not here.
+        if !certs.join(format!("{}.pem", role.name())).exists() {
+            continue;
+        }
+        let found = match Credentials::load(certs, role.name()) {
+            Ok(found) => found,
+            // On one machine of several only some are here.
+            Err(PkiError::File(error)) if error.is_missing() => continue,
+            Err(other) => return Err(other.into()),
+        };
         if which == Which::Due && !found.is_due(env.unix_ms()) {
             continue;
         }

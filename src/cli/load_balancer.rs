@@ -1,4 +1,5 @@
-//! `load_balancer`: one command starts a cluster; two more ask it for its state and stop it.
+//! `load_balancer`: one command starts a cluster; others ask it for its state, drain a server, stop
+//! it, or prepare a cluster on several machines.
 //!
 //! Judges the arguments, makes or finds the cluster on disk, runs the balancer and the server
 //! processes, prints what happens, and stops all in order. Deliberately decides nothing about
@@ -21,6 +22,7 @@ use super::doctor::{
     cluster::{Questions, Scope},
 };
 use super::exit::{Exit, Failure, finish, sentence};
+use super::init::{Init, init};
 use super::logs::{self, LogFormat};
 use super::operator::{self, Folders, Form, Whom};
 use super::refusals;
@@ -32,6 +34,8 @@ use crate::balancer::children::{
     Before, ChildEvent, ChildSpec, Children, Ended, Leftover, leftover, stop_leftover,
 };
 use crate::balancer::cluster::{self, Cluster, LOCK_FILE, Wanted};
+use crate::balancer::fleet::Wish;
+use crate::balancer::folders::{self, ClusterFile, folder_of};
 use crate::balancer::process::{PidFile, PidFileError, udp_owner};
 use crate::balancer::{self, BalancerConfig, BalancerError, Fleet, Strategy};
 use crate::limits::{Limits, SERVERS_MAX, STOP_DEADLINE};
@@ -55,8 +59,10 @@ const FIRST_DEATHS_MAX: u32 = 3;
 #[derive(Debug, Parser)]
 #[command(name = "load_balancer", version, subcommand_precedence_over_arg = true)]
 #[command(override_usage = "load_balancer [OPTIONS] <NUM_SERVERS> <PORT>\n       \
-                            load_balancer [OPTIONS] status|stop [--server HOST:PORT]\n       \
-                            load_balancer [OPTIONS] doctor|certs show|certs rotate")]
+                            load_balancer [OPTIONS] --no-spawn --cluster FILE\n       \
+                            load_balancer status|drain|undrain|stop [--server HOST:PORT]\n       \
+                            load_balancer init --servers FILE [--out DIR]\n       \
+                            load_balancer doctor|certs show|certs rotate")]
 struct Args {
     /// How many servers to start, from 1 to 99
     num_servers: Option<String>,
@@ -65,7 +71,8 @@ struct Args {
     /// Address to listen on; 0.0.0.0 for all of this machine
     #[arg(long, value_name = "IP", default_value = "127.0.0.1")]
     bind: IpAddr,
-    /// In which order clients are offered servers: random
+    /// In which order clients are offered servers: random, round-robin, least-connections,
+    /// least-load (processor and bytes of the last seconds), home (each user's own server)
     #[arg(long, value_name = "NAME", default_value = "random", value_parser = parse_strategy)]
     strategy: Strategy,
     /// Folder of the placement map and the databases
@@ -82,6 +89,12 @@ struct Args {
     log_format: LogFormat,
     #[command(flatten)]
     upkeep: Options,
+    /// Watch servers that others start, and start none
+    #[arg(long)]
+    no_spawn: bool,
+    /// The balancer's cluster.toml, as made by init, instead of --data and --certs
+    #[arg(long, value_name = "FILE", global = true)]
+    cluster: Option<PathBuf>,
     #[command(subcommand)]
     command: Option<Command>,
 }
@@ -96,7 +109,23 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Stop a running cluster in order
+    /// Send the clients of a server on and hand it out no more
+    Drain {
+        /// Which: s1, s2, ...
+        #[arg(value_parser = server::parse_id)]
+        id: ServerId,
+        #[command(flatten)]
+        whom: Whom,
+    },
+    /// Hand a drained server out again
+    Undrain {
+        /// Which: s1, s2, ...
+        #[arg(value_parser = server::parse_id)]
+        id: ServerId,
+        #[command(flatten)]
+        whom: Whom,
+    },
+    /// Stop a running cluster in order; with --no-spawn, the balancer alone
     Stop {
         #[command(flatten)]
         whom: Whom,
@@ -111,6 +140,8 @@ enum Command {
         #[command(subcommand)]
         command: CertsCommand,
     },
+    /// Prepare a cluster on several machines: a folder for each
+    Init(Init),
 }
 
 fn parse_strategy(text: &str) -> Result<Strategy, String> {
@@ -128,7 +159,8 @@ pub fn main() -> ExitCode {
 }
 
 fn run(args: Args) -> Result<Exit, Failure> {
-    let folders = Folders { data: &args.data, certs: &args.certs };
+    let cluster = args.cluster.as_deref();
+    let folders = Folders { data: &args.data, certs: &args.certs, cluster };
     let Some(command) = &args.command else { return start(args) };
     logs::start(args.log_format, "balancer");
     let runtime = server::runtime()?;
@@ -137,11 +169,18 @@ fn run(args: Args) -> Result<Exit, Failure> {
             let form = if *json { Form::Json } else { Form::Table };
             runtime.block_on(operator::status(whom, &folders, form))
         }
+        Command::Drain { id, whom } => {
+            runtime.block_on(operator::drain(whom, &folders, id, Wish::Drain))
+        }
+        Command::Undrain { id, whom } => {
+            runtime.block_on(operator::drain(whom, &folders, id, Wish::Serve))
+        }
         Command::Stop { whom } => runtime.block_on(operator::stop(whom, &folders)),
         Command::Doctor { questions } => {
             Ok(runtime.block_on(doctor::cluster::run(questions, &folders, Scope::Cluster)))
         }
         Command::Certs { command } => certs::run(*command, &folders),
+        Command::Init(args) => init(args),
     }
 }
 
@@ -162,22 +201,69 @@ struct Plan {
     limits_file: Option<PathBuf>,
     log_format: LogFormat,
     upkeep: Options,
+    servers: Servers,
+    /// The balancer's `cluster.toml`.
+    cluster: Option<PathBuf>,
+}
+
+/// Who starts the servers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Servers {
+    /// This program, on this machine.
+    Ours,
+    /// Somebody else, anywhere.
+    Others,
 }
 
 impl Plan {
     fn judge(args: Args) -> Result<Self, Failure> {
-        let (count, port) =
-            refusals::judge_numbers(args.num_servers.as_deref(), args.port.as_deref())?;
-        let limits_file = args.limits.map(absolute).transpose()?;
-        let wanted = Wanted { count, port, bind: args.bind, data: args.data, certs: args.certs };
-        cluster::check_ports(&wanted).map_err(|error| refusals::of_cluster(&error, &wanted))?;
+        let servers = if args.no_spawn { Servers::Others } else { Servers::Ours };
+        let limits_file = args.limits.clone().map(absolute).transpose()?;
+        let wanted = match &args.cluster {
+            Some(file) => Self::judge_cluster(&args, file)?,
+            None => {
+                let (count, port) =
+                    refusals::judge_numbers(args.num_servers.as_deref(), args.port.as_deref())?;
+                Wanted { count, port, bind: args.bind, data: args.data, certs: args.certs }
+            }
+        };
+        if args.cluster.is_none() {
+            cluster::check_ports(&wanted).map_err(|error| refusals::of_cluster(&error, &wanted))?;
+        }
         Ok(Self {
+            servers,
+            cluster: args.cluster,
             wanted,
             strategy: args.strategy,
             limits: server::read_limits(limits_file.as_deref())?,
             limits_file,
             log_format: args.log_format,
             upkeep: args.upkeep,
+        })
+    }
+
+    /// What a `cluster.toml` says, in place of the numbers on the command line.
+    fn judge_cluster(args: &Args, file: &Path) -> Result<Wanted, Failure> {
+        let usage = |what: &str| {
+            let remedy = "Like this:  load_balancer --no-spawn --cluster cluster.toml";
+            Failure::new(Exit::Usage, what, remedy)
+        };
+        if args.num_servers.is_some() {
+            return Err(usage(
+                "With --cluster the file says how many servers there are, and where.",
+            ));
+        }
+        if !args.no_spawn {
+            return Err(usage("The servers of a --cluster are on machines of their own."));
+        }
+        let read = ClusterFile::read(file).map_err(|error| refusals::of_folders(&error))?;
+        let folder = folder_of(file).to_owned();
+        Ok(Wanted {
+            count: u16::try_from(read.placement.servers.len()).unwrap_or(u16::MAX),
+            port: read.listen.port(),
+            bind: read.listen.ip(),
+            data: read.data_folder(file),
+            certs: folder,
         })
     }
 
@@ -189,15 +275,19 @@ impl Plan {
         check_free(&env, listen)?;
         let signals = Signals::listen().map_err(|error| internal(&error))?;
         let _lock = lock(&wanted.data)?;
-        let cluster = env
-            .in_place(|| cluster::prepare(&env, wanted))
-            .map_err(|error| refusals::of_cluster(&error, wanted))?;
-        let specs = self.specs(&cluster)?;
-        make_way(&env, &specs, &cluster.map.servers, &wanted.data).await?;
+        let cluster = env.in_place(|| self.prepare(&env))?;
+        let specs = match self.servers {
+            Servers::Ours => self.specs(&cluster)?,
+            Servers::Others => Vec::new(),
+        };
+        if self.servers == Servers::Ours {
+            make_way(&env, &specs, &cluster.map.servers, &wanted.data).await?;
+        }
         logs::read_level(&wanted.data);
         let upkeep = self.upkeep.prepare(&cluster.admission_key).await?;
         let env = upkeep.env();
-        Screen::starting(listen, self.strategy, cluster.map.servers.len(), &wanted.data);
+        let count = cluster.map.servers.len();
+        Screen::starting(listen, self.strategy, count, &wanted.data, self.servers);
         let beside = Beside {
             strategy: self.strategy,
             certs: wanted.certs.clone(),
@@ -207,6 +297,18 @@ impl Plan {
         let running = Running::begin(&env, self, listen, cluster, specs, started).await?;
         running.look_after(&env, upkeep, beside);
         running.attend(signals).await
+    }
+
+    fn prepare(&self, env: &Env) -> Result<Cluster, Failure> {
+        let wanted = &self.wanted;
+        match &self.cluster {
+            Some(file) => {
+                folders::open_balancer(env, file).map_err(|error| refusals::of_folders(&error))
+            }
+            None => {
+                cluster::prepare(env, wanted).map_err(|error| refusals::of_cluster(&error, wanted))
+            }
+        }
     }
 
     /// How each server is started.
@@ -326,6 +428,7 @@ struct Running {
     phase: Phase,
     stage: Stage,
     credentials: Live<Credentials>,
+    servers: Servers,
 }
 
 /// What goes on beside the work needs to know besides.
@@ -395,6 +498,7 @@ impl Running {
             phase,
             stage: Stage::default(),
             credentials,
+            servers: plan.servers,
         })
     }
 
@@ -458,7 +562,8 @@ impl Running {
                     self.stage.running();
                     service::ready("all servers are ready");
                     let (servers, took) = (&self.cluster.map.servers, self.started.elapsed());
-                    Screen::ready(self.listen, servers, took, &self.cluster.id);
+                    let id = &self.cluster.id;
+                    Screen::ready(self.listen, servers, took, id, self.servers);
                 }
                 () = sleep_until(overdue.unwrap_or(self.started)), if overdue.is_some() => {
                     self.screen.overdue();

@@ -241,9 +241,9 @@ impl Runner {
     async fn other_edge(&mut self, server: &ServerId, handover: &Handover) -> Wire {
         handover.asked.cancelled().await;
         // Not all clients of that server at the same moment.
-        let mut pause = self.env.jitter(GO_AWAY_SPREAD);
+        sleep(self.env.jitter(GO_AWAY_SPREAD)).await;
+        let mut pause = limits::RECONNECT_PAUSE_MIN;
         loop {
-            sleep(pause).await;
             // Without the balancer the edges known so far will do.
             let _ = self.ask(PATIENCE_MIN).await;
             for edge in self.edges.clone().into_iter().filter(|edge| edge.server != *server) {
@@ -251,7 +251,8 @@ impl Runner {
                     return wire;
                 }
             }
-            pause = self.env.jitter(limits::RECONNECT_PAUSE_MAX);
+            sleep(self.env.jitter(pause)).await;
+            pause = (pause * 2).min(limits::RECONNECT_PAUSE_MAX);
         }
     }
 

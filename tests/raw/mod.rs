@@ -26,7 +26,7 @@ use fastchat::net::{
     Role, Target, client_endpoint,
 };
 use fastchat::placement::{PlacementMap, ServerEntry};
-use fastchat::server::{self, ServerConfig, ServerError};
+use fastchat::server::{self, ServerConfig, ServerError, Stop};
 use fastchat::testkit::SimNet;
 use fastchat::types::{DeviceId, LogName, N, ServerId, UserName};
 use fastchat::wire::Code;
@@ -71,7 +71,7 @@ pub struct Cluster {
 }
 
 struct Running {
-    shutdown: CancellationToken,
+    stop: Stop,
     task: JoinHandle<Result<(), ServerError>>,
 }
 
@@ -204,9 +204,9 @@ impl Cluster {
         };
         let env = self.server_envs[index].clone();
         let (ready, is_ready) = oneshot::channel();
-        let shutdown = CancellationToken::new();
-        let task = tokio::spawn(server::run(env, config, ready, shutdown.clone()));
-        self.running[index] = Some(Running { shutdown, task });
+        let stop = Stop::default();
+        let task = tokio::spawn(server::run_until(env, config, ready, stop.clone()));
+        self.running[index] = Some(Running { stop, task });
         is_ready
     }
 
@@ -218,8 +218,15 @@ impl Cluster {
     /// Stops one server in order.
     pub async fn stop(&mut self, number: u16) {
         let running = self.running[usize::from(number) - 1].take().unwrap();
-        running.shutdown.cancel();
+        running.stop.at_once.cancel();
         timeout(LONG, running.task).await.unwrap().unwrap().unwrap();
+    }
+
+    /// Asks one server to send its clients on and stop; what is returned ends with it.
+    pub fn begin_stop(&mut self, number: u16) -> (Stop, JoinHandle<Result<(), ServerError>>) {
+        let running = self.running[usize::from(number) - 1].take().unwrap();
+        running.stop.gently.cancel();
+        (running.stop, running.task)
     }
 
     /// Starts a stopped server again, as soon as its ports are free.
@@ -301,7 +308,7 @@ impl Cluster {
 impl Drop for Cluster {
     fn drop(&mut self) {
         for running in self.running.iter().flatten() {
-            running.shutdown.cancel();
+            running.stop.at_once.cancel();
         }
     }
 }

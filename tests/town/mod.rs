@@ -10,6 +10,8 @@
     reason = "a helper of tests; not every test uses all of it"
 )]
 
+pub mod scene;
+
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use super::super::certs::day;
 use super::super::exit::Exit;
+use super::super::located::Located;
 use super::super::operator::Folders;
 use super::super::server::read_limits;
 use super::files::{self, plain};
@@ -19,7 +20,7 @@ use crate::balancer::renew::roles;
 use crate::limits::Limits;
 use crate::net::pki::{BALANCER_NAME, CaCert, Role};
 use crate::net::{ConnectError, Env, Target, client_endpoint, connect};
-use crate::placement::{PlacementMap, ServerEntry};
+use crate::placement::PlacementMap;
 use crate::types::{ClusterId, ServerId};
 
 /// What a doctor of servers is asked.
@@ -58,27 +59,37 @@ pub(in crate::cli) async fn run(
     folders: &Folders<'_>,
     scope: Scope<'_>,
 ) -> Exit {
-    let env = Env::system();
+    let form = Form::of_flag(questions.json);
     let mut checks = vec![Check::ok("version", env!("CARGO_PKG_VERSION"))];
     checks.push(limits(questions.limits.as_deref()));
-    checks.push(files::folder("data folder", folders.data));
-    checks.push(files::folder("certificates", folders.certs));
-    checks.push(files::keys(folders.certs));
-    let (check, map) = files::map(folders.data);
-    checks.push(check);
-    let ca = CaCert::load(&folders.certs.join("ca.pem"));
-    match (&map, &ca) {
-        (Some(map), Ok(ca)) => {
-            checks.extend(of_cluster(&env, folders, map, ca, scope).await);
+    let located = match Located::find(folders) {
+        Ok(located) => located,
+        Err(error) => {
+            let remedy = "Give the cluster.toml of this machine's folder with --cluster.";
+            checks.push(Check::fail("cluster file", plain(&error), remedy));
+            return report(&checks, form);
         }
+    };
+    let scope = match (scope, &located.server) {
+        (Scope::Cluster, Some(id)) => Scope::Server(id),
+        (Scope::Cluster | Scope::Server(_), _) => scope,
+    };
+    checks.push(files::folder("data folder", &located.data));
+    checks.push(files::folder("certificates", &located.certs));
+    checks.push(files::keys(&located.certs));
+    let (check, map) = files::map(&located);
+    checks.push(check);
+    let ca = CaCert::load(&located.certs.join("ca.pem"));
+    match (&map, &ca) {
+        (Some(map), Ok(ca)) => checks.extend(of_cluster(&located, map, ca, scope).await),
         (_, Err(error)) => {
             let remedy = "Give the cluster's --certs folder, or restore its backup.";
             checks.push(Check::fail("certificate ca", plain(error), remedy));
         }
         (None, Ok(_)) => {}
     }
-    checks.push(files::disk(folders.data));
-    report(&checks, Form::of_flag(questions.json))
+    checks.push(files::disk(&located.data));
+    report(&checks, form)
 }
 
 fn limits(file: Option<&Path>) -> Check {
@@ -92,28 +103,30 @@ fn limits(file: Option<&Path>) -> Check {
 }
 
 async fn of_cluster(
-    env: &Env,
-    folders: &Folders<'_>,
+    located: &Located,
     map: &PlacementMap,
     ca: &CaCert,
     scope: Scope<'_>,
 ) -> Vec<Check> {
+    let env = &Env::system();
     let now_ms = env.unix_ms();
     let mut checks = vec![Check::ok("clock", format!("{} UTC", day(now_ms)))];
-    // One machine of several has what it needs, and not the CA's key.
-    let is_whole = folders.certs.join("ca.key").exists();
+    // One machine of several has what it needs, and nothing of the others.
+    let all_here = located.is_one_machine();
     for role in roles(map).iter().filter(|role| scope.covers(role)) {
-        if is_whole || folders.certs.join(format!("{}.key", role.name())).exists() {
-            checks.push(files::certificate(folders.certs, role, map, ca, now_ms));
+        let is_here = located.certs.join(format!("{}.key", role.name())).exists();
+        if is_here || all_here {
+            checks.push(files::certificate(&located.certs, role, map, ca, now_ms));
         }
     }
     let servers = || map.servers.iter().filter(|s| scope.covers(&Role::Server(s.id.clone())));
     for server in servers() {
-        if is_whole || cluster::database_path(folders.data, &server.id).exists() {
-            checks.push(files::database(folders.data, &server.id));
+        let is_here = cluster::database_path(&located.data, &server.id).exists();
+        if is_here || all_here {
+            checks.push(files::database(&located.data, &server.id));
         }
     }
-    if let Some(balancer) = map.servers.first().map(balancer_address) {
+    if let Some(balancer) = located.balancer(map) {
         checks.push(reach(env, BALANCER_NAME, balancer, Target::Balancer, &ca.cluster_id()).await);
     }
     for server in servers() {
@@ -128,11 +141,6 @@ async fn of_cluster(
         checks.push(Check::fail("placement map", detail, "Give one of its servers with --id."));
     }
     checks
-}
-
-/// The balancer's port is the one before the first server's.
-fn balancer_address(first: &ServerEntry) -> SocketAddr {
-    SocketAddr::new(reachable(first.addr.ip()), first.addr.port().saturating_sub(1))
 }
 
 /// Whether UDP reaches somebody, and whether it is who it should be.

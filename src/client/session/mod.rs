@@ -41,6 +41,8 @@ pub(crate) enum Request {
     Look,
     /// Try everything now.
     Hurry,
+    /// Somebody became a contact.
+    Follow,
     /// There may be a new version of the own bundle.
     Offer,
     /// Somebody is told that we are writing to them.
@@ -79,6 +81,7 @@ impl Request {
         match self {
             Self::Look
             | Self::Hurry
+            | Self::Follow
             | Self::Offer
             | Self::Typing { .. }
             | Self::SetPresence { .. } => {}
@@ -309,6 +312,13 @@ impl<'a> Session<'a> {
                     sender.hurry();
                 }
                 self.look().await?;
+            }
+            Request::Follow => {
+                // What was read of them can be told now.
+                self.look().await?;
+                if self.own.caught_up {
+                    self.follow_contacts()?;
+                }
             }
             Request::Offer => self.offer_bundle().await?,
             Request::Typing { to } => self.tell_typing(&to),
