@@ -137,6 +137,10 @@ pub const ENCRYPTION_KEY_LIFE: Duration = Duration::from_secs(30 * 24 * 3600);
 pub const RETIRED_KEY_LIFE: Duration = Duration::from_secs(30 * 24 * 3600);
 /// Smallest accepted password.
 pub const PASSWORD_CHARS_MIN: usize = 10;
+/// Bytes of one frame between two processes of one person.
+pub const SOCKET_FRAME_BYTES_MAX: usize = 256 * 1024;
+/// Commands that the holder of a profile runs for others at once.
+pub const SOCKET_CALLERS_MAX: usize = 16;
 
 const _: () = assert!(ENVELOPE_BYTES_MAX < FRAME_BYTES_MAX);
 const _: () = assert!(PEER_FRAME_BYTES_MAX > FRAME_BYTES_MAX);

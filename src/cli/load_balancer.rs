@@ -61,8 +61,8 @@ const FIRST_DEATHS_MAX: u32 = 3;
 #[command(override_usage = "load_balancer [OPTIONS] <NUM_SERVERS> <PORT>\n       \
                             load_balancer [OPTIONS] --no-spawn --cluster FILE\n       \
                             load_balancer status|drain|undrain|stop [--server HOST:PORT]\n       \
-                            load_balancer init --servers FILE [--out DIR]\n       \
-                            load_balancer doctor|certs show|certs rotate")]
+                            load_balancer [OPTIONS] doctor|certs show|certs rotate\n       \
+                            load_balancer init --servers FILE [--out DIR]")]
 struct Args {
     /// How many servers to start, from 1 to 99
     num_servers: Option<String>,

@@ -18,10 +18,10 @@ use super::doctor::{
 };
 use super::exit::{Exit, Failure, finish, sentence};
 use super::logs::{self, LogFormat};
-use super::operator::Folders;
+use super::operator::{self, Folders};
+use super::refusals;
 use super::signals::Signals;
 use super::upkeep::{Options, Reload, warn_of_expiry};
-use super::{operator, refusals};
 use crate::balancer::cluster::{self, MAP_FILE};
 use crate::balancer::folders::{self, ClusterFile, folder_of};
 use crate::balancer::process::{PidFile, PidFileError};
@@ -93,8 +93,8 @@ struct DoctorArgs {
     /// Folder of the certificates and keys
     #[arg(long, value_name = "DIR", default_value = "certs")]
     certs: PathBuf,
-    /// The cluster.toml of this machine's folder, instead of --data and --certs
-    #[arg(long, value_name = "FILE")]
+    /// The server's cluster.toml, which says where all of that is
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["data", "certs"])]
     cluster: Option<PathBuf>,
     #[command(flatten)]
     questions: Questions,

@@ -14,6 +14,7 @@ pub mod account;
 mod actions;
 mod answers;
 pub mod api;
+pub mod backup;
 mod calls;
 mod connection;
 mod contacts;
@@ -23,9 +24,12 @@ mod handover;
 mod hearing;
 mod inbox;
 mod judging;
+pub mod keys;
 mod notes;
 mod outbox;
+pub mod password;
 mod presence;
+pub mod probe;
 pub mod profile;
 mod reads;
 mod rows;
@@ -106,7 +110,15 @@ impl Client {
         request: impl FnOnce(oneshot::Sender<Result<T, RequestError>>) -> Request,
     ) -> Result<T, RequestError> {
         let (reply, answer) = oneshot::channel();
-        self.requests.send(request(reply)).await.map_err(|_| RequestError::Offline)?;
+        self.answered(request(reply), answer).await
+    }
+
+    async fn answered<T>(
+        &self,
+        request: Request,
+        answer: oneshot::Receiver<Result<T, RequestError>>,
+    ) -> Result<T, RequestError> {
+        self.requests.send(request).await.map_err(|_| RequestError::Offline)?;
         match timeout(REQUEST_PATIENCE, answer).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(_)) => Err(RequestError::Offline),
@@ -181,6 +193,23 @@ impl Client {
         Ok(self.core.lock().unshown(max, Note::Nothing)?)
     }
 
+    /// The number of the newest line, if there is one.
+    ///
+    /// # Errors
+    /// [`RequestError::Local`].
+    pub fn last_line(&self) -> Result<Option<LocalId>, RequestError> {
+        Ok(self.core.lock().last_line()?)
+    }
+
+    /// Lines of others, and troubles, that came after the line `id`, oldest first: for a second
+    /// reader, who notes nothing.
+    ///
+    /// # Errors
+    /// [`RequestError::Local`].
+    pub fn lines_after(&self, id: LocalId, max: usize) -> Result<Vec<Line>, RequestError> {
+        Ok(self.core.lock().lines_after(id, max)?)
+    }
+
     /// These lines are on the screen or in the pipe.
     ///
     /// # Errors
@@ -230,6 +259,14 @@ impl Client {
     pub async fn look_up(&self, user: &UserName) -> Result<Trust, RequestError> {
         self.ask(|reply| Request::LookUp { user: user.clone(), reply }).await?;
         Ok(self.core.lock().person(user)?.map_or(Trust::Unknown, contacts::Person::trust))
+    }
+
+    /// The safety number with a person, if their key is known here.
+    ///
+    /// # Errors
+    /// [`RequestError::Local`].
+    pub fn known_key(&self, user: &UserName) -> Result<Option<KeyView>, RequestError> {
+        Ok(self.core.lock().key_view(user)?)
     }
 
     /// The safety number with a person; looks their key up when it is not known yet.

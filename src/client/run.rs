@@ -393,10 +393,12 @@ impl Runner {
     fn welcome(&mut self, welcome: &Welcome, counts: Counts) -> Result<(), StoreError> {
         let mut core = self.core.lock();
         core.welcomed(&welcome.bundle)?;
-        if counts == Counts::Skipped && core.next_device()?.is_none() {
+        let is_old = counts == Counts::Skipped || core.profile.is_restored()?;
+        if is_old && core.next_device()?.is_none() {
             core.plan_bundle(NewBundle::NewDevice)?;
         }
-        Ok(())
+        // The plan is on the disk: it is carried out whatever happens now.
+        core.profile.forget_restored()
     }
 
     fn remember(&self, edges: &[EdgeAddr]) -> Result<(), StoreError> {

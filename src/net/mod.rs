@@ -27,4 +27,4 @@ pub use keys::QuicKeys;
 pub use live::Live;
 pub use pki::{Authority, CaCert, Credentials, Role};
 pub use stream::{FrameReader, FrameWriter};
-pub use tls::{PresentedCert, presented};
+pub use tls::{PresentedCert, presented, presented_expiry_unix_ms};

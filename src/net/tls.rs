@@ -68,6 +68,12 @@ pub fn presented(conn: &quinn::Connection) -> Option<PresentedCert> {
     Some(PresentedCert { name, spki_sha256, expires_unix_ms })
 }
 
+/// Until when the other side's verified certificate is valid.
+pub fn presented_expiry_unix_ms(conn: &quinn::Connection) -> Option<u64> {
+    let chain = conn.peer_identity()?.downcast::<Vec<CertificateDer<'static>>>().ok()?;
+    LeafFacts::read(chain.first()?).map(|leaf| leaf.expires_unix_ms)
+}
+
 /// The provider is always given: a process default could be another one.
 fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::aws_lc_rs::default_provider())

@@ -4,11 +4,14 @@ use crate::cli::exit::Exit;
 use crate::client::account::Where;
 use crate::client::{Client, Mode, Refusal, Unlocked};
 use crate::types::UserName;
-use crate::ui::line::{self, Ended, Options, Piped};
+use crate::ui::input::Writer;
+use crate::ui::line::{self, Ended, Options, Piped, Title};
 use crate::ui::lists;
+use crate::ui::notify::Popup;
 
 use super::open::{self, By, Known};
 use super::report::{Form, Outcome, Stop};
+use super::socket::serve::serve;
 use super::{Context, ask, failures, wizard};
 
 /// Runs the line client, beginning in the chat with `to`.
@@ -23,6 +26,7 @@ pub(super) async fn run(context: &Context, at: Option<Where>, to: Option<UserNam
     let (name, unlocked, greeting) = signed_in(context, at.as_ref()).await?;
     let me = unlocked.owner().user.clone();
     let (client, events) = Client::start(&context.env, unlocked, Mode::SendAndReceive);
+    let (service, events) = serve(context, &name, &me, &client, events);
     let options = Options {
         me,
         chat: to,
@@ -32,14 +36,39 @@ pub(super) async fn run(context: &Context, at: Option<Where>, to: Option<UserNam
         trust: context.globals.trust,
         input_history: Some(context.places.input_history(&name)),
         greeting: greeted(&client, greeting),
+        settings: context.settings.known.clone(),
+        settings_file: context.settings.path.clone(),
+        writer: writer(context),
+        popup: Popup::of(variable),
+        title: title(),
     };
     let ended = line::run(&context.env, &client, events, options).await;
+    service.end().await;
     client.stop().await;
     match ended {
         Ok(ended) => outcome(ended),
         Err(error) => {
             Err(Stop::new(Exit::Internal, format!("The terminal cannot be used: {error}."), ""))
         }
+    }
+}
+
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// The person's editor; `None` when there is no private folder for what it writes.
+fn writer(context: &Context) -> Option<Writer> {
+    let program = variable("VISUAL").or_else(|| variable("EDITOR"));
+    let folder = context.places.private_folder()?;
+    Some(Writer { program: program.unwrap_or_else(|| "vi".to_owned()), folder })
+}
+
+/// The console of Linux and dumb terminals have no title.
+fn title() -> Title {
+    match variable("TERM").as_deref() {
+        None | Some("dumb" | "linux") => Title::Untouched,
+        Some(_) => Title::Counts,
     }
 }
 
@@ -66,7 +95,7 @@ async fn signed_in(
         }
         return Ok((name, unlocked, GREETING));
     }
-    let Some(at) = at.or(context.globals.server.as_ref()) else {
+    let Some(at) = at.or(context.server_for_newcomers()) else {
         return Err(Stop::new(
             Exit::NotSignedIn,
             "Nobody has signed in on this machine yet.",
@@ -83,7 +112,10 @@ async fn signed_in(
 /// Two people can try it in two terminals of one machine: a profile that is open in another window
 /// does not stand in the way of a second one.
 fn profile_for(context: &Context, at: Option<&Where>) -> Result<Option<UserName>, Stop> {
-    if let Some(name) = &context.globals.profile {
+    // An address that was typed is about whoever is there, not about the usual profile.
+    let named =
+        if at.is_none() { context.named_profile() } else { context.globals.profile.as_ref() };
+    if let Some(name) = named {
         return Ok(match open::look(context, name) {
             Known::Owned(owner) => {
                 same_server(name, &owner.balancer, at)?;

@@ -1,21 +1,18 @@
 //! What went wrong in the client, as an exit code, a sentence and what to do.
 
-use crate::cli::exit::Exit;
+use crate::cli::exit::{Exit, sentence};
 use crate::client::account::{AccountError, Where};
 use crate::client::{ProfileError, Refusal, RequestError, SendError};
 use crate::types::UserName;
 use crate::ui::say;
+use crate::ui::settings::SettingsError;
 use crate::wire::Code;
 
 use super::report::Stop;
 
 /// `HOST:PORT`.
 pub(super) fn address(at: &Where) -> String {
-    if at.host.contains(':') {
-        format!("[{}]:{}", at.host, at.port)
-    } else {
-        format!("{}:{}", at.host, at.port)
-    }
+    at.to_string()
 }
 
 /// The exit code of a typed answer.
@@ -131,11 +128,13 @@ pub(super) fn profile(error: ProfileError, name: &UserName) -> Stop {
     match error {
         ProfileError::Locked { pid } => {
             let who = if pid == 0 { String::new() } else { format!(" (process {pid})") };
-            Stop::new(
+            let mut stop = Stop::new(
                 Exit::LocalData,
                 format!("The profile {name} is in use by another client{who}."),
                 "Use that one, or end it first.",
-            )
+            );
+            stop.is_locked = true;
+            stop
         }
         ProfileError::Empty => not_signed_in(name),
         ProfileError::NotEmpty(owner) => Stop::new(
@@ -157,6 +156,22 @@ pub(super) fn profile(error: ProfileError, name: &UserName) -> Stop {
             "Nothing was changed. Put it back from a copy if you have one.",
         ),
     }
+}
+
+/// `client.toml`.
+pub(super) fn settings(error: &SettingsError) -> Stop {
+    let remedy = match error {
+        SettingsError::Io { .. } => "See who owns it, or name another: --config FILE",
+        SettingsError::Syntax { .. } | SettingsError::Key { .. } => "Mend it: client config edit",
+        SettingsError::Asked(_) => "All settings: client config get",
+    };
+    let exit = match error {
+        SettingsError::Io { .. } => Exit::LocalData,
+        SettingsError::Syntax { .. } | SettingsError::Key { .. } | SettingsError::Asked(_) => {
+            Exit::Usage
+        }
+    };
+    Stop::new(exit, sentence(error), remedy)
 }
 
 /// Nobody has an account in this profile.
@@ -197,6 +212,13 @@ pub(super) fn send(error: &SendError) -> Stop {
         told.remedy = in_line_client(&told.remedy);
     }
     Stop::told(exit, told)
+}
+
+/// What to do about a key that changed.
+pub(super) fn changed_key_remedy(user: &UserName) -> String {
+    format!(
+        "Compare numbers with {user}: client key verify {user}     Or trust it: client key accept {user}"
+    )
 }
 
 /// Slash commands are typed in the line client; a shell needs to be told.

@@ -21,6 +21,18 @@ use super::report::Stop;
 /// Bytes of an unlock file at most.
 const UNLOCK_BYTES_MAX: u64 = 1024;
 
+/// `client.toml`: the named file, or the one in the user's folder for settings; `None` when the
+/// home folder is not known.
+pub(super) fn settings_file(named: Option<&Path>) -> Option<PathBuf> {
+    match named {
+        Some(path) => Some(path.to_owned()),
+        None => Xdg::new().ok().map(|xdg| xdg.config_dir().join("fastchat").join("client.toml")),
+    }
+}
+
+/// Systems differ; 104 with the final zero is the least.
+const SOCKET_PATH_BYTES_MAX: usize = 103;
+
 /// The folders.
 #[derive(Clone, Debug)]
 pub(super) struct Places {
@@ -53,6 +65,16 @@ impl Places {
 
     pub(super) fn folder(&self, profile: &UserName) -> PathBuf {
         self.data.join(profile.as_str())
+    }
+
+    /// A folder beside the profiles that no name can be.
+    pub(super) fn hidden(&self, name: &str) -> PathBuf {
+        self.data.join(format!(".{name}"))
+    }
+
+    /// Makes the folder of the profiles.
+    pub(super) fn make(&self) -> io::Result<()> {
+        DirBuilder::new().recursive(true).mode(0o700).create(&self.data)
     }
 
     pub(super) fn exists(&self, profile: &UserName) -> bool {
@@ -99,7 +121,28 @@ impl Places {
         }
     }
 
+    /// Where the holder of a profile listens: in the profile's folder, or, where that is open to
+    /// others or its path too long for a socket, beside the unlock files.
+    pub(super) fn socket(&self, profile: &UserName) -> io::Result<PathBuf> {
+        let folder = fs::canonicalize(self.folder(profile))?;
+        let path = folder.join("socket");
+        let is_ours = is_private(&fs::metadata(&folder)?, own_uid()?);
+        if is_ours && path.as_os_str().len() <= SOCKET_PATH_BYTES_MAX {
+            return Ok(path);
+        }
+        let path = self.unlock_file(profile)?.with_extension("socket");
+        if path.as_os_str().len() <= SOCKET_PATH_BYTES_MAX {
+            return Ok(path);
+        }
+        Err(io::Error::other("no path is short enough for a socket"))
+    }
+
     // --- unlock files ---
+
+    /// A folder for what must not be read by others and need not outlive the machine's uptime.
+    pub(super) fn private_folder(&self) -> Option<PathBuf> {
+        self.unlock_folder().ok()
+    }
 
     /// The folder of unlock files, made if need be; an error when others could get at it.
     fn unlock_folder(&self) -> io::Result<PathBuf> {

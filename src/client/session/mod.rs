@@ -17,10 +17,13 @@ use tokio::time::{Instant, sleep_until};
 use crate::limits;
 use crate::net::Env;
 use crate::net::stream::ReadError;
+use zeroize::Zeroizing;
+
 use crate::types::{DeviceId, LogName, N, Seq, UserName};
 use crate::wire::Code;
 use crate::wire::client::{
-    Block, ClientFrame, Logout, ServerFrame, SetPresence, Typing, Who, client_frame, server_frame,
+    Block, ChangePassword, ClientFrame, DeleteAccount, Logout, ServerFrame, SetPresence, Typing,
+    Who, client_frame, server_frame,
 };
 
 use super::Mode;
@@ -66,6 +69,15 @@ pub(crate) enum Request {
         blocked: bool,
         reply: oneshot::Sender<Result<(), RequestError>>,
     },
+    ChangePassword {
+        old_auth_key: Zeroizing<String>,
+        new_auth_key: Zeroizing<String>,
+        reply: oneshot::Sender<Result<(), RequestError>>,
+    },
+    DeleteAccount {
+        auth_key: Zeroizing<String>,
+        reply: oneshot::Sender<Result<u64, RequestError>>,
+    },
     LogOut {
         reply: oneshot::Sender<Result<(), RequestError>>,
     },
@@ -86,9 +98,11 @@ impl Request {
             | Self::Typing { .. }
             | Self::SetPresence { .. } => {}
             Self::Who { reply, .. } => drop(reply.send(Err(error))),
-            Self::LookUp { reply, .. } | Self::Block { reply, .. } | Self::LogOut { reply } => {
-                drop(reply.send(Err(error)));
-            }
+            Self::LookUp { reply, .. }
+            | Self::Block { reply, .. }
+            | Self::ChangePassword { reply, .. }
+            | Self::LogOut { reply } => drop(reply.send(Err(error))),
+            Self::DeleteAccount { reply, .. } => drop(reply.send(Err(error))),
             Self::Stop { reply } => drop(reply.send(())),
         }
     }
@@ -335,6 +349,19 @@ impl<'a> Session<'a> {
                 let body = Block { user: user.to_string(), blocked };
                 let rid = self.push(client_frame::Body::Block(body))?;
                 self.waiting.insert(rid, Waiting::Done(reply));
+            }
+            Request::ChangePassword { old_auth_key, new_auth_key, reply } => {
+                let body = ChangePassword {
+                    old_auth_key: old_auth_key.to_string(),
+                    new_auth_key: new_auth_key.to_string(),
+                };
+                let rid = self.push(client_frame::Body::ChangePassword(body))?;
+                self.waiting.insert(rid, Waiting::Done(reply));
+            }
+            Request::DeleteAccount { auth_key, reply } => {
+                let body = DeleteAccount { auth_key: auth_key.to_string() };
+                let rid = self.push(client_frame::Body::DeleteAccount(body))?;
+                self.waiting.insert(rid, Waiting::At(reply));
             }
             Request::LogOut { reply } => {
                 let rid = self.push(client_frame::Body::Logout(Logout {}))?;
