@@ -6,7 +6,7 @@
 use std::path::Path;
 
 use crate::net::Env;
-use crate::net::pki::{Authority, Credentials, Role};
+use crate::net::pki::{Authority, Credentials, PkiError, Role};
 use crate::placement::PlacementMap;
 
 use super::cluster::ClusterError;
@@ -43,7 +43,12 @@ pub fn renew(
         if !certs.join(format!("{}.pem", role.name())).exists() {
             continue;
         }
-        let found = Credentials::load(certs, role.name())?;
+        let found = match Credentials::load(certs, role.name()) {
+            Ok(found) => found,
+            // On one machine of several only some are here.
+            Err(PkiError::File(error)) if error.is_missing() => continue,
+            Err(other) => return Err(other.into()),
+        };
         if which == Which::Due && !found.is_due(env.unix_ms()) {
             continue;
         }

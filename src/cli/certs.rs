@@ -12,11 +12,12 @@ use tokio::time::sleep;
 
 use super::doctor::Form;
 use super::exit::{Exit, Failure, sentence};
+use super::located::Located;
 use super::operator::Folders;
 use super::server::unreadable;
 use super::upkeep::{CERTIFICATE_LOOK, Reload};
 use crate::balancer::Fleet;
-use crate::balancer::cluster::{self, LOCK_FILE};
+use crate::balancer::cluster::LOCK_FILE;
 use crate::balancer::process::{Ask, Holder, holder, signal};
 use crate::balancer::renew::{Which, renew, roles};
 use crate::net::pki::BALANCER_NAME;
@@ -41,25 +42,25 @@ pub(super) enum CertsCommand {
 /// # Errors
 /// [`Failure`]: there is no cluster here, or its files cannot be read or written.
 pub(super) fn run(command: CertsCommand, folders: &Folders<'_>) -> Result<Exit, Failure> {
-    let map = cluster::read_map(folders.data).map_err(|error| unreadable(&error))?;
-    let map = map.ok_or_else(|| {
-        let what = format!("No cluster in {}.", folders.data.display());
+    let located = Located::find(folders).map_err(|error| unreadable(&error))?;
+    let map = located.map().map_err(|error| unreadable(&error))?.ok_or_else(|| {
+        let what = format!("No cluster in {}.", located.data.display());
         Failure::new(Exit::LocalData, what, "Say where it is with --data DIR and --certs DIR.")
     })?;
     match command {
-        CertsCommand::Show { json } => show(folders, &map, Form::of_flag(json)),
-        CertsCommand::Rotate => rotate(folders, &map),
+        CertsCommand::Show { json } => show(&located, &map, Form::of_flag(json)),
+        CertsCommand::Rotate => rotate(&located, &map),
     }
 }
 
-fn show(folders: &Folders<'_>, map: &PlacementMap, form: Form) -> Result<Exit, Failure> {
+fn show(located: &Located, map: &PlacementMap, form: Form) -> Result<Exit, Failure> {
     use std::io::Write as _;
     let now_ms = Env::system().unix_ms();
     let mut out = std::io::stdout().lock();
     for role in roles(map) {
         let name = role.name();
         // On a machine of several not every certificate is here.
-        let Ok(found) = Credentials::load(folders.certs, name) else { continue };
+        let Ok(found) = Credentials::load(&located.certs, name) else { continue };
         let ends_ms = found.expires_unix_ms();
         let days = ends_ms.saturating_sub(now_ms) / (24 * 3_600_000);
         let line = match form {
@@ -86,12 +87,12 @@ pub(super) fn day(unix_ms: u64) -> String {
     )
 }
 
-fn rotate(folders: &Folders<'_>, map: &PlacementMap) -> Result<Exit, Failure> {
-    let renewed = renew(&Env::system(), folders.certs, map, Which::All).map_err(|error| {
+fn rotate(located: &Located, map: &PlacementMap) -> Result<Exit, Failure> {
+    let renewed = renew(&Env::system(), &located.certs, map, Which::All).map_err(|error| {
         let remedy = "Run this on the machine that has the cluster's ca.key.";
         Failure { remedy: remedy.into(), ..unreadable(&error) }
     })?;
-    let running = match holder(&folders.data.join(LOCK_FILE)) {
+    let running = match holder(&located.data.join(LOCK_FILE)) {
         Ok(Holder::Process(pid)) => {
             signal(pid, Ask::Reload);
             "The running cluster takes them now."

@@ -9,6 +9,7 @@ mod doctor;
 pub mod exit;
 mod init;
 pub mod load_balancer;
+mod located;
 pub mod logs;
 mod operator;
 mod refusals;

@@ -9,18 +9,18 @@ use tokio::time::Instant;
 
 use super::super::certs::day;
 use super::super::exit::Exit;
+use super::super::located::Located;
 use super::super::operator::Folders;
 use super::super::server::read_limits;
 use super::files::{self, plain};
 use super::{Check, Form, report};
 use crate::balancer::cluster::{self, reachable};
-use crate::balancer::folders::{ClusterFile, folder_of};
 use crate::balancer::process::udp_owner;
 use crate::balancer::renew::roles;
 use crate::limits::Limits;
 use crate::net::pki::{BALANCER_NAME, CaCert, Role};
 use crate::net::{ConnectError, Env, Target, client_endpoint, connect};
-use crate::placement::{PlacementMap, ServerEntry};
+use crate::placement::PlacementMap;
 use crate::types::{ClusterId, ServerId};
 
 /// What a doctor of servers is asked.
@@ -59,66 +59,37 @@ pub(in crate::cli) async fn run(
     folders: &Folders<'_>,
     scope: Scope<'_>,
 ) -> Exit {
-    let env = Env::system();
+    let form = Form::of_flag(questions.json);
     let mut checks = vec![Check::ok("version", env!("CARGO_PKG_VERSION"))];
     checks.push(limits(questions.limits.as_deref()));
-    let (place, check) = Place::of(folders);
-    checks.push(files::folder("data folder", &place.data));
-    checks.push(files::folder("certificates", &place.certs));
-    checks.push(files::keys(&place.certs));
-    checks.push(check);
-    let ca = CaCert::load(&place.certs.join("ca.pem"));
-    match (&place.map, &ca) {
-        (Some(map), Ok(ca)) => {
-            checks.extend(of_cluster(&env, &place, map, ca, scope).await);
+    let located = match Located::find(folders) {
+        Ok(located) => located,
+        Err(error) => {
+            let remedy = "Give the cluster.toml of this machine's folder with --cluster.";
+            checks.push(Check::fail("cluster file", plain(&error), remedy));
+            return report(&checks, form);
         }
+    };
+    let scope = match (scope, &located.server) {
+        (Scope::Cluster, Some(id)) => Scope::Server(id),
+        (Scope::Cluster | Scope::Server(_), _) => scope,
+    };
+    checks.push(files::folder("data folder", &located.data));
+    checks.push(files::folder("certificates", &located.certs));
+    checks.push(files::keys(&located.certs));
+    let (check, map) = files::map(&located);
+    checks.push(check);
+    let ca = CaCert::load(&located.certs.join("ca.pem"));
+    match (&map, &ca) {
+        (Some(map), Ok(ca)) => checks.extend(of_cluster(&located, map, ca, scope).await),
         (_, Err(error)) => {
             let remedy = "Give the cluster's --certs folder, or restore its backup.";
             checks.push(Check::fail("certificate ca", plain(error), remedy));
         }
         (None, Ok(_)) => {}
     }
-    checks.push(files::disk(&place.data));
-    report(&checks, Form::of_flag(questions.json))
-}
-
-/// Where everything is that is looked at.
-struct Place {
-    data: PathBuf,
-    certs: PathBuf,
-    map: Option<PlacementMap>,
-    /// One machine of several has what it needs, and not what is another's.
-    is_whole: bool,
-    /// Where the balancer listens, as far as this machine knows.
-    balancer: Option<SocketAddr>,
-}
-
-impl Place {
-    fn of(folders: &Folders<'_>) -> (Self, Check) {
-        let Some(path) = folders.cluster else {
-            let (check, map) = files::map(folders.data);
-            let balancer = map.as_ref().and_then(|map| map.servers.first()).map(before_first);
-            let (data, certs) = (folders.data.to_owned(), folders.certs.to_owned());
-            let is_whole = certs.join("ca.key").exists();
-            return (Self { data, certs, map, is_whole, balancer }, check);
-        };
-        let certs = folder_of(path).to_owned();
-        match ClusterFile::read(path) {
-            Ok(file) => {
-                let balancer = (file.id == BALANCER_NAME).then_some(file.listen);
-                let data = file.data_folder(path);
-                let check = Check::ok("cluster file", format!("{}", path.display()));
-                let map = Some(file.placement);
-                (Self { data, certs, map, is_whole: false, balancer }, check)
-            }
-            Err(error) => {
-                let remedy = "Bring the file that init made, whole.";
-                let check = Check::fail("cluster file", plain(&error), remedy);
-                let data = certs.clone();
-                (Self { data, certs, map: None, is_whole: false, balancer: None }, check)
-            }
-        }
-    }
+    checks.push(files::disk(&located.data));
+    report(&checks, form)
 }
 
 fn limits(file: Option<&Path>) -> Check {
@@ -132,27 +103,30 @@ fn limits(file: Option<&Path>) -> Check {
 }
 
 async fn of_cluster(
-    env: &Env,
-    place: &Place,
+    located: &Located,
     map: &PlacementMap,
     ca: &CaCert,
     scope: Scope<'_>,
 ) -> Vec<Check> {
+    let env = &Env::system();
     let now_ms = env.unix_ms();
     let mut checks = vec![Check::ok("clock", format!("{} UTC", day(now_ms)))];
+    // One machine of several has what it needs, and nothing of the others.
+    let all_here = located.is_one_machine();
     for role in roles(map).iter().filter(|role| scope.covers(role)) {
-        if place.is_whole || place.certs.join(format!("{}.key", role.name())).exists() {
-            checks.push(files::certificate(&place.certs, role, map, ca, now_ms));
+        let is_here = located.certs.join(format!("{}.key", role.name())).exists();
+        if is_here || all_here {
+            checks.push(files::certificate(&located.certs, role, map, ca, now_ms));
         }
     }
     let servers = || map.servers.iter().filter(|s| scope.covers(&Role::Server(s.id.clone())));
     for server in servers() {
-        if place.is_whole || cluster::database_path(&place.data, &server.id).exists() {
-            checks.push(files::database(&place.data, &server.id));
+        let is_here = cluster::database_path(&located.data, &server.id).exists();
+        if is_here || all_here {
+            checks.push(files::database(&located.data, &server.id));
         }
     }
-    if let Some(balancer) = place.balancer {
-        let balancer = SocketAddr::new(reachable(balancer.ip()), balancer.port());
+    if let Some(balancer) = located.balancer(map) {
         checks.push(reach(env, BALANCER_NAME, balancer, Target::Balancer, &ca.cluster_id()).await);
     }
     for server in servers() {
@@ -167,11 +141,6 @@ async fn of_cluster(
         checks.push(Check::fail("placement map", detail, "Give one of its servers with --id."));
     }
     checks
-}
-
-/// The balancer's port is the one before the first server's.
-fn before_first(first: &ServerEntry) -> SocketAddr {
-    SocketAddr::new(first.addr.ip(), first.addr.port().saturating_sub(1))
 }
 
 /// Whether UDP reaches somebody, and whether it is who it should be.

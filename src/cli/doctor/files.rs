@@ -10,6 +10,7 @@ use rustix::fs::{Access, access};
 
 use super::super::certs::day;
 use super::super::exit::sentence;
+use super::super::located::Located;
 use super::super::upkeep::EXPIRY_WARNING;
 use super::Check;
 use crate::balancer::cluster;
@@ -71,16 +72,16 @@ pub(super) fn keys(certs: &Path) -> Check {
 }
 
 /// The placement map, and the check that says whether it can be used.
-pub(super) fn map(data: &Path) -> (Check, Option<PlacementMap>) {
+pub(super) fn map(located: &Located) -> (Check, Option<PlacementMap>) {
     let name = "placement map";
-    match cluster::read_map(data) {
+    match located.map() {
         Ok(Some(map)) => {
             let (servers, version) = (map.servers.len(), map.version);
             (Check::ok(name, format!("{servers} servers, version {version}")), Some(map))
         }
         Ok(None) => {
             let remedy = "The first start makes it:  load_balancer 3 9000";
-            let detail = format!("no {} in {}", cluster::MAP_FILE, data.display());
+            let detail = format!("no {} in {}", cluster::MAP_FILE, located.data.display());
             (Check::fail(name, detail, remedy), None)
         }
         Err(error) => {
