@@ -145,7 +145,7 @@ fn the_people_of_a_running_cluster_come_again_without_a_sign_up() {
         file["people"].as_array().unwrap().iter().map(of).collect::<Vec<_>>()
     };
     let mut first = Vec::new();
-    for run in 0..3 {
+    for run in 0..2 {
         let (code, stdout, stderr) = bench(&words);
         assert_eq!(code, Some(0), "run {run}: {stdout}{stderr}");
         if run == 0 {

@@ -28,8 +28,9 @@ pub use self::pattern::{Gaps, Pace, Pattern};
 pub use self::people::Sealed;
 
 use self::dial::{Dialer, Line};
+use self::pattern::Writing;
 use self::people::{Account, Conversation, Person, RsaKeys};
-use self::session::{Part, Run, Session, Stream, Writing};
+use self::session::{Part, Run, Session, Stream};
 use self::tally::Totals;
 
 pub(super) use self::tally::lock;

@@ -7,6 +7,8 @@ use std::time::Duration;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 
+use crate::limits::UNANSWERED_PER_SESSION_MAX;
+
 /// Messages of one burst.
 pub(super) const BURST: u64 = 16;
 
@@ -146,6 +148,79 @@ impl Schedule {
     }
 }
 
+/// What decides when one session writes.
+#[derive(Debug)]
+pub(super) enum Writing {
+    /// So many at a time.
+    Window(usize),
+    /// [`BURST`] at a time, as soon as all of the last burst are answered.
+    Bursts {
+        /// Of the burst that is being written.
+        left: u64,
+    },
+    /// By the clock.
+    Clock(Box<Schedule>),
+}
+
+/// What a session may do now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    /// Write a message that was meant to go at that time.
+    Write {
+        /// Never later than now.
+        meant_at: Duration,
+    },
+    /// Nothing until that time.
+    At(Duration),
+    /// Nothing until something is answered, or nothing any more.
+    Later,
+}
+
+impl Writing {
+    /// The way of the `index`th of `senders`.
+    pub(super) fn new(
+        pace: Pace,
+        pattern: Pattern,
+        (index, senders): (usize, usize),
+        seed: u64,
+    ) -> Self {
+        match pace {
+            Pace::Closed { .. } if pattern == Pattern::Bursts => Self::Bursts { left: 0 },
+            Pace::Closed { window } => Self::Window(window),
+            Pace::Open { per_s, gaps } => {
+                let schedule = Schedule::new((per_s, gaps), pattern, (index, senders), seed);
+                Self::Clock(Box::new(schedule))
+            }
+        }
+    }
+
+    /// What to do at `now`, with so many messages unanswered. What it says to write counts as
+    /// written.
+    pub(super) fn next(&mut self, now: Duration, end: Duration, in_flight: usize) -> Next {
+        match self {
+            Self::Window(window) if now < end && in_flight < *window => {
+                Next::Write { meant_at: now }
+            }
+            Self::Bursts { left } if now < end && (*left > 0 || in_flight == 0) => {
+                *left = left.checked_sub(1).unwrap_or(BURST - 1);
+                Next::Write { meant_at: now }
+            }
+            Self::Clock(schedule)
+                if schedule.due() < end && in_flight < UNANSWERED_PER_SESSION_MAX =>
+            {
+                // However late it is: its time counts from when it was meant to go.
+                let meant_at = schedule.due();
+                if meant_at > now {
+                    return Next::At(meant_at);
+                }
+                schedule.advance();
+                Next::Write { meant_at }
+            }
+            Self::Window(_) | Self::Bursts { .. } | Self::Clock(_) => Next::Later,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -205,5 +280,55 @@ mod tests {
         let row = times(Schedule::new(pace, Pattern::Bursts, (0, 1), 0), 48);
         let expected: Vec<f64> = (0..48).map(|number| f64::from(number / 16) / 10.0).collect();
         assert_eq!(row, expected);
+    }
+
+    const END: Duration = Duration::from_secs(2);
+
+    #[test]
+    fn a_closed_loop_waits_for_answers_and_stops_at_the_end() {
+        let pace = Pace::Closed { window: 2 };
+        let mut window = Writing::new(pace, Pattern::Pairs, (0, 1), 0);
+        let now = Duration::from_secs(1);
+        assert_eq!(window.next(now, END, 1), Next::Write { meant_at: now });
+        assert_eq!(window.next(now, END, 2), Next::Later);
+        assert_eq!(window.next(END, END, 0), Next::Later);
+        let mut bursts = Writing::new(pace, Pattern::Bursts, (0, 1), 0);
+        for in_flight in 0..16 {
+            assert_eq!(bursts.next(now, END, in_flight), Next::Write { meant_at: now });
+        }
+        assert_eq!(bursts.next(now, END, 16), Next::Later);
+        assert_eq!(bursts.next(now, END, 1), Next::Later);
+        assert_eq!(bursts.next(now, END, 0), Next::Write { meant_at: now });
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_open_loop_that_was_held_up_charges_the_time_from_when_each_was_meant_to_go() {
+        let pace = Pace::Open { per_s: 100.0, gaps: Gaps::Even };
+        let mut clock = Writing::new(pace, Pattern::Pairs, (0, 1), 0);
+        let started = tokio::time::Instant::now();
+        let due = |number: u64| Duration::from_millis(10 * number);
+        // On time, one after the other.
+        for number in 0..10 {
+            let meant_at = due(number);
+            assert_eq!(clock.next(started.elapsed(), END, 0), Next::Write { meant_at });
+            let next = clock.next(started.elapsed(), END, 0);
+            assert_eq!(next, Next::At(due(number + 1)));
+            tokio::time::sleep_until(started + due(number + 1)).await;
+        }
+        // The server takes nothing for a second.
+        assert_eq!(clock.next(started.elapsed(), END, UNANSWERED_PER_SESSION_MAX), Next::Later);
+        tokio::time::advance(Duration::from_secs(1)).await;
+        for number in 10..=110 {
+            let meant_at = due(number);
+            assert_eq!(clock.next(started.elapsed(), END, 0), Next::Write { meant_at });
+        }
+        assert_eq!(clock.next(started.elapsed(), END, 0), Next::At(due(111)));
+        // Nothing is meant to go at the end or later, however late the last ones are.
+        let late = END * 2;
+        let rest = std::iter::from_fn(|| match clock.next(late, END, 0) {
+            Next::Write { meant_at } => Some(meant_at),
+            Next::At(_) | Next::Later => None,
+        });
+        assert_eq!(rest.last(), Some(due(199)));
     }
 }

@@ -13,11 +13,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::super::{BenchError, PATIENCE, unexpected};
 use super::dial::Line;
-use super::pattern::{BURST, Pace, Pattern, Schedule};
+use super::pattern::{Next, Writing};
 use super::people::{Conversation, Person};
 use super::tally::{Arrival, Book, Timed, Totals, count, lock};
 use crate::crypto::parse_header;
-use crate::limits::{CURSOR_INTERVAL, UNANSWERED_PER_LOG_MAX, UNANSWERED_PER_SESSION_MAX};
+use crate::limits::{CURSOR_INTERVAL, UNANSWERED_PER_LOG_MAX};
 use crate::net::Env;
 use crate::wire::Code;
 use crate::wire::client::{
@@ -63,35 +63,6 @@ struct Written {
     meant_at: Duration,
 }
 
-/// When this session writes.
-pub(super) enum Writing {
-    /// So many at a time.
-    Window(usize),
-    /// [`BURST`] at a time, as soon as all of the last burst are answered.
-    Bursts,
-    /// By the clock.
-    Clock(Box<Schedule>),
-}
-
-impl Writing {
-    /// The way of the `index`th of `senders`.
-    pub(super) fn new(
-        pace: Pace,
-        pattern: Pattern,
-        (index, senders): (usize, usize),
-        seed: u64,
-    ) -> Self {
-        match pace {
-            Pace::Closed { .. } if pattern == Pattern::Bursts => Self::Bursts,
-            Pace::Closed { window } => Self::Window(window),
-            Pace::Open { per_s, gaps } => {
-                let schedule = Schedule::new((per_s, gaps), pattern, (index, senders), seed);
-                Self::Clock(Box::new(schedule))
-            }
-        }
-    }
-}
-
 /// What all sessions of a run know.
 pub(super) struct Run {
     pub(super) env: Env,
@@ -119,8 +90,6 @@ pub(super) struct Session {
     turn: usize,
     in_flight: usize,
     writing: Writing,
-    /// Left of the burst that is being written.
-    burst_left: u64,
     /// Planted: the entry with this number is treated as if it had never come.
     forget: Option<u64>,
     started: Instant,
@@ -168,7 +137,6 @@ impl Session {
             turn: 0,
             in_flight: 0,
             writing: part.writing,
-            burst_left: 0,
             forget: part.forget,
             started: Instant::now(),
             idle_until: Instant::now() + IDLE,
@@ -236,48 +204,18 @@ impl Session {
 
     /// Writes all that may go now; says when the next one may, if only time is in its way.
     fn write(&mut self, now: Instant) -> Result<Instant, BenchError> {
-        let end = self.started + self.run.totals.end_at();
         if now < self.started {
             return Ok(self.started);
         }
-        while self.may_write() {
-            let meant_at = match &mut self.writing {
-                Writing::Window(_) | Writing::Bursts if now >= end => break,
-                Writing::Window(_) => now - self.started,
-                Writing::Bursts => {
-                    if self.burst_left == 0 {
-                        self.burst_left = BURST;
-                    }
-                    self.burst_left -= 1;
-                    now - self.started
-                }
-                Writing::Clock(schedule) => {
-                    let at = self.started + schedule.due();
-                    if at >= end {
-                        break;
-                    }
-                    if at > now {
-                        return Ok(at);
-                    }
-                    // However late it is: its time counts from when it was meant to go.
-                    let meant_at = schedule.due();
-                    schedule.advance();
-                    meant_at
-                }
-            };
-            self.write_one(meant_at)?;
+        let end_at = self.run.totals.end_at();
+        while self.outs.get(self.turn).is_some_and(Out::has_room) {
+            match self.writing.next(now - self.started, end_at, self.in_flight) {
+                Next::Write { meant_at } => self.write_one(meant_at)?,
+                Next::At(at) => return Ok(self.started + at),
+                Next::Later => break,
+            }
         }
         Ok(self.idle_until)
-    }
-
-    fn may_write(&self) -> bool {
-        let Some(out) = self.outs.get(self.turn) else { return false };
-        let by_pace = match &self.writing {
-            Writing::Window(window) => self.in_flight < *window,
-            Writing::Bursts => self.burst_left > 0 || self.in_flight == 0,
-            Writing::Clock(_) => self.in_flight < UNANSWERED_PER_SESSION_MAX,
-        };
-        by_pace && out.state == Opening::Open && out.unanswered.len() < UNANSWERED_PER_LOG_MAX
     }
 
     fn write_one(&mut self, meant_at: Duration) -> Result<(), BenchError> {
@@ -485,6 +423,10 @@ impl Session {
 }
 
 impl Out {
+    fn has_room(&self) -> bool {
+        self.state == Opening::Open && self.unanswered.len() < UNANSWERED_PER_LOG_MAX
+    }
+
     fn append(&self, envelope: Bytes) -> client_frame::Body {
         let (log, open_id, epoch) = (self.log.clone(), self.open_id, self.epoch);
         client_frame::Body::Append(Append { log, open_id, epoch, envelope })
