@@ -13,10 +13,12 @@ use tokio::time::sleep;
 use super::doctor::Form;
 use super::exit::{Exit, Failure, sentence};
 use super::operator::Folders;
+use super::refusals::of_folders;
 use super::server::unreadable;
 use super::upkeep::{CERTIFICATE_LOOK, Reload};
 use crate::balancer::Fleet;
 use crate::balancer::cluster::{self, LOCK_FILE};
+use crate::balancer::folders::{ClusterFile, folder_of};
 use crate::balancer::process::{Ask, Holder, holder, signal};
 use crate::balancer::renew::{Which, renew, roles};
 use crate::net::pki::BALANCER_NAME;
@@ -41,7 +43,10 @@ pub(super) enum CertsCommand {
 /// # Errors
 /// [`Failure`]: there is no cluster here, or its files cannot be read or written.
 pub(super) fn run(command: CertsCommand, folders: &Folders<'_>) -> Result<Exit, Failure> {
-    let map = cluster::read_map(folders.data).map_err(|error| unreadable(&error))?;
+    let map = match folders.cluster {
+        Some(file) => Some(ClusterFile::read(file).map_err(|error| of_folders(&error))?.placement),
+        None => cluster::read_map(folders.data).map_err(|error| unreadable(&error))?,
+    };
     let map = map.ok_or_else(|| {
         let what = format!("No cluster in {}.", folders.data.display());
         Failure::new(Exit::LocalData, what, "Say where it is with --data DIR and --certs DIR.")
@@ -59,7 +64,7 @@ fn show(folders: &Folders<'_>, map: &PlacementMap, form: Form) -> Result<Exit, F
     for role in roles(map) {
         let name = role.name();
         // On a machine of several not every certificate is here.
-        let Ok(found) = Credentials::load(folders.certs, name) else { continue };
+        let Ok(found) = Credentials::load(folders.certs(), name) else { continue };
         let ends_ms = found.expires_unix_ms();
         let days = ends_ms.saturating_sub(now_ms) / (24 * 3_600_000);
         let line = match form {
@@ -87,11 +92,13 @@ pub(super) fn day(unix_ms: u64) -> String {
 }
 
 fn rotate(folders: &Folders<'_>, map: &PlacementMap) -> Result<Exit, Failure> {
-    let renewed = renew(&Env::system(), folders.certs, map, Which::All).map_err(|error| {
+    let renewed = renew(&Env::system(), folders.certs(), map, Which::All).map_err(|error| {
         let remedy = "Run this on the machine that has the cluster's ca.key.";
         Failure { remedy: remedy.into(), ..unreadable(&error) }
     })?;
-    let running = match holder(&folders.data.join(LOCK_FILE)) {
+    // A balancer of several machines keeps its lock beside its certificates.
+    let data = folders.cluster.map_or(folders.data, folder_of);
+    let running = match holder(&data.join(LOCK_FILE)) {
         Ok(Holder::Process(pid)) => {
             signal(pid, Ask::Reload);
             "The running cluster takes them now."
