@@ -78,8 +78,10 @@ fn what_next(hosts: &Hosts, out: &Path, cluster: &ClusterId) -> String {
 
 fn renew(env: &Env, out: &Path) -> Result<(), Failure> {
     let made = folders::renew(env, out).map_err(|error| of_folders(&error))?;
-    let mut lines =
-        vec!["Renewed for 90 days; carry each to its machine and restart there:".to_owned()];
+    let mut lines = vec![
+        "Renewed for 90 days. Carry each to its machine, then send the program there SIGHUP:"
+            .to_owned(),
+    ];
     lines.extend(made.iter().map(|path| format!("  {}", path.display())));
     print(&lines.join("\n"));
     Ok(())

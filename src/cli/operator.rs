@@ -41,7 +41,8 @@ pub(super) struct Folders<'a> {
 }
 
 impl Folders<'_> {
-    fn certs(&self) -> &Path {
+    /// The folder of the certificates.
+    pub(super) fn certs(&self) -> &Path {
         self.cluster.map_or(self.certs, folder_of)
     }
 }
