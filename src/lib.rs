@@ -6,6 +6,9 @@
 //! read · [`net`] QUIC, certificates, and the one door to time, chance and UDP · [`admission`]
 //! tickets from the balancer, checked by the servers · [`home`] the durable state of a server, one
 //! transaction at a time · [`load`] how busy a server is · [`edge`] what a client talks to ·
+//! read · [`ops`] figures and health for operators · [`net`] QUIC, certificates, and the one door to
+//! time, chance and UDP · [`admission`] tickets from the balancer, checked by the servers · [`home`]
+//! the durable state of a server, one transaction at a time · [`edge`] what a client talks to ·
 //! [`peer`] the ordered link between two servers · [`server`] one edge and one home in a process ·
 //! [`balancer`] starts servers and answers "which one?" · [`client`] commands in, events out ·
 //! [`ui`] the line client · [`bench`] figures · [`cli`] arguments and exit codes.
@@ -25,6 +28,7 @@ pub mod home;
 pub mod limits;
 pub mod load;
 pub mod net;
+pub mod ops;
 pub mod peer;
 pub mod placement;
 pub mod server;

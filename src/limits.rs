@@ -72,8 +72,9 @@ pub const PRESENCE_PUSHES_MAX: usize = 1_024;
 pub const DATAGRAM_BYTES_MAX: usize = 128;
 /// Bytes of datagrams that wait in one connection, each way; older ones are dropped.
 pub const DATAGRAM_BUFFER_BYTES: usize = 2 * 1024;
-/// Notices that somebody is writing, per recipient: a client sends one in 3 s, the rest is slack.
-pub const TYPING_GAP_MIN: Duration = Duration::from_millis(2_500);
+/// Notices that somebody is writing that a server takes per recipient: clients send fewer, the
+/// rest is slack.
+pub const TYPING_ACCEPTED_INTERVAL: Duration = Duration::from_millis(2_500);
 /// Recipients of such notices that one session may have within that time.
 pub const TYPING_RECIPIENTS_MAX: usize = 16;
 /// Such notices that may wait for one client before more are dropped.
@@ -99,6 +100,8 @@ pub const LINK_PAUSE_MIN: Duration = Duration::from_millis(100);
 pub const LINK_PAUSE_MAX: Duration = Duration::from_secs(2);
 /// How long a closing connection waits for its last frame to arrive.
 pub const LAST_FRAME_DEADLINE: Duration = Duration::from_millis(500);
+/// Free disk below which a server says that it takes no work; on small disks a twentieth of them.
+pub const DISK_FREE_BYTES_MIN: u64 = 256 * 1024 * 1024;
 /// How long an orderly stop may take.
 pub const STOP_DEADLINE: Duration = Duration::from_secs(5);
 
@@ -116,8 +119,6 @@ pub const READ_INTERVAL: Duration = Duration::from_secs(1);
 pub const TYPING_INTERVAL: Duration = Duration::from_secs(3);
 /// Between two such notices of one person that reach the front end.
 pub const TYPING_HEARD_INTERVAL: Duration = Duration::from_secs(1);
-/// Bytes of datagrams that wait on a client's connection, each way.
-pub const CLIENT_DATAGRAM_BYTES_MAX: usize = 16 * 1024;
 /// Chats whose logs a client opens only to learn who comes and goes.
 pub const FOLLOWED_CHATS_MAX: usize = 32;
 /// Characters of the message shown above an answer to it.
@@ -145,6 +146,7 @@ const _: () = assert!(TEXT_BYTES_MAX + TEXT_BYTES_MAX / 8 + 4096 < ENVELOPE_BYTE
 const _: () = assert!(UNANSWERED_PER_LOG_MAX <= UNANSWERED_PER_SESSION_MAX);
 const _: () = assert!(UNANSWERED_PER_LOG_MAX <= PRODUCER_HASHES_KEPT);
 const _: () = assert!(WRITER_BATCH_MAX <= WRITER_QUEUE_MAX);
+const _: () = assert!(TYPING_ACCEPTED_INTERVAL.as_millis() < TYPING_INTERVAL.as_millis());
 
 /// What an operator's limits file may change. Unknown keys are an error.
 ///

@@ -126,6 +126,8 @@ mod tests {
     fn a_rate_is_what_one_second_would_bring() {
         assert_eq!(per_second(3_000, Duration::from_millis(1_500)), 2_000);
         assert_eq!(per_second(7, Duration::ZERO), 7_000_000);
+        assert!(Env::system().cpu_time() > Duration::ZERO);
+        assert!(Env::system().disk_free_bytes(Path::new("/")) > 0);
         // 250 ms of processor time in a second are a quarter of a core.
         let busy = Duration::from_millis(250).as_micros();
         assert_eq!(per_time(busy, Duration::from_millis(1), Duration::from_secs(1)), 250);

@@ -3,6 +3,8 @@
 //! Starts what the rooms offer and stops it in order. Deliberately prints nothing and reads no
 //! file but the database: the configuration comes in as a value.
 
+mod watch;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -19,11 +21,17 @@ use crate::edge::{Edge, EdgeConfig, local};
 use crate::home::{HomeConfig, HomeFailure, HomeHandle, OpenError};
 use crate::limits::{Limits, STOP_DEADLINE};
 use crate::load::LoadMeter;
-use crate::net::{Credentials, Env, ListenError, ListenKind, QuicKeys, client_endpoint, listen};
+use crate::net::endpoint::Renewal;
+use crate::net::{
+    Credentials, Env, ListenError, ListenKind, Live, QuicKeys, client_endpoint, listen,
+};
+use crate::ops::health::Stage;
 use crate::peer::link::{self, LinkConfig};
 use crate::peer::serve::PeerPort;
 use crate::placement::{MapError, PlacementMap};
 use crate::types::{ClusterId, ServerId};
+
+use self::watch::Watch;
 
 /// How long a start waits for the links to the other servers. They may be down: then this server
 /// is of use all the same.
@@ -46,8 +54,8 @@ pub struct ServerConfig {
     pub peer_listen: SocketAddr,
     /// Its database, which must exist.
     pub database: PathBuf,
-    /// Its certificate.
-    pub credentials: Credentials,
+    /// Its certificate, renewed while it runs.
+    pub credentials: Live<Credentials>,
     /// The cluster it belongs to.
     pub cluster: ClusterId,
     /// Which server owns which name.
@@ -121,10 +129,11 @@ pub async fn run_until(
         return Err(ServerError::NotInMap(config.id));
     }
     let running = Running::start(&env, config)?;
-    let edge = Arc::clone(&running.edge);
+    let (edge, stage) = (Arc::clone(&running.edge), running.stage.clone());
     let get_ready = async move {
         // Links that are not up yet come up by themselves.
         let _ = timeout(LINKS_DEADLINE, edge.router().all_up()).await;
+        stage.running();
         let _ = ready.send(());
         std::future::pending::<()>().await;
     };
@@ -163,6 +172,7 @@ struct Running {
     /// Ends the accepting of connections.
     closing: CancellationToken,
     tasks: Vec<JoinHandle<Option<()>>>,
+    stage: Stage,
 }
 
 impl Running {
@@ -170,8 +180,8 @@ impl Running {
         let (map, limits) = (Arc::new(config.map), Arc::new(config.limits));
         let database = config.database;
         // The ports first: they say at once whether this server runs already.
-        let open =
-            |addr, kind| listen(env, addr, kind, &config.credentials, &config.quic_keys, &limits);
+        let shown = config.credentials.now();
+        let open = |addr, kind| listen(env, addr, kind, &shown, &config.quic_keys, &limits);
         let clients = open(config.listen, ListenKind::Client)?;
         let peers = open(config.peer_listen, ListenKind::Peer)?;
         let links = client_endpoint(env, SocketAddr::new(config.peer_listen.ip(), 0))
@@ -196,6 +206,16 @@ impl Running {
             },
         );
         let load = LoadMeter::new(env, home.clone(), &database);
+        let renewal = Renewal::new(env, &config.credentials, &config.quic_keys, &limits);
+        let stage = Stage::default();
+        env.introduce(Watch {
+            env: env.clone(),
+            edge: Arc::clone(&edge),
+            home: home.clone(),
+            stage: stage.clone(),
+            database: database.clone(),
+            credentials: config.credentials.clone(),
+        });
         let door = HomeDoor::new(env, config.id.clone(), limits, home.clone());
         let (edge_too, cluster) = (Arc::clone(&edge), config.cluster);
         let port = Arc::new(PeerPort {
@@ -211,6 +231,11 @@ impl Running {
             env.spawn(port.serve(env.clone(), peers.clone(), closing.clone())),
             env.spawn(Arc::clone(&edge).serve(clients.clone(), closing.clone())),
         ];
+        let both = [(clients.clone(), ListenKind::Client), (peers.clone(), ListenKind::Peer)];
+        let renewal = closing.clone().run_until_cancelled_owned(renewal.keep(both.into()));
+        tasks.push(env.spawn(async move {
+            let _ = renewal.await;
+        }));
         for peer in map.servers.iter().filter(|server| server.id != config.id) {
             let link = LinkConfig {
                 endpoint: links.clone(),
@@ -220,11 +245,12 @@ impl Running {
             };
             tasks.push(env.spawn(link::run(env.clone(), Arc::clone(&edge), link)));
         }
-        Ok(Self { home, edge, clients, peers, links, closing, tasks })
+        Ok(Self { home, edge, clients, peers, links, closing, tasks, stage })
     }
 
     /// Stops accepting, lets the home finish what waits, then closes the connections.
     async fn stop(&self) {
+        self.stage.stopping();
         self.closing.cancel();
         self.home.stop().await;
         self.close_endpoints();

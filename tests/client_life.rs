@@ -48,7 +48,7 @@ impl Town {
         let env = town.env(BALANCER.into(), 1);
         let config = BalancerConfig {
             listen: SocketAddr::new(BALANCER.into(), 9000),
-            credentials: town.servers.balancer.clone(),
+            credentials: town.servers.balancer.clone().into(),
             quic_keys: QuicKeys::create(&env),
             cluster: town.servers.authority.cluster_id(),
             map: town.servers.map.clone(),
@@ -366,6 +366,29 @@ async fn a_client_is_sent_on_is_never_offline_and_loses_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_balancer_hears_every_second_how_busy_a_server_is() {
+    let mut town = one_server().await;
+    let (alices, bobs) = (town.name(1, "alice"), town.name(1, "bob"));
+    let mut alice = town.sign_up(&alices, "a").await;
+    let mut bob = town.sign_up(&bobs, "b").await;
+    let load = || town.fleet.members()[0].load;
+    alice.writes(&bobs, "first");
+    assert_eq!(bob.sees(1).await, ["first"]);
+    let ids: Vec<LocalId> = (0..3).map(|n| alice.writes(&bobs, &format!("{n}"))).collect();
+    alice.stands(ids[2], &MessageState::Delivered).await;
+    let told = async {
+        let mut most = 0;
+        while most < 3 || load().p99_us == 0 || load().busy.bytes_per_s == 0 {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            most = load().messages_per_s.max(most);
+        }
+    };
+    timeout(LONG, told).await.expect("no such report");
+    tokio::time::sleep(Duration::from_secs(15)).await;
+    assert_eq!((load().messages_per_s, load().p99_us), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_client_that_finds_no_other_server_stays_and_goes_on_writing() {
     let mut town = one_server().await;
     let (alices, bobs) = (town.name(1, "alice"), town.name(1, "bob"));
@@ -629,7 +652,7 @@ async fn a_key_file_makes_another_device_and_survives_a_lost_database() {
     let listen = SocketAddr::from(([127, 0, 0, 1], port));
     let config = BalancerConfig {
         listen,
-        credentials: servers.balancer.clone(),
+        credentials: servers.balancer.clone().into(),
         quic_keys: QuicKeys::create(&env),
         cluster: servers.authority.cluster_id(),
         map: servers.map.clone(),

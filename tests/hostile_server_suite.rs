@@ -6,206 +6,27 @@
 mod raw;
 mod town;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use fastchat::client::{Event, MessageState, Offline, RequestError, SendError, Trust};
-use fastchat::crypto::{
-    Body, Bundle, BundleDevice, ConversationKey, DeviceKey, DeviceState, SealRequest,
-    VerifiedBundle, parse_header, seal, seal_void, testkeys, verify_bundle, wrap,
-};
-use fastchat::limits::Limits;
-use fastchat::types::{ClusterId, DeviceId, KeyId, LogName, N, UserName};
+use fastchat::crypto::{parse_header, seal_void, testkeys};
+use fastchat::types::{ClusterId, LogName, N, UserName};
 use fastchat::ui::say;
-use fastchat::wire::Code;
 use fastchat::wire::client::client_frame::Body as Ask;
 use fastchat::wire::client::server_frame::Body as Answer;
 use fastchat::wire::client::{
-    self as wire, Account, Appended, Delivered, Done, Envelope, LookUp, Opened, Payload, PutBundle,
-    ServerFrame,
+    self as wire, Appended, Delivered, Done, Envelope, Payload, PutBundle, ServerFrame,
 };
 use prost::Message;
 use tokio::time::sleep;
-use town::{Life, Town};
+use town::scene::*;
 
 const UNSIGNED: &str = "is not signed by";
 const ELSEWHERE: &str = "was made for another place and put here";
 const MISSING: &str = "is missing here: a server lost it or holds it back";
-
-/// Alice and Bob have talked: each has the other's key, and each other's first message.
-struct Scene {
-    town: Town,
-    alice: Life,
-    bob: Life,
-}
-
-async fn scene() -> Scene {
-    let scene = strangers().await;
-    scene.alice.writes(&scene.bob.name, "hello bob");
-    assert_eq!(scene.bob.reads_until("hello bob").await, ["hello bob"]);
-    scene.bob.writes(&scene.alice.name, "hello alice");
-    assert_eq!(scene.alice.reads_until("hello alice").await, ["hello alice"]);
-    scene
-}
-
-async fn strangers() -> Scene {
-    let mut town = Town::new().await;
-    let (alice, bob) = (town.name("alice"), town.name("bob"));
-    let alice = town.sign_up(&alice).await;
-    let bob = town.sign_up(&bob).await;
-    Scene { town, alice, bob }
-}
-
-impl Scene {
-    /// Alice writes `text` while the server does this to what comes to Bob; then it is honest, and
-    /// she writes "honest". What Bob reads in all.
-    async fn under(
-        &self,
-        text: &str,
-        attack: impl FnMut(Bytes) -> Vec<Bytes> + Send + 'static,
-    ) -> Vec<String> {
-        let (alice, bob) = (&self.alice, &self.bob);
-        self.town.hostile.rewrite_entries(&bob.name, attack);
-        let id = alice.writes(&bob.name, text);
-        while !matches!(alice.state(id), MessageState::Sent | MessageState::Delivered) {
-            sleep(Duration::from_millis(50)).await;
-        }
-        sleep(Duration::from_secs(1)).await;
-        self.town.hostile.relent(&bob.name);
-        let last = alice.writes(&bob.name, "honest");
-        let seen = bob.reads_until("honest").await;
-        assert_eq!(seen.last().map(String::as_str), Some("honest"), "{seen:?}");
-        assert!(matches!(alice.state(last), MessageState::Sent | MessageState::Delivered));
-        seen
-    }
-
-    fn cluster(&self) -> ClusterId {
-        self.town.servers.authority.cluster_id()
-    }
-}
-
-#[track_caller]
-fn is_trouble(line: &str, word: &str, sentence: &str) {
-    assert!(line.starts_with(&format!("! {word}: ")) && line.contains(sentence), "{line}");
-}
-
-/// What went wrong, and what was said, each in its order. Authors have no order among them.
-fn sorted(seen: Vec<String>) -> (Vec<String>, Vec<String>) {
-    seen.into_iter().partition(|line| line.starts_with("! "))
-}
-
-fn altered(envelope: &[u8], change: impl FnOnce(&mut Envelope)) -> Bytes {
-    let mut envelope = Envelope::decode(envelope).unwrap();
-    change(&mut envelope);
-    envelope.encode_to_vec().into()
-}
-
-fn body(frame: &ServerFrame) -> &Answer {
-    frame.body.as_ref().unwrap()
-}
-
-/// Rewrites one kind of answer and lets the others pass.
-fn answers(
-    mut change: impl FnMut(&mut Answer) + Send,
-) -> impl FnMut(ServerFrame) -> Vec<ServerFrame> + Send {
-    move |mut frame| {
-        change(frame.body.as_mut().unwrap());
-        vec![frame]
-    }
-}
-
-/// Keys that the server made: what it can say under any name.
-struct Forger {
-    cluster: ClusterId,
-    identity: usize,
-    device: DeviceId,
-    device_key: DeviceKey,
-    key: ConversationKey,
-}
-
-impl Forger {
-    fn new(cluster: ClusterId) -> Self {
-        let (device_key, key) = (DeviceKey::from_seed(&[66; 32]), ConversationKey::generate());
-        Self { cluster, identity: 15, device: DeviceId(666), device_key, key }
-    }
-
-    /// A sound bundle in somebody's name, of the server's making.
-    fn bundle_of(&self, user: &UserName, version: u64, encryption: usize) -> Bytes {
-        let identity = testkeys::identity(self.identity);
-        let bundle = Bundle {
-            cluster: self.cluster,
-            user: user.clone(),
-            version,
-            identity_spki: Bytes::copy_from_slice(identity.spki()),
-            enc_spki: Bytes::copy_from_slice(testkeys::encryption(encryption).spki()),
-            devices: vec![BundleDevice {
-                device: self.device,
-                ed25519: self.device_key.public(),
-                state: DeviceState::Active,
-            }],
-            suites: vec![1],
-        };
-        bundle.sign(&identity).unwrap()
-    }
-
-    fn identity(&self) -> KeyId {
-        testkeys::identity(self.identity).key_id()
-    }
-
-    /// A message in somebody's name, sound but for whose keys it is under.
-    fn writes(&self, author: &UserName, to: &VerifiedBundle, n: u64, text: &str) -> Bytes {
-        self.writes_at((&self.cluster, &to.user), author, to, n, text)
-    }
-
-    /// The same with another cluster, or another address over it.
-    fn writes_at(
-        &self,
-        (cluster, address): (&ClusterId, &UserName),
-        author: &UserName,
-        to: &VerifiedBundle,
-        n: u64,
-        text: &str,
-    ) -> Bytes {
-        let (from, identity) = (self.identity(), to.identity());
-        let wrapped = wrap(&self.key, cluster, &from, &identity, &to.enc_spki).unwrap();
-        let log = LogName::inbox(address.clone());
-        seal(&SealRequest {
-            cluster,
-            device_key: &self.device_key,
-            log: &log,
-            author,
-            device: self.device,
-            n: N(n),
-            key: &self.key,
-            wrapped: Some(&wrapped),
-            author_identity: from,
-            recipient_identity: identity,
-            author_bundle_version: 1,
-            recipient_bundle_version: to.version,
-            sent_at_unix_ms: 5,
-            body: &Body::Text(text.to_owned()),
-        })
-        .unwrap()
-    }
-}
-
-/// Somebody's bundle as the server has it.
-async fn bundle_at(scene: &Scene, user: &UserName) -> VerifiedBundle {
-    let mut raw = scene.town.servers.greeted(1).await;
-    let found = raw.ask(Ask::LookUp(LookUp { user: user.to_string() })).await;
-    let Answer::Account(account) = found else { panic!("{found:?}") };
-    verify_bundle(&account.bundle, &scene.cluster(), user).unwrap()
-}
-
-/// A person who works for the server: Eve's own keys sign whatever it likes.
-async fn eve(scene: &Scene) -> (UserName, Forger) {
-    let name = scene.town.name("eve");
-    let forger = Forger::new(scene.cluster());
-    let mut eve = scene.town.servers.person(name.as_str(), forger.identity);
-    (eve.device, eve.bundle) = (forger.device, forger.bundle_of(&name, 1, forger.identity));
-    scene.town.servers.sign_up(1, &mut eve).await;
-    (name, forger)
-}
 
 // ---------------------------------------------------------------- entries
 
@@ -335,10 +156,12 @@ async fn a_message_sealed_for_somebody_else_under_ones_own_address_is_not_shown(
     let mixed = forger.writes_at(place, &name, &to_carol, 1, "for carol alone");
     let sound = forger.writes(&name, &to_bob, 2, "for bob");
     let seen = scene.under("two", move |envelope| vec![mixed.clone(), sound.clone(), envelope]);
-    let seen = seen.await;
-    assert!(seen.iter().any(|line| line == "for bob"), "{seen:?}");
-    assert!(seen.iter().any(|line| line.starts_with("! no_key: ")), "{seen:?}");
-    assert!(!seen.iter().any(|line| line.contains("carol alone")), "{seen:?}");
+    let (troubles, texts) = sorted(seen.await);
+    assert_eq!(troubles.len(), 2, "{troubles:?}");
+    is_trouble(&troubles[0], "no_key", "sealed to a key that this device does not have");
+    // The key is there now, and what it opens says for whom it was.
+    is_trouble(&troubles[1], "bad_binding", ELSEWHERE);
+    assert_eq!(texts, ["two", "for bob", "honest"]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -442,4 +265,310 @@ async fn what_is_no_envelope_is_told_and_does_not_stop_what_follows() {
     let seen = seen.await;
     assert_eq!(seen.iter().filter(|line| line.starts_with("! bad_signature")).count(), 3);
     assert_eq!(seen[3..], ["two", "honest"]);
+}
+
+// ---------------------------------------------------------------- keys
+
+/// A look-up of `user` is answered with this bundle.
+fn says_of(
+    user: &UserName,
+    bundle: Bytes,
+) -> impl FnMut(ServerFrame) -> Vec<ServerFrame> + Send + use<> {
+    let user = user.to_string();
+    answers(move |answer| match answer {
+        Answer::Account(account) if account.user == user => account.bundle = bundle.clone(),
+        _ => {}
+    })
+}
+
+async fn safety_numbers(scene: &Scene) -> (String, String) {
+    let (alice, bob) = (&scene.alice, &scene.bob);
+    let by_alice = alice.client.key_of(&bob.name).await.unwrap().safety_number;
+    (by_alice, bob.client.key_of(&alice.name).await.unwrap().safety_number)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_swapped_at_first_contact_shows_in_the_safety_number_and_cannot_be_swapped_back() {
+    let scene = strangers().await;
+    let (alice, bob) = (&scene.alice, &scene.bob);
+    let forger = Forger::new(scene.cluster());
+    let fake = forger.bundle_of(&alice.name, 1, 14);
+    scene.town.hostile.rewrite_frames(&bob.name, says_of(&alice.name, fake));
+    bob.client.look_up(&alice.name).await.unwrap();
+    assert_eq!(bob.client.key_of(&alice.name).await.unwrap().trust, Trust::Pinned);
+    alice.client.look_up(&bob.name).await.unwrap();
+    let (by_alice, by_bob) = safety_numbers(&scene).await;
+    assert_ne!(by_alice, by_bob, "this is what comparing finds");
+    // Once she gets through, Bob is told; and told the truth when he accepts her key.
+    scene.town.hostile.relent(&bob.name);
+    alice.writes(&bob.name, "one");
+    let seen = bob.reads_until("one").await;
+    assert_eq!(seen.len(), 2, "{seen:?}");
+    is_trouble(&seen[0], "key_changed", "key has changed (new device, or someone in between)");
+    assert_eq!(seen[1], "one (new key)");
+    bob.client.accept_key(&alice.name).unwrap();
+    let (by_alice, by_bob) = safety_numbers(&scene).await;
+    assert_eq!(by_alice, by_bob);
+    alice.writes(&bob.name, "honest");
+    assert_eq!(bob.reads_until("honest").await, ["honest"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_swapped_later_stops_sending_and_its_mail_is_marked() {
+    let mut scene = scene().await;
+    let forger = Forger::new(scene.cluster());
+    let alice = scene.alice.name.clone();
+    let to_bob = bundle_at(&scene, &scene.bob.name).await;
+    let fake = forger.bundle_of(&alice, 9, 14);
+    let hostile = scene.town.hostile.clone();
+    hostile.rewrite_frames(&scene.bob.name, says_of(&alice, fake));
+    scene.bob.client.mark_verified(&alice).unwrap();
+    scene.bob.client.look_up(&alice).await.unwrap();
+    scene.bob.told(|event| matches!(event, Event::KeyChanged { .. })).await;
+    let refused = scene.bob.client.send_text(&alice, "secret").unwrap_err();
+    assert_eq!(refused, SendError::KeyChanged(alice.clone()));
+    let told = say::send_error(&refused);
+    assert!(told.what.contains("Nothing is sent to"), "{told:?}");
+    assert!(told.remedy.contains("/verify") && told.remedy.contains("/accept-key"), "{told:?}");
+    assert_eq!(scene.bob.client.key_of(&alice).await.unwrap().trust, Trust::Changed);
+    // Mail under the new key cannot pass for hers; hers is as it was.
+    let forged = forger.writes(&alice, &to_bob, 1, "send it to me");
+    let seen = scene.under("two", move |envelope| vec![forged.clone(), envelope]).await;
+    assert_eq!(seen.len(), 4, "{seen:?}");
+    is_trouble(&seen[0], "key_changed", "new device, or someone in between");
+    assert_eq!(seen[1..], ["send it to me (new key)", "two", "honest"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_old_bundle_is_not_taken_for_the_newest() {
+    let scene = scene().await;
+    let bob = &scene.bob;
+    let (name, forger, mut raw) = eve_online(&scene).await;
+    let old = forger.bundle_of(&name, 1, forger.identity);
+    bob.client.look_up(&name).await.unwrap();
+    let bundle = forger.bundle_of(&name, 2, 14);
+    assert_eq!(raw.ask(Ask::PutBundle(PutBundle { bundle })).await, Answer::Done(Done::default()));
+    bob.client.look_up(&name).await.unwrap();
+    scene.town.hostile.rewrite_frames(&bob.name, says_of(&name, old));
+    bob.client.look_up(&name).await.unwrap();
+    assert_eq!(bob.client.key_of(&name).await.unwrap().trust, Trust::Pinned);
+    raw.opened(&format!("@{name}"), 1, 0).await;
+    bob.writes(&name, "for the newest key");
+    let Answer::Entry(entry) = raw.next().await else { panic!("no entry") };
+    let envelope = Envelope::decode(entry.envelope).unwrap();
+    let payload = Payload::decode(envelope.payload).unwrap();
+    assert_eq!(payload.wrapped_to, testkeys::encryption(14).key_id().0.as_slice());
+    assert_eq!(scene.under("two", |envelope| vec![envelope]).await, ["two", "honest"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_bundle_of_somebody_else_or_another_cluster_is_refused_and_nothing_is_sent() {
+    let scene = strangers().await;
+    let (alice, bob) = (&scene.alice, &scene.bob);
+    let foreign = Forger { cluster: ClusterId([1; 32]), ..Forger::new(scene.cluster()) };
+    let other = bundle_at(&scene, &bob.name).await.encoded().clone();
+    for bundle in [other, foreign.bundle_of(&alice.name, 1, 14), Bytes::from_static(b"keys")] {
+        scene.town.hostile.rewrite_frames(&bob.name, says_of(&alice.name, bundle));
+        let refused = bob.client.look_up(&alice.name).await.unwrap_err();
+        assert_eq!(refused, RequestError::BadBundle);
+        let told = say::request_error(&refused, Some(&alice.name));
+        assert!(told.what.contains("does not verify"), "{told:?}");
+        assert_eq!(told.remedy, "Nothing was trusted or sent.");
+    }
+    let id = bob.writes(&alice.name, "for alice");
+    sleep(Duration::from_secs(30)).await;
+    assert_eq!(bob.state(id), MessageState::Waiting);
+    scene.town.hostile.relent(&bob.name);
+    bob.stands(id, &MessageState::Delivered).await;
+    assert_eq!(alice.reads_until("for alice").await, ["for alice"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_cluster_at_the_same_address_hears_nothing() {
+    let mut scene = scene().await;
+    let (town, alice, bob) = (&mut scene.town, &scene.alice, &mut scene.bob);
+    let wrong = bob.told(|event| matches!(event, Event::Offline { reason: Offline::WrongCluster }));
+    let (_, event) = tokio::join!(town.usurped_for(Duration::from_secs(60)), wrong);
+    let Event::Offline { reason } = event else { panic!("{event:?}") };
+    assert_eq!(say::offline(&reason), "another cluster answers there");
+    assert!(say::wrong_cluster().what.contains("Nothing was sent to it"));
+    alice.writes(&bob.name, "honest");
+    assert_eq!(bob.reads_until("honest").await, ["honest"]);
+}
+
+// ---------------------------------------------------------------- answers and positions
+
+#[tokio::test(start_paused = true)]
+async fn a_wrong_hash_makes_a_new_device_and_nothing_is_lost() {
+    let mut scene = scene().await;
+    let hash = answers(|answer| {
+        if let Answer::Appended(appended) = answer {
+            appended.hash = vec![1; 8].into();
+        }
+    });
+    scene.town.hostile.rewrite_frames(&scene.alice.name, hash);
+    let id = scene.alice.writes(&scene.bob.name, "two");
+    scene.alice.told(|event| *event == Event::RolledBack).await;
+    assert!(say::rolled_back().what.contains("older than what the server knows"));
+    scene.town.hostile.relent(&scene.alice.name);
+    scene.alice.stands(id, &MessageState::Delivered).await;
+    scene.alice.writes(&scene.bob.name, "honest");
+    let seen = scene.bob.reads_until("honest").await;
+    assert_eq!(seen, ["two", "two", "honest"], "the server made her say it twice");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_log_that_claims_to_be_further_makes_a_new_device_and_nothing_is_lost() {
+    let mut scene = scene().await;
+    let log = format!("@{}", scene.bob.name);
+    let further = answers(move |answer| {
+        if let Answer::Opened(opened) = answer
+            && opened.log == log
+        {
+            opened.last_n = 50;
+        }
+    });
+    scene.town.hostile.rewrite_frames(&scene.alice.name, further);
+    scene.alice = scene.town.restarted(scene.alice).await;
+    scene.alice.writes(&scene.bob.name, "two");
+    scene.alice.told(|event| *event == Event::RolledBack).await;
+    scene.town.hostile.relent(&scene.alice.name);
+    scene.alice.writes(&scene.bob.name, "honest");
+    assert_eq!(scene.bob.reads_until("honest").await, ["two", "honest"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_log_that_claims_to_be_set_back_gets_everything_again_and_shows_it_once() {
+    let mut scene = scene().await;
+    let log = format!("@{}", scene.bob.name);
+    let back = answers(move |answer| match answer {
+        Answer::Opened(opened) if opened.log == log => {
+            (opened.last_n, opened.delivered_n) = (0, 0);
+        }
+        Answer::Appended(appended) => appended.n = 0,
+        _ => {}
+    });
+    scene.town.hostile.rewrite_frames(&scene.alice.name, back);
+    scene.alice = scene.town.restarted(scene.alice).await;
+    let id = scene.alice.writes(&scene.bob.name, "two");
+    assert_eq!(scene.bob.reads_until("two").await, ["two"]);
+    assert_ne!(scene.alice.state(id), MessageState::Sent, "that answer is not about it");
+    scene.town.hostile.relent(&scene.alice.name);
+    scene.alice = scene.town.restarted(scene.alice).await;
+    scene.alice.stands(id, &MessageState::Delivered).await;
+    assert_eq!(scene.under("three", |envelope| vec![envelope]).await, ["three", "honest"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn positions_that_cannot_be_are_asked_for_again_and_not_all_the_time() {
+    let scene = scene().await;
+    let asked = Arc::new(AtomicU64::new(0));
+    let counted = asked.clone();
+    let ahead = answers(move |answer| {
+        if let Answer::Entry(entry) = answer {
+            entry.seq += 1_000;
+            counted.fetch_add(1, Ordering::Relaxed);
+        }
+    });
+    scene.town.hostile.rewrite_frames(&scene.bob.name, ahead);
+    scene.alice.writes(&scene.bob.name, "two");
+    sleep(Duration::from_secs(10)).await;
+    let count = asked.load(Ordering::Relaxed);
+    assert!((2..2_000).contains(&count), "{count} times in ten seconds");
+    assert_eq!(scene.under("three", |envelope| vec![envelope]).await, ["two", "three", "honest"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn mail_said_to_be_gone_is_told_and_what_comes_later_is_read() {
+    let mut scene = scene().await;
+    let own = format!("@{}", scene.bob.name);
+    let gone = answers(move |answer| {
+        if let Answer::Opened(opened) = answer
+            && opened.log == own
+        {
+            (opened.first_seq, opened.head_seq) = (100, 99);
+        }
+    });
+    scene.town.hostile.rewrite_frames(&scene.bob.name, gone);
+    scene.bob = scene.town.restarted(scene.bob).await;
+    let seen = scene.bob.reads_until("! expired").await;
+    is_trouble(&seen[0], "expired", "Older messages expired at the server");
+    scene.town.hostile.relent(&scene.bob.name);
+    scene.bob = scene.town.restarted(scene.bob).await;
+    assert_eq!(scene.under("two", |envelope| vec![envelope]).await, ["two", "honest"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_epoch_shows_nothing_twice() {
+    let mut scene = scene().await;
+    let own = format!("@{}", scene.bob.name);
+    let anew = answers(move |answer| {
+        if let Answer::Opened(opened) = answer
+            && opened.log == own
+        {
+            opened.epoch ^= 1;
+        }
+    });
+    let old = scene.town.hostile.had(&scene.bob.name);
+    scene.town.hostile.rewrite_frames(&scene.bob.name, anew);
+    scene.bob = scene.town.restarted(scene.bob).await;
+    scene.town.hostile.relent(&scene.bob.name);
+    scene.bob = scene.town.restarted(scene.bob).await;
+    let seen = scene.under("two", move |envelope| {
+        let mut all = old.clone();
+        all.push(envelope);
+        all
+    });
+    assert_eq!(seen.await, ["two", "honest"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_says_yes_to_everything_decides_nothing_that_is_not_its_own() {
+    let scene = scene().await;
+    let (alice, bob) = (&scene.alice, &scene.bob);
+    bob.client.block(&alice.name, true).await.unwrap();
+    let yes = answers(|answer| match answer {
+        Answer::Refused(refused) if refused.n > 0 => {
+            let (log, open_id, n) = (refused.log.clone(), refused.open_id, refused.n);
+            *answer = Answer::Appended(Appended { log, open_id, n, ..Appended::default() });
+        }
+        Answer::Error(_) => *answer = Answer::Done(Done::default()),
+        _ => {}
+    });
+    scene.town.hostile.rewrite_frames(&alice.name, yes);
+    // "Sent" is its word, and it lies. That somebody is there who is not, it cannot say.
+    let id = alice.writes(&bob.name, "two");
+    alice.stands(id, &MessageState::Sent).await;
+    let nobody = scene.town.name("nobody");
+    let found = alice.client.look_up(&nobody).await;
+    assert!(matches!(found, Err(RequestError::BadBundle | RequestError::Timeout)), "{found:?}");
+    // Honest again, it gets what it never had.
+    scene.town.hostile.relent(&alice.name);
+    bob.client.block(&alice.name, false).await.unwrap();
+    let last = alice.writes(&bob.name, "honest");
+    alice.stands(last, &MessageState::Delivered).await;
+    assert_eq!(bob.reads_until("honest").await, ["two", "honest"]);
+    alice.stands(id, &MessageState::Delivered).await;
+}
+
+// ---------------------------------------------------------------- the list
+
+#[test]
+fn every_attack_stands_in_the_list_and_the_list_names_no_other() {
+    let list = include_str!("../docs/ATTACKS.md");
+    let here = include_str!("hostile_server_suite.rs");
+    let other = include_str!("hostile_server.rs");
+    let tests: Vec<&str> = here
+        .split("#[tokio::test(start_paused = true)]\nasync fn ")
+        .skip(1)
+        .filter_map(|rest| rest.split_once('(').map(|(name, _)| name))
+        .collect();
+    assert!(tests.len() > 20);
+    for name in tests.iter().filter(|name| !name.starts_with("without_an_attack")) {
+        assert!(list.contains(&format!("`{name}`")), "{name} is not in the list");
+    }
+    for name in list.split('`').skip(1).step_by(2).filter(|word| word.matches('_').count() > 2) {
+        let known = tests.contains(&name) || other.contains(&format!("fn {name}("));
+        assert!(known, "no test {name}");
+    }
 }

@@ -13,26 +13,28 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("placement", &["limits", "types"]),
     ("wire", &["limits", "types", "placement"]),
     ("crypto", &["limits", "types", "placement", "wire"]),
-    ("net", &["limits", "types", "wire"]),
+    ("ops", &["limits", "types"]),
+    ("net", &["limits", "types", "wire", "ops"]),
     ("admission", &["limits", "types", "wire", "net"]),
-    ("home", &["limits", "types", "placement", "wire", "crypto", "net"]),
+    ("home", &["limits", "types", "placement", "wire", "crypto", "ops", "net"]),
     ("load", &["net", "home"]),
-    ("peer", &SERVER),
-    ("edge", &SERVER),
-    ("server", &SERVER),
-    ("balancer", &SERVER),
+    ("peer", SERVER),
+    ("edge", SERVER),
+    ("server", SERVER),
+    ("balancer", SERVER),
     ("client", &["limits", "types", "wire", "crypto", "net"]),
     ("ui", &["limits", "types", "wire", "net", "client"]),
-    ("bench", &["limits", "types", "placement", "net", "balancer"]),
-    ("testkit", &ALL),
-    ("cli", &ALL),
+    ("bench", &["limits", "types", "placement", "wire", "crypto", "net", "balancer"]),
+    ("testkit", ALL),
+    ("cli", ALL),
 ];
-const SERVER: [&str; 12] = [
+const SERVER: &[&str] = &[
     "limits",
     "types",
     "placement",
     "wire",
     "crypto",
+    "ops",
     "net",
     "admission",
     "home",
@@ -41,12 +43,13 @@ const SERVER: [&str; 12] = [
     "edge",
     "server",
 ];
-const ALL: [&str; 17] = [
+const ALL: &[&str] = &[
     "limits",
     "types",
     "placement",
     "wire",
     "crypto",
+    "ops",
     "net",
     "admission",
     "home",
@@ -63,8 +66,8 @@ const ALL: [&str; 17] = [
 
 /// Crates that only some rooms may name.
 const MAY_BRING_IN: &[(&str, &[&str])] = &[
-    ("rusqlite", &["home", "client", "testkit"]),
-    ("quinn", &["net", "peer", "edge", "server", "balancer", "client", "testkit"]),
+    ("rusqlite", &["home", "client", "bench", "testkit"]),
+    ("quinn", &["net", "peer", "edge", "server", "balancer", "client", "bench", "testkit"]),
     ("rustls", &["net"]),
     ("rcgen", &["net"]),
     ("rsa", &["crypto"]),
@@ -75,6 +78,10 @@ const MAY_BRING_IN: &[(&str, &[&str])] = &[
     ("rustyline", &["ui"]),
     ("clap", &["cli"]),
     ("hdrhistogram", &["bench"]),
+    ("axum", &["ops"]),
+    ("metrics", &["ops"]),
+    ("metrics_exporter_prometheus", &["ops"]),
+    ("sd_notify", &["ops"]),
 ];
 
 /// Rooms of the servers: what they may never name, so that no server can read a message.

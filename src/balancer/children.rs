@@ -22,6 +22,7 @@ use super::fleet::Fleet;
 use super::process::{self, Ask, Holder};
 use crate::limits;
 use crate::net::Env;
+use crate::ops::service::ENVIRONMENT;
 use crate::types::ServerId;
 
 /// First pause before a restart; doubles up to [`RESTART_PAUSE_MAX`].
@@ -283,7 +284,11 @@ impl Supervisor {
         let own_image = Path::new("/proc/self/exe");
         let program =
             if self.spec.program.exists() { self.spec.program.as_path() } else { own_image };
-        Command::new(program)
+        let mut command = Command::new(program);
+        for name in ENVIRONMENT {
+            command.env_remove(name);
+        }
+        command
             .args(&self.spec.arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::null())

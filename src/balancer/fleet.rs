@@ -30,6 +30,10 @@ pub enum State {
 }
 
 impl State {
+    /// Every state.
+    pub const ALL: &'static [Self] =
+        &[Self::Starting, Self::Ready, Self::Drain, Self::Full, Self::Down];
+
     /// The word in `status`.
     pub fn name(self) -> &'static str {
         match self {
@@ -355,8 +359,14 @@ impl Fleet {
     pub(super) fn silent(&self, id: &ServerId, life: u64) -> WasReady {
         let mut was_ready = WasReady::No;
         self.change(id, |member| {
-            if member.life == life && member.state.is_up() {
+            if member.life != life {
+                return;
+            }
+            if member.state.is_up() {
                 was_ready = WasReady::Yes;
+            }
+            // One that somebody here has just started is still on its way.
+            if member.state.is_up() || member.process == Process::Unwatched {
                 member.state = State::Down;
                 member.up_since = None;
             }

@@ -137,6 +137,8 @@ pub enum Ask {
     StopNow,
     /// End at once (SIGKILL).
     Die,
+    /// Read certificate and log level again (SIGHUP).
+    Reload,
 }
 
 /// Sends a signal. A process that is gone already is no error.
@@ -145,6 +147,7 @@ pub fn signal(pid: u32, ask: Ask) {
         Ask::Stop => Signal::TERM,
         Ask::StopNow => Signal::INT,
         Ask::Die => Signal::KILL,
+        Ask::Reload => Signal::HUP,
     };
     let Some(target) = i32::try_from(pid).ok().and_then(Pid::from_raw) else { return };
     if let Err(error) = kill_process(target, signal) {

@@ -186,12 +186,16 @@ impl Desk {
         let now = Instant::now();
         let asks = &mut self.asks.lock().unwrap_or_else(PoisonError::into_inner);
         if let Err(wait) = asks.check(address, now) {
+            self.env.meters().rate_limited();
             return refusal(Code::SlowDown, "too many requests", Some(wait));
         }
         let BalancerConfig { map, fleet, strategy, admission_key, .. } = &self.config;
         let home = user.and_then(|user| map.home_of_user(&user)).map(|server| &server.id);
         let ranked = fleet.offer(&self.env, *strategy, home);
         let edges = tickets(&self.env, &ranked, admission_key);
+        if let Some(first) = edges.first().and_then(|edge| ServerId::parse(&edge.server).ok()) {
+            self.env.meters().offered(&first);
+        }
         if edges.is_empty() {
             return match fleet.is_closed_on_purpose() {
                 true => refusal(Code::Busy, "no server takes new clients", Some(CLOSED_PAUSE)),

@@ -89,7 +89,7 @@ impl Bed {
         let (stop_asked, shutdown) = (CancellationToken::new(), CancellationToken::new());
         let config = BalancerConfig {
             listen: ([127, 0, 0, 1], 0).into(),
-            credentials: authority.issue(&env, &Role::Balancer).unwrap(),
+            credentials: authority.issue(&env, &Role::Balancer).unwrap().into(),
             quic_keys: QuicKeys::create(&env),
             cluster: authority.cluster_id(),
             map,

@@ -13,7 +13,7 @@ use super::fleet::{Fleet, Load, State, WasReady, Wish};
 use super::strategy::Busy;
 use crate::limits::{Limits, PEER_FRAME_BYTES_MAX};
 use crate::net::pki::BALANCER_NAME;
-use crate::net::{Credentials, Env, FrameReader, FrameWriter, Target, connect, presented};
+use crate::net::{Credentials, Env, FrameReader, FrameWriter, Live, Target, connect, presented};
 use crate::placement::ServerEntry;
 use crate::types::ClusterId;
 use crate::wire::PROTOCOL_VERSION;
@@ -36,7 +36,7 @@ const MISFIT_PAUSE: Duration = Duration::from_secs(5);
 pub(super) struct Watch {
     pub(super) env: Env,
     pub(super) endpoint: quinn::Endpoint,
-    pub(super) credentials: Credentials,
+    pub(super) credentials: Live<Credentials>,
     pub(super) cluster: ClusterId,
     pub(super) map_version: u64,
     pub(super) limits: Arc<Limits>,
@@ -111,6 +111,7 @@ impl Watch {
     }
 
     async fn opened(&self, server: &ServerEntry, patience: Duration) -> Result<Link, LinkError> {
+        let credentials = self.credentials.now();
         let connection = connect(
             &self.endpoint,
             &self.env,
@@ -118,7 +119,7 @@ impl Watch {
             server.id.as_str(),
             Target::Peer,
             &self.cluster,
-            Some(&self.credentials),
+            Some(&credentials),
             &self.limits,
         );
         let connection =

@@ -3,8 +3,12 @@
 //! Deliberately holds no logic of the product.
 
 pub mod bench;
+mod certs;
 pub mod client;
+#[allow(dead_code, reason = "each program brings its checks by and by")]
+mod doctor;
 pub mod exit;
+mod init;
 pub mod load_balancer;
 pub mod logs;
 mod operator;
@@ -12,3 +16,4 @@ mod refusals;
 mod screen;
 pub mod server;
 mod signals;
+mod upkeep;

@@ -1,7 +1,7 @@
 //! `server`: one server process, started by the balancer or alone.
 //!
 //! Reads what the balancer made on disk, runs [`crate::server::run`] until it is told to stop, and
-//! turns every failure into two lines and an exit code. Deliberately makes nothing on disk.
+//! turns every failure into two lines and an exit code. Makes nothing on disk but with `--create`.
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -14,13 +14,17 @@ use tokio::time::timeout;
 
 use super::exit::{Exit, Failure, finish, sentence};
 use super::logs::{self, LogFormat};
-use super::refusals;
 use super::signals::Signals;
+use super::upkeep::{Options, Reload, warn_of_expiry};
+use super::{operator, refusals};
 use crate::balancer::cluster::{self, MAP_FILE};
+use crate::balancer::folders::{self, ClusterFile, folder_of};
 use crate::balancer::process::{PidFile, PidFileError};
 use crate::home::OpenError;
 use crate::limits::{Limits, STOP_DEADLINE};
 use crate::net::{CaCert, Credentials, Env, ListenError, QuicKeys};
+use crate::ops::service;
+use crate::placement::PlacementMap;
 use crate::server::{self, ServerConfig, ServerError, Stop};
 use crate::types::ServerId;
 
@@ -43,18 +47,27 @@ struct Args {
     /// Folder of the certificates and keys
     #[arg(long, value_name = "DIR", default_value = "certs")]
     certs: PathBuf,
+    /// The cluster.toml of this machine's folder, instead of --data and --certs
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["data", "certs"])]
+    cluster: Option<PathBuf>,
+    /// Make the database of a new cluster, once, and end
+    #[arg(long, requires = "cluster")]
+    create: bool,
     /// Limits to use instead of the defaults (TOML)
     #[arg(long, value_name = "FILE")]
     limits: Option<PathBuf>,
     /// How log lines look
     #[arg(long, value_enum, default_value_t = LogFormat::Text)]
     log_format: LogFormat,
+    #[command(flatten)]
+    upkeep: Options,
     /// The version of the placement map that the balancer started this server for
     #[arg(long, hide = true)]
     map_version: Option<u64>,
 }
 
-fn parse_id(text: &str) -> Result<ServerId, String> {
+/// The name of a server, on the command line.
+pub(super) fn parse_id(text: &str) -> Result<ServerId, String> {
     ServerId::parse(text).map_err(|error| error.to_string())
 }
 
@@ -79,6 +92,7 @@ pub(super) struct ChildArguments<'a> {
     pub(super) limits: Option<&'a Path>,
     pub(super) log_format: LogFormat,
     pub(super) map_version: u64,
+    pub(super) upkeep: &'a Options,
 }
 
 impl ChildArguments<'_> {
@@ -95,6 +109,12 @@ impl ChildArguments<'_> {
         option("--map-version", self.map_version.to_string().into());
         if let Some(limits) = self.limits {
             option("--limits", limits.into());
+        }
+        if let Some(addr) = self.upkeep.admin {
+            option("--admin", addr.to_string().into());
+        }
+        if self.upkeep.log_names {
+            words.push("--log-names".into());
         }
         words
     }
@@ -120,10 +140,15 @@ pub(super) fn read_limits(file: Option<&Path>) -> Result<Limits, Failure> {
 fn serve(args: &Args) -> Result<Exit, Failure> {
     logs::start(args.log_format, args.id.as_str());
     let limits = read_limits(args.limits.as_deref())?;
-    let _held = hold(args)?;
-    let config = configure(args, limits)?;
+    let place = Place::of(args)?;
+    logs::read_level(&place.data);
+    if let (true, Some(file)) = (args.create, &args.cluster) {
+        return create(args, file);
+    }
+    let _held = hold(args, &place)?;
+    let config = configure(args, &place, limits)?;
     let runtime = runtime()?;
-    let outcome = runtime.block_on(run(config));
+    let outcome = runtime.block_on(run(args, &place, config));
     // Whatever still runs on a thread has nothing to say that anybody was told of.
     runtime.shutdown_background();
     outcome
@@ -139,9 +164,63 @@ pub(super) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
     })
 }
 
+/// Where a server finds what it needs.
+struct Place {
+    data: PathBuf,
+    certs: PathBuf,
+    listen: Option<SocketAddr>,
+    peer: Option<SocketAddr>,
+    /// From a `cluster.toml`; else it lies in the data folder.
+    map: Option<PlacementMap>,
+}
+
+impl Place {
+    fn of(args: &Args) -> Result<Self, Failure> {
+        let (listen, peer) = (args.listen, args.peer);
+        let Some(path) = &args.cluster else {
+            let (data, certs) = (args.data.clone(), args.certs.clone());
+            return Ok(Self { data, certs, listen, peer, map: None });
+        };
+        let read = || {
+            let file = ClusterFile::read(path)?;
+            file.belongs_to(path, args.id.as_str())?;
+            Ok(file)
+        };
+        let file = read().map_err(|error| refusals::of_folders(&error))?;
+        let data = file.data_folder(path);
+        let database = cluster::database_path(&data, &args.id);
+        if !args.create && !database.exists() {
+            return Err(Failure::new(
+                Exit::LocalData,
+                format!("{} is missing.", database.display()),
+                "It holds people's mail: bring it back. Only on the very first start add --create.",
+            ));
+        }
+        Ok(Self {
+            data,
+            certs: folder_of(path).to_owned(),
+            listen: listen.or(Some(file.listen)),
+            peer: peer.or(file.peer_listen),
+            map: Some(file.placement),
+        })
+    }
+}
+
+fn create(args: &Args, file: &Path) -> Result<Exit, Failure> {
+    let made = folders::create_database(&Env::system(), file, &args.id)
+        .map_err(|error| refusals::of_folders(&error))?;
+    operator::print(&format!(
+        "Made {}. Start it:  server --id {} --cluster {}",
+        made.display(),
+        args.id,
+        file.display()
+    ));
+    Ok(Exit::Done)
+}
+
 /// Makes sure that nobody else serves this database.
-fn hold(args: &Args) -> Result<PidFile, Failure> {
-    PidFile::take(&cluster::pid_path(&args.data, &args.id)).map_err(|error| match &error {
+fn hold(args: &Args, place: &Place) -> Result<PidFile, Failure> {
+    PidFile::take(&cluster::pid_path(&place.data, &args.id)).map_err(|error| match &error {
         PidFileError::Held { pid: Some(pid), .. } => Failure::new(
             Exit::LocalData,
             format!("{} runs already, as pid {pid}.", args.id),
@@ -160,31 +239,34 @@ pub(super) fn unreadable(error: &dyn std::error::Error) -> Failure {
     )
 }
 
-fn configure(args: &Args, limits: Limits) -> Result<ServerConfig, Failure> {
+fn configure(args: &Args, place: &Place, limits: Limits) -> Result<ServerConfig, Failure> {
     let missing = |what: String| {
         Failure::new(Exit::LocalData, what, "Start the cluster first:  load_balancer 3 9000")
     };
-    let map = cluster::read_map(&args.data)
-        .map_err(|error| unreadable(&error))?
-        .ok_or_else(|| missing(format!("No {MAP_FILE} in {}.", args.data.display())))?;
+    let map = match &place.map {
+        Some(map) => map.clone(),
+        None => cluster::read_map(&place.data)
+            .map_err(|error| unreadable(&error))?
+            .ok_or_else(|| missing(format!("No {MAP_FILE} in {}.", place.data.display())))?,
+    };
     let Some(entry) = map.server(&args.id) else {
         return Err(missing(format!("{} is not in the placement map.", args.id)));
     };
     if args.map_version.is_some_and(|version| version != map.version) {
         return Err(missing(format!("The placement map changed to version {}.", map.version)));
     }
-    let admission_key = cluster::read_admission_key(&args.certs)
+    let certs = place.certs.as_path();
+    let admission_key = cluster::read_admission_key(certs)
         .map_err(|error| unreadable(&error))?
-        .ok_or_else(|| missing(format!("No admission key in {}.", args.certs.display())))?;
-    let certs = args.certs.as_path();
+        .ok_or_else(|| missing(format!("No admission key in {}.", certs.display())))?;
     let name = args.id.as_str();
     let ca = CaCert::load(&certs.join("ca.pem")).map_err(|error| unreadable(&error))?;
     Ok(ServerConfig {
         id: args.id.clone(),
-        listen: args.listen.unwrap_or(entry.addr),
-        peer_listen: args.peer.unwrap_or(entry.peer_addr),
-        database: cluster::database_path(&args.data, &args.id),
-        credentials: Credentials::load(certs, name).map_err(|error| unreadable(&error))?,
+        listen: place.listen.unwrap_or(entry.addr),
+        peer_listen: place.peer.unwrap_or(entry.peer_addr),
+        database: cluster::database_path(&place.data, &args.id),
+        credentials: Credentials::load(certs, name).map_err(|error| unreadable(&error))?.into(),
         quic_keys: QuicKeys::load(certs, name).map_err(|error| unreadable(&error))?,
         cluster: ca.cluster_id(),
         map,
@@ -193,26 +275,39 @@ fn configure(args: &Args, limits: Limits) -> Result<ServerConfig, Failure> {
     })
 }
 
-async fn run(config: ServerConfig) -> Result<Exit, Failure> {
+async fn run(args: &Args, place: &Place, config: ServerConfig) -> Result<Exit, Failure> {
     let mut signals = Signals::listen()
         .map_err(|error| Failure::new(Exit::Internal, format!("No signals: {error}."), ""))?;
     let stop = Stop::default();
     let (ready, is_ready) = oneshot::channel();
     let id = config.id.clone();
-    let server = server::run_until(Env::system(), config, ready, stop.clone());
-    let log_ready = async {
+    let upkeep = args.upkeep.prepare(&config.admission_key).await?;
+    let env = upkeep.env();
+    upkeep.begin(&env);
+    let reload = Reload {
+        certs: &place.certs,
+        data: &place.data,
+        name: args.id.as_str(),
+        credentials: config.credentials.clone(),
+    };
+    let asked = signals.reload();
+    let expiry = warn_of_expiry(env.clone(), config.credentials.clone());
+    let server = server::run_until(env, config, ready, stop.clone());
+    let beside = async {
         if is_ready.await.is_ok() {
             tracing::info!(server = %id, "ready");
+            service::ready("ready");
         }
-        std::future::pending::<()>().await;
+        tokio::join!(reload.keep(&asked), expiry);
     };
-    tokio::pin!(server, log_ready);
+    tokio::pin!(server, beside);
     let exit = tokio::select! {
         biased;
         exit = signals.next() => exit,
         outcome = &mut server => return outcome.map(|()| Exit::Done).map_err(failure),
-        () = &mut log_ready => Exit::Done,
+        () = &mut beside => Exit::Done,
     };
+    service::stopping();
     if exit == Exit::Interrupted {
         // Ctrl-C, and the balancer when it stops the whole cluster: nobody could go elsewhere.
         stop.at_once.cancel();

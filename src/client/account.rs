@@ -296,7 +296,8 @@ async fn finish_sign_up(
         ticket: line.edge.ticket.clone(),
         bundle: bundle.encoded().clone(),
         device: unlocked.device.0,
-        invisible: false,
+        // This connection ends at once; the one that stays says who may see it.
+        invisible: true,
     });
     let answer = line.wire.welcome(request).await.map_err(AccountError::from);
     line.close().await;
@@ -475,7 +476,8 @@ fn login(
         ticket: edge.ticket.clone(),
         device: device.0,
         takeover: other == OtherDevice::TakeOver,
-        invisible: false,
+        // This connection ends at once; the one that stays says who may see it.
+        invisible: true,
     })
 }
 

@@ -1,50 +1,302 @@
 //! What the owner does to messages: answers, reactions, changes, taking back, sending again.
 
+use rusqlite::{OptionalExtension, params};
+use unicode_segmentation::UnicodeSegmentation;
+
+use crate::limits;
 use crate::types::UserName;
 
-use super::api::{ActionError, Draft, LocalId, SendError};
+use super::api::{
+    ActionError, Author, Cancelled, Contact, Draft, Event, Form, LocalId, MessageState, SendError,
+    Trust,
+};
+use super::contacts::write_contact;
 use super::core::Core;
-use super::store::StoreError;
+use super::forget::{Gone, forget_line};
+use super::notes::{Said, queue_note};
+use super::settings::{life_ms, reopen};
+use super::store::{StoreError, bits};
+use super::views::{
+    KIND_OWN, KIND_TROUBLE, STATE_CANCELLED, STATE_PENDING, STATE_REFUSED, STATE_WAITING,
+};
+
+/// A line as far as an action has to know it.
+struct Target {
+    line: i64,
+    chat: UserName,
+    own: bool,
+    state: i64,
+}
+
+impl Target {
+    /// Own, and taken back or refused: nobody else has it.
+    fn ended(&self) -> bool {
+        self.own && matches!(self.state, STATE_REFUSED | STATE_CANCELLED)
+    }
+}
+
+impl From<StoreError> for ActionError {
+    fn from(error: StoreError) -> Self {
+        Self::Local(error.to_string())
+    }
+}
 
 impl Core {
+    /// Whether something may be written to this person.
+    fn may_write(&mut self, to: &UserName) -> Result<(), SendError> {
+        if to == self.user() {
+            return Err(SendError::ToSelf);
+        }
+        let person = self.person(to).map_err(local)?;
+        match person.map(|p| (p.trust(), p.contact)) {
+            Some((Trust::Changed, _)) => Err(SendError::KeyChanged(to.clone())),
+            Some((_, Contact::Blocked)) => Err(SendError::Blocked(to.clone())),
+            Some(_) | None => Ok(()),
+        }
+    }
+
     /// Takes a message: on disk when this returns.
     pub(crate) fn queue_draft(
         &mut self,
         to: &UserName,
         draft: &Draft,
     ) -> Result<LocalId, SendError> {
-        self.queue_text(to, &draft.text)
+        fits(&draft.text)?;
+        self.may_write(to)?;
+        let reply = match draft.reply_to {
+            Some(id) => Some(self.answered(to, id)?),
+            None => None,
+        };
+        let expire = match draft.expire {
+            Some(life) => Some(life),
+            None => self.chat_settings(to).map_err(local)?.expire,
+        };
+        let now = bits(self.now());
+        let sealed = self.profile.key.seal(draft.text.as_bytes());
+        let id = self
+            .profile
+            .store
+            .commit(|tx| {
+                tx.prepare_cached(
+                    "INSERT INTO lines (chat, kind, sealed_text, at_unix_ms, sent_at_unix_ms,
+                     state, shown, form, reply_by, reply_to, expire_ms)
+                     VALUES (?1, 0, ?2, ?3, ?3, ?4, 2, ?5, ?6, ?7, ?8)",
+                )?
+                .execute(params![
+                    to.as_str(),
+                    sealed,
+                    now,
+                    STATE_WAITING,
+                    draft.form == Form::Emote,
+                    reply.as_ref().map(|target| i64::from(!target.own)),
+                    reply.as_ref().map(|target| target.line),
+                    bits(expire.map_or(0, life_ms)),
+                ])?;
+                let id = tx.last_insert_rowid();
+                // Writing to somebody accepts them.
+                write_contact(tx, to, Contact::Accepted)?;
+                reopen(tx, to)?;
+                Ok::<_, StoreError>(id)
+            })
+            .map_err(local)?;
+        self.people.remove(to);
+        Ok(LocalId(id))
+    }
+
+    /// The message that is answered has to stand in the same chat.
+    fn answered(&self, to: &UserName, id: LocalId) -> Result<Target, SendError> {
+        match self.target(id) {
+            Ok(target) if target.chat == *to && !target.ended() => Ok(target),
+            Err(ActionError::Local(error)) => Err(SendError::Local(error)),
+            Ok(_) | Err(_) => Err(SendError::NoSuchMessage(id)),
+        }
+    }
+
+    /// A message that stands.
+    fn target(&self, id: LocalId) -> Result<Target, ActionError> {
+        let row: Option<(String, i64, i64, i64)> = self
+            .profile
+            .store
+            .db()
+            .prepare_cached("SELECT chat, kind, state, gone FROM lines WHERE id = ?1")
+            .and_then(|mut rows| {
+                rows.query_row([id.0], |row| {
+                    Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+                })
+                .optional()
+            })
+            .map_err(StoreError::from)?;
+        let Some((chat, kind, state, gone)) = row else { return Err(ActionError::NoSuchMessage) };
+        if kind == KIND_TROUBLE {
+            return Err(ActionError::NotAText);
+        }
+        if gone != 0 {
+            return Err(ActionError::Deleted);
+        }
+        let chat = UserName::canonical(&chat).map_err(|_| StoreError::Sealed)?;
+        Ok(Target { line: id.0, chat, own: kind == KIND_OWN, state })
+    }
+
+    fn own_target(&self, id: LocalId) -> Result<Target, ActionError> {
+        let target = self.target(id)?;
+        if target.own { Ok(target) } else { Err(ActionError::NotYours) }
     }
 
     /// Reacts to a message, or takes that back.
-    pub(crate) fn react(&mut self, id: LocalId, _: Option<&str>) -> Result<(), ActionError> {
-        self.must_exist(id)
+    pub(crate) fn react(&mut self, id: LocalId, emoji: Option<&str>) -> Result<(), ActionError> {
+        if emoji.is_some_and(|emoji| !is_one_character(emoji)) {
+            return Err(ActionError::NotAnEmoji);
+        }
+        let target = self.target(id)?;
+        if target.ended() {
+            return Err(ActionError::Deleted);
+        }
+        let (chat, line) = (&target.chat, target.line);
+        self.may_write(chat)?;
+        let key = self.profile.key.clone();
+        let changed = self.profile.store.commit(|tx| {
+            if write_reaction(tx, &key, line, Author::Me, emoji)? == Changed::Nothing {
+                return Ok(Changed::Nothing);
+            }
+            queue_note(tx, &key, chat, line, Said::Reaction(emoji))?;
+            write_contact(tx, chat, Contact::Accepted)?;
+            Ok::<_, StoreError>(Changed::Something)
+        })?;
+        if changed == Changed::Something {
+            self.people.remove(chat);
+            let emoji = emoji.map(str::to_owned);
+            self.emit(Event::Reacted { id, chat: target.chat, by: Author::Me, emoji });
+        }
+        Ok(())
     }
 
     /// Changes an own text.
-    pub(crate) fn edit(&mut self, id: LocalId, _: &str) -> Result<(), ActionError> {
-        self.must_exist(id)
+    pub(crate) fn edit(&mut self, id: LocalId, text: &str) -> Result<(), ActionError> {
+        fits(text)?;
+        let target = self.own_target(id)?;
+        if target.state == STATE_CANCELLED {
+            return Err(ActionError::Deleted);
+        }
+        self.may_write(&target.chat)?;
+        let key = self.profile.key.clone();
+        let line = target.line;
+        // One that waits is just another text; of any other, others may have the one before.
+        let told = !matches!(target.state, STATE_WAITING | STATE_REFUSED);
+        self.profile.store.commit(|tx| {
+            tx.prepare_cached(
+                "UPDATE outgoing SET sealed_text = (SELECT sealed_text FROM lines WHERE id = ?1)
+                 WHERE line = ?1 AND sealed_text IS NULL",
+            )?
+            .execute([line])?;
+            tx.prepare_cached("UPDATE lines SET sealed_text = ?2, edited = ?3 WHERE id = ?1")?
+                .execute(params![line, key.seal(text.as_bytes()), target.state != STATE_WAITING])?;
+            if told {
+                queue_note(tx, &key, &target.chat, line, Said::Edit(text))?;
+            }
+            Ok::<_, StoreError>(())
+        })?;
+        self.emit(Event::Edited { id, chat: target.chat });
+        Ok(())
     }
 
     /// Takes an own message back.
     pub(crate) fn delete(&mut self, id: LocalId) -> Result<(), ActionError> {
-        self.must_exist(id)
+        let target = self.own_target(id)?;
+        let cancelled = matches!(target.state, STATE_WAITING | STATE_PENDING)
+            && self.cancel(id)? == Cancelled::Yes;
+        let key = self.profile.key.clone();
+        self.profile.store.commit(|tx| {
+            forget_line(tx, target.line, Gone::Deleted)?;
+            if !cancelled && !target.ended() {
+                queue_note(tx, &key, &target.chat, target.line, Said::Delete)?;
+            }
+            Ok::<_, StoreError>(())
+        })?;
+        self.empty_log()?;
+        self.emit(Event::Deleted { id, chat: target.chat });
+        Ok(())
     }
 
-    /// Sends a refused message again, as a new one.
+    /// Sends a refused message again, as a new one; the old one counts as cancelled.
     pub(crate) fn retry_one(&mut self, id: LocalId) -> Result<LocalId, ActionError> {
-        self.must_exist(id).map(|()| id)
-    }
-
-    /// Notes what was read. True when somebody has to be told.
-    pub(crate) fn mark_read(&mut self, _: &UserName) -> Result<bool, StoreError> {
-        Ok(false)
-    }
-
-    fn must_exist(&self, id: LocalId) -> Result<(), ActionError> {
-        match self.line(id).map_err(|error| ActionError::Local(error.to_string()))? {
-            Some(_) => Ok(()),
-            None => Err(ActionError::NoSuchMessage),
+        let target = self.own_target(id)?;
+        match target.state {
+            STATE_WAITING | STATE_PENDING => return Ok(id),
+            STATE_REFUSED => {}
+            STATE_CANCELLED => return Err(ActionError::Deleted),
+            _ => return Err(ActionError::AlreadySent),
         }
+        self.may_write(&target.chat)?;
+        let now = bits(self.now());
+        let sent = self.profile.store.commit(|tx| {
+            tx.execute(
+                "INSERT INTO lines (chat, kind, sealed_text, at_unix_ms, sent_at_unix_ms, state,
+                 shown, form, reply_by, reply_to, expire_ms)
+                 SELECT chat, 0, sealed_text, ?2, ?2, ?3, 2, form, reply_by, reply_to, expire_ms
+                 FROM lines WHERE id = ?1",
+                params![id.0, now, STATE_WAITING],
+            )?;
+            let sent = tx.last_insert_rowid();
+            tx.execute(
+                "UPDATE lines SET state = ?2, reason = 0 WHERE id = ?1",
+                params![id.0, STATE_CANCELLED],
+            )?;
+            Ok::<_, StoreError>(sent)
+        })?;
+        self.emit(Event::State { id, chat: target.chat, state: MessageState::Cancelled });
+        Ok(LocalId(sent))
     }
+}
+
+/// Whether something is different now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Changed {
+    Nothing,
+    Something,
+}
+
+/// The one reaction of somebody to a message.
+pub(super) fn write_reaction(
+    tx: &rusqlite::Transaction<'_>,
+    key: &crate::crypto::secret::DbKey,
+    line: i64,
+    by: Author,
+    emoji: Option<&str>,
+) -> Result<Changed, StoreError> {
+    let by = match by {
+        Author::Me => 0,
+        Author::Peer => 1,
+    };
+    let changed = match emoji {
+        Some(emoji) => tx
+            .prepare_cached(
+                "INSERT OR REPLACE INTO reactions (line, by, sealed_emoji) VALUES (?1, ?2, ?3)",
+            )?
+            .execute(params![line, by, key.seal(emoji.as_bytes())])?,
+        None => tx
+            .prepare_cached("DELETE FROM reactions WHERE line = ?1 AND by = ?2")?
+            .execute(params![line, by])?,
+    };
+    Ok(if changed > 0 { Changed::Something } else { Changed::Nothing })
+}
+
+/// One character as people count them, that can be seen.
+pub(super) fn is_one_character(text: &str) -> bool {
+    text.len() <= limits::EMOJI_BYTES_MAX
+        && text.graphemes(true).count() == 1
+        && !text.chars().all(|c| c.is_whitespace() || c.is_control())
+}
+
+fn fits(text: &str) -> Result<(), SendError> {
+    if text.is_empty() {
+        return Err(SendError::Empty);
+    }
+    if text.len() > limits::TEXT_BYTES_MAX {
+        return Err(SendError::TooLarge(text.len()));
+    }
+    Ok(())
+}
+
+fn local(error: StoreError) -> SendError {
+    SendError::Local(error.to_string())
 }

@@ -2,16 +2,19 @@
 
 use rusqlite::{OptionalExtension, Transaction, params};
 
+use crate::crypto::secret::DbKey;
 use crate::types::{LogEpoch, N, UserName};
 use crate::wire::Code;
 
 use super::api::{Event, LocalId, MessageState, Refusal};
 use super::core::Core;
+use super::forget::start_life;
+use super::notes::{Said, drop_note, drop_waiting_notes, queue_note};
 use super::rows::{
     KIND_TEXT, KIND_VOID, insert_version, make_void, set_state, unanswered_bodies, waiting_ids,
 };
 use super::sealing::Sealer;
-use super::store::{StoreError, bits, unbits};
+use super::store::{StoreError, bits, unbits, unseal};
 
 /// What the home's answer to an append was to us.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +33,10 @@ impl Core {
         epoch: LogEpoch,
         last_n: N,
     ) -> Result<Answered, StoreError> {
+        if self.is_as_known(chat, epoch, last_n)? {
+            return Ok(Answered::Stored);
+        }
+        let now = self.now();
         let (answered, moved) = self.profile.store.commit(|tx| {
             tx.prepare_cached(
                 "INSERT INTO send_logs (chat, epoch) VALUES (?1, ?2)
@@ -42,9 +49,9 @@ impl Core {
             if last_n.0 >= unbits(next) {
                 // No number ever gets another text: all that is sealed here is stored there.
                 let mut moved = Vec::new();
-                for (_, _, line) in unanswered_bodies(tx, chat)? {
-                    if let Some(line) = line
-                        && set_state(tx, line, &MessageState::Sent)?
+                for body in unanswered_bodies(tx, chat)? {
+                    if let Some(line) = body.line
+                        && moves(tx, line, &MessageState::Sent, now)?
                     {
                         moved.push(LocalId(line));
                     }
@@ -55,10 +62,22 @@ impl Core {
                 .execute(params![chat.as_str(), bits(last_n.0)])?;
             Ok::<_, StoreError>((Answered::Stored, Vec::new()))
         })?;
+        self.ring();
         for id in moved {
             self.emit_state(id, chat, MessageState::Sent);
         }
         Ok(answered)
+    }
+
+    /// Whether a log stands where this profile thinks it does: then there is nothing to store.
+    fn is_as_known(&self, chat: &UserName, epoch: LogEpoch, last_n: N) -> Result<bool, StoreError> {
+        let mut rows = self.profile.store.db().prepare_cached(
+            "SELECT 1 FROM send_logs WHERE chat = ?1 AND epoch = ?2 AND next_n > ?3
+               AND NOT EXISTS (SELECT 1 FROM outgoing
+                               WHERE chat = ?1 AND upto > ?3 AND answered = 1)",
+        )?;
+        let last = i64::try_from(last_n.0).unwrap_or(i64::MAX);
+        Ok(rows.exists(params![chat.as_str(), bits(epoch.0), last])?)
     }
 
     /// The home has everything up to `upto`; `hash` is of what it stored there, empty when that is
@@ -69,6 +88,8 @@ impl Core {
         upto: N,
         hash: &[u8],
     ) -> Result<Answered, StoreError> {
+        let now = self.now();
+        let key = &self.profile.key;
         let (answered, moved, already_sent) = self.profile.store.commit(|tx| {
             let row: Option<(i64, i64, Option<i64>)> = tx
                 .prepare_cached("SELECT n, kind, line FROM outgoing WHERE chat = ?1 AND upto = ?2")?
@@ -103,13 +124,17 @@ impl Core {
             let already_sent = kind == KIND_VOID && stored_kind == KIND_TEXT;
             let moved = match line {
                 Some(line) if stored_kind == KIND_TEXT => {
-                    set_state(tx, line, &MessageState::Sent)?.then_some(LocalId(line))
+                    moves(tx, line, &MessageState::Sent, now)?.then_some(LocalId(line))
                 }
                 Some(_) | None => None,
             };
+            if let (true, Some(id)) = (already_sent, moved) {
+                say_again(tx, key, chat, id.0)?;
+            }
             Ok::<_, StoreError>((Answered::Stored, moved, already_sent))
         })?;
         if let Some(id) = moved {
+            self.ring();
             self.emit_state(id, chat, MessageState::Sent);
             if already_sent {
                 self.emit(Event::WasAlreadySent { id, chat: chat.clone() });
@@ -124,22 +149,26 @@ impl Core {
         chat: &UserName,
         delivered: N,
     ) -> Result<(), StoreError> {
+        let now = self.now();
         let moved = self.profile.store.commit(|tx| {
             let mut moved = Vec::new();
-            let rows: Vec<(i64, i64, Option<i64>)> = tx
+            let rows: Vec<(i64, i64, Option<i64>, Option<i64>)> = tx
                 .prepare_cached(
-                    "SELECT n, kind, line FROM outgoing
+                    "SELECT n, kind, line, note FROM outgoing
                      WHERE chat = ?1 AND upto <= ?2 AND answered = 1 ORDER BY n",
                 )?
                 .query_map(params![chat.as_str(), bits(delivered.0)], |row| {
-                    Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+                    Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
                 })?
                 .collect::<Result<_, _>>()?;
-            for (n, kind, line) in rows {
+            for (n, kind, line, note) in rows {
                 if let (KIND_TEXT, Some(line)) = (kind, line)
-                    && set_state(tx, line, &MessageState::Delivered)?
+                    && moves(tx, line, &MessageState::Delivered, now)?
                 {
                     moved.push(LocalId(line));
+                }
+                if let Some(note) = note {
+                    drop_note(tx, note)?;
                 }
                 if kind != KIND_VOID {
                     note_carried(tx, chat, n)?;
@@ -183,14 +212,17 @@ impl Core {
         let state = MessageState::Refused(Refusal::Server(code));
         let moved = self.profile.store.commit(|tx| {
             let mut lines = Vec::new();
-            for (n, upto, line) in unanswered_bodies(tx, chat)? {
-                if only.is_none_or(|only| bits(only.0) == n) {
-                    make_void(tx, &sealer, chat, n, upto)?;
-                    lines.extend(line);
+            for body in unanswered_bodies(tx, chat)? {
+                if only.is_none_or(|only| bits(only.0) == body.n) {
+                    make_void(tx, &sealer, chat, body.n, body.upto)?;
+                    lines.extend(body.line);
+                    // Nobody wrote it as a message, so nobody is told that it failed.
+                    body.note.map_or(Ok(()), |note| drop_note(tx, note))?;
                 }
             }
             if only.is_none() {
-                lines.extend(waiting_ids(tx, chat)?);
+                lines.extend(waiting_ids(tx, chat, usize::MAX)?);
+                drop_waiting_notes(tx, chat)?;
             }
             let mut moved = Vec::new();
             for line in lines {
@@ -239,6 +271,39 @@ impl Core {
             Ok::<_, StoreError>(())
         })
     }
+}
+
+/// Moves an own message to where others have it. True when it moved; then its life begins.
+fn moves(
+    tx: &Transaction<'_>,
+    line: i64,
+    state: &MessageState,
+    now: u64,
+) -> Result<bool, StoreError> {
+    let moved = set_state(tx, line, state)?;
+    if moved {
+        start_life(tx, line, now)?;
+    }
+    Ok(moved)
+}
+
+/// A message that was given up had been sent: what became of it here meanwhile is told.
+fn say_again(
+    tx: &Transaction<'_>,
+    key: &DbKey,
+    chat: &UserName,
+    line: i64,
+) -> Result<(), StoreError> {
+    let (sealed, gone, edited): (Vec<u8>, bool, bool) = tx
+        .prepare_cached("SELECT sealed_text, gone, edited FROM lines WHERE id = ?1")?
+        .query_row([line], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+    if gone {
+        queue_note(tx, key, chat, line, Said::Delete)?;
+    } else if edited {
+        let text = unseal(key, &sealed)?;
+        queue_note(tx, key, chat, line, Said::Edit(&String::from_utf8_lossy(&text)))?;
+    }
+    Ok(())
 }
 
 /// What the home stored under `n` is on the recipient's device: if it carried the present key, the

@@ -296,6 +296,7 @@ impl Wire {
         device: DeviceId,
         key: &DeviceKey,
         count: u64,
+        seen: Seen,
     ) -> Result<Welcome, DialError> {
         let claim = ResumeClaim { cluster, server: &self.server, user, device, count };
         let resume = Resume {
@@ -303,7 +304,7 @@ impl Wire {
             device: device.0,
             count,
             signature: Bytes::copy_from_slice(&key.sign_resume(&claim)),
-            invisible: false,
+            invisible: seen == Seen::ByNobody,
         };
         self.welcome(client_frame::Body::Resume(resume)).await
     }
@@ -324,6 +325,13 @@ impl Wire {
         }
         self.conn.close(0u32.into(), b"bye");
     }
+}
+
+/// Who sees that this account is signed in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Seen {
+    ByAll,
+    ByNobody,
 }
 
 /// Whether the other side may not have read all that was written.

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rusqlite::OptionalExtension;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use crate::crypto::bundle::{Bundle, BundleDevice, DeviceState, VerifiedBundle, verify_bundle};
 use crate::crypto::device::DeviceKey;
@@ -18,6 +19,7 @@ use crate::types::{ClusterId, DeviceId, LogName, UserName};
 
 use super::api::Event;
 use super::contacts::Person;
+use super::forget::{Alarm, forget_in_time};
 use super::judging::UnwrapBudget;
 use super::presence::Presence;
 use super::profile::{Unlocked, write_device, write_encryption_key};
@@ -38,6 +40,9 @@ pub(crate) struct Core {
     pub(crate) stale_bundles: BTreeSet<UserName>,
     /// Who comes and goes.
     pub(crate) presence: Presence,
+    /// When read receipts last went to people; those of the last second only.
+    pub(crate) reads_told: BTreeMap<UserName, Instant>,
+    pub(crate) alarm: Alarm,
     /// Version of one's own bundle at the home, by its last Welcome.
     home_version: Option<u64>,
     events: mpsc::Sender<Event>,
@@ -50,6 +55,19 @@ pub(crate) struct SharedCore(Arc<Mutex<Core>>);
 impl SharedCore {
     pub(crate) fn new(core: Core) -> Self {
         Self(Arc::new(Mutex::new(core)))
+    }
+
+    /// Forgets what is due, now and for as long as somebody holds the core.
+    pub(crate) fn keep_forgetting(&self, env: &Env) {
+        let alarm = {
+            let mut core = self.lock();
+            // Nothing that is due may be shown before the timer first runs.
+            if let Err(error) = core.forget_due() {
+                tracing::warn!(%error, "what is due cannot be forgotten");
+            }
+            core.alarm.heard_by()
+        };
+        env.spawn(forget_in_time(Arc::downgrade(&self.0), alarm));
     }
 
     /// Holds the core for one short synchronous step.
@@ -82,6 +100,8 @@ impl Core {
             fresh_bundles: BTreeSet::new(),
             stale_bundles: BTreeSet::new(),
             presence: Presence::default(),
+            reads_told: BTreeMap::new(),
+            alarm: Alarm::new(),
             home_version: None,
             events,
         }

@@ -104,6 +104,14 @@ impl Core {
         Ok(Position { epoch, cursor })
     }
 
+    /// This device claims to have read more than the home ever had: all that is kept there is read
+    /// again, and what was seen before is known by its numbers.
+    pub(crate) fn inbox_set_back(&mut self, first_seq: Seq) -> Result<(), StoreError> {
+        let cursor = first_seq.0.saturating_sub(1);
+        self.profile.store.commit(|tx| set_meta_u64(tx, "inbox_cursor", cursor))?;
+        Ok(())
+    }
+
     /// Stores entries that follow the cursor without a gap, and moves it: one transaction.
     pub(crate) fn store_entries(
         &mut self,

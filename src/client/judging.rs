@@ -80,7 +80,7 @@ impl Core {
     }
 
     /// An id that is taken: the same envelope again, or another under the same id.
-    pub(super) fn seen_before(
+    fn seen_before(
         &self,
         header: &HeaderInfo,
         envelope: &VerifiedEnvelope,
@@ -111,7 +111,7 @@ impl Core {
         }))
     }
 
-    pub(super) fn decrypt(
+    fn decrypt(
         &mut self,
         envelope: &VerifiedEnvelope,
         author_identity: KeyId,
@@ -146,7 +146,7 @@ impl Core {
         })
     }
 
-    pub(super) fn receive_key(
+    fn receive_key(
         &self,
         author_identity: &KeyId,
         key_id: &[u8; 16],
@@ -166,7 +166,7 @@ impl Core {
     }
 
     /// Unwraps the key that rides in an envelope.
-    pub(super) fn unwrap_key(
+    fn unwrap_key(
         &mut self,
         envelope: &VerifiedEnvelope,
         author_identity: &KeyId,

@@ -3,10 +3,11 @@
 //! A text is on this disk before anything else happens to it; what is shown is on this disk before
 //! it is shown. A front end holds a [`Client`] and a receiver of [`Event`]s.
 //!
-//! Inside: `core` is the profile and everything that may be done to it, each change one
-//! transaction; `contacts`, `settings`, `outbox` (with `sealing`, `answers`, `rows`), `inbox` (with
-//! `judging`, `taking`), `actions`, `search` and `views` are its chapters; `sender` is where one
-//! chat's appends stand; `session` is one connection's life; `run` keeps a session going,
+//! Inside: `calls` is what front ends ask of a conversation; `core` is the profile and everything
+//! that may be done to it, each change one transaction. Its chapters: `outbox` with `sealing`,
+//! `answers`, `rows`; `inbox` with `judging`, `taking`, `hearing`; `actions`, `notes`, `reads` and
+//! `forget` for what is no text; `contacts`, `settings`, `presence`, `search`, `views`. `sender` is
+//! where one chat's appends stand; `session` is one connection's life; `run` keeps a session going,
 //! `handover` takes it to another edge.
 
 pub mod account;
@@ -18,15 +19,19 @@ mod calls;
 mod connection;
 mod contacts;
 mod core;
+mod forget;
 mod handover;
+mod hearing;
 mod inbox;
 mod judging;
 pub mod keys;
+mod notes;
 mod outbox;
 pub mod password;
 mod presence;
 pub mod probe;
 pub mod profile;
+mod reads;
 mod rows;
 mod run;
 mod sealing;
@@ -87,6 +92,7 @@ impl Client {
         let (events, receiver) = mpsc::channel(EVENTS_MAX);
         let (requests, incoming) = mpsc::channel(REQUESTS_MAX);
         let core = SharedCore::new(Core::new(env.clone(), profile, events));
+        core.keep_forgetting(env);
         let link = Arc::new(Link::new(env.unix_ms()));
         if mode != Mode::Offline {
             env.spawn(run::run(env.clone(), core.clone(), mode, Arc::clone(&link), incoming));
@@ -300,7 +306,9 @@ impl Client {
     /// # Errors
     /// [`RequestError::Local`].
     pub fn accept(&self, user: &UserName) -> Result<(), RequestError> {
-        Ok(self.core.lock().set_contact(user, Contact::Accepted)?)
+        self.core.lock().set_contact(user, Contact::Accepted)?;
+        self.poke(Request::Follow);
+        Ok(())
     }
 
     /// Blocks or unblocks a person, here and at one's home.

@@ -8,21 +8,25 @@
 
 use bytes::Bytes;
 use rusqlite::{OptionalExtension, Transaction, params};
+use tokio::time::Instant;
 
 use crate::crypto::bundle::VerifiedBundle;
 use crate::crypto::envelope::Body;
-use crate::crypto::secret::DbKey;
 use crate::limits;
 use crate::types::{LogEpoch, LogName, N, UserName};
 
-use super::api::{Cancelled, Contact, Event, LocalId, MessageState, SendError, Trust};
-use super::contacts::{write_contact, write_tell};
+use super::api::{Cancelled, Draft, Event, LocalId, MessageState, SendError};
+use super::contacts::write_tell;
 use super::core::Core;
-use super::rows::{
-    KIND_BUNDLE, KIND_TEXT, insert_outgoing, insert_version, line_text, make_void,
-    unanswered_bodies, waiting_lines,
+use super::notes::{
+    Between, Fate, drop_note, insert_read, line_body, note_fate, note_sealed, waiting_notes,
 };
-use super::sealing::{Fitted, Sealer, SendState};
+use super::reads::{Telling, reads_settled, untold_reads};
+use super::rows::{
+    KIND_BUNDLE, KIND_NOTE, KIND_TEXT, Of, UnansweredBody, insert_outgoing, insert_version,
+    make_void, unanswered_bodies, waiting_ids,
+};
+use super::sealing::{Fitted, Sealed, Sealer, SendState};
 use super::store::{StoreError, bits, unbits};
 use super::views::{STATE_CANCELLED, STATE_PENDING, STATE_WAITING};
 
@@ -61,43 +65,9 @@ pub(crate) enum Ready {
 }
 
 impl Core {
-    /// Takes a text: on disk when this returns.
+    /// Takes a plain text: on disk when this returns.
     pub(crate) fn queue_text(&mut self, to: &UserName, text: &str) -> Result<LocalId, SendError> {
-        if text.is_empty() {
-            return Err(SendError::Empty);
-        }
-        if text.len() > limits::TEXT_BYTES_MAX {
-            return Err(SendError::TooLarge(text.len()));
-        }
-        if to == self.user() {
-            return Err(SendError::ToSelf);
-        }
-        let local = |error: StoreError| SendError::Local(error.to_string());
-        let person = self.person(to).map_err(local)?;
-        match person.map(|p| (p.trust(), p.contact)) {
-            Some((Trust::Changed, _)) => return Err(SendError::KeyChanged(to.clone())),
-            Some((_, Contact::Blocked)) => return Err(SendError::Blocked(to.clone())),
-            Some(_) | None => {}
-        }
-        let now = bits(self.now());
-        let sealed = self.profile.key.seal(text.as_bytes());
-        let id = self
-            .profile
-            .store
-            .commit(|tx| {
-                tx.prepare_cached(
-                    "INSERT INTO lines (chat, kind, sealed_text, at_unix_ms, sent_at_unix_ms,
-                     state, shown) VALUES (?1, 0, ?2, ?3, ?3, ?4, 2)",
-                )?
-                .execute(params![to.as_str(), sealed, now, STATE_WAITING])?;
-                let id = tx.last_insert_rowid();
-                // Writing to somebody accepts them.
-                write_contact(tx, to, Contact::Accepted)?;
-                Ok::<_, StoreError>(id)
-            })
-            .map_err(local)?;
-        self.people.remove(to);
-        Ok(LocalId(id))
+        self.queue_draft(to, &Draft::text(text))
     }
 
     /// The chats whose log has to be open: something waits, is unanswered, or is not delivered yet.
@@ -105,9 +75,28 @@ impl Core {
         let mut rows = self.profile.store.db().prepare_cached(
             "SELECT chat FROM lines WHERE state = 0
              UNION SELECT chat FROM outgoing
+             UNION SELECT chat FROM notes WHERE waits = 1
+             UNION SELECT r.chat FROM read_marks r JOIN people p ON p.user = r.chat
+               WHERE r.seen_n > r.told_n AND p.contact = 1
              UNION SELECT user FROM people WHERE tell = 1 AND contact <> 2 ORDER BY 1",
         )?;
         let chats = rows.query_map([], |row| row.get::<_, String>(0))?;
+        let mut found = Vec::new();
+        for chat in chats {
+            found.extend(UserName::canonical(&chat?).ok());
+        }
+        Ok(found)
+    }
+
+    /// Contacts whose comings and goings are of interest: those last talked to.
+    pub(crate) fn chats_to_follow(&self) -> Result<Vec<UserName>, StoreError> {
+        let mut rows = self.profile.store.db().prepare_cached(
+            "SELECT l.chat FROM lines l JOIN people p ON p.user = l.chat
+             WHERE p.contact = 1 AND p.bundle IS NOT NULL
+             GROUP BY l.chat ORDER BY max(l.id) DESC LIMIT ?1",
+        )?;
+        let max = i64::try_from(limits::FOLLOWED_CHATS_MAX).unwrap_or(i64::MAX);
+        let chats = rows.query_map([max], |row| row.get::<_, String>(0))?;
         let mut found = Vec::new();
         for chat in chats {
             found.extend(UserName::canonical(&chat?).ok());
@@ -169,48 +158,32 @@ impl Core {
             return Ok(Sealing::KeyChanged);
         }
         let Some(bundle) = person.bundle else { return Ok(Sealing::NeedsBundle) };
-        let now = self.now();
+        let telling = self.telling(chat)?;
         let own = self.profile.bundle.clone();
         let sealer = self.sealer(chat);
+        let now = self.now();
         let key = &self.profile.key;
-        let (made, pending) = self.profile.store.commit(|tx| {
-            let mut state = SendState::load(tx, key, chat)?;
-            let mut made = 0;
-            if state.fit_key(&own, &bundle, &sealer)? == Fitted::OtherRecipientKeys {
-                reseal(tx, &sealer, &state, &own, &bundle, key, now)?;
-                made += 1;
-            }
+        let between = Between { key, own: &self.profile.owner.user, peer: chat };
+        let (made, pending, told) = self.profile.store.commit(|tx| {
+            let state = SendState::load(tx, key, chat)?;
+            let (own, recipient) = (&own, &bundle);
+            let mut batch =
+                Batch { tx, between, sealer: &sealer, state, own, recipient, now, made: 0 };
+            batch.fit_key()?;
             if person.tell {
-                let body = Body::Bundle(own.encoded().clone());
-                let sealed = state.seal(&sealer, state.next_n, &own, &bundle, now, &body)?;
-                insert_outgoing(tx, chat, N(state.next_n), KIND_BUNDLE, None, &sealed)?;
-                state.next_n += 1;
-                made += 1;
-                write_tell(tx, chat, false)?;
+                batch.bundle()?;
             }
-            let mut pending = Vec::new();
-            for (line, text, at) in waiting_lines(tx, key, chat, max.saturating_sub(made))? {
-                let n = state.next_n;
-                let sealed = state.seal(&sealer, n, &own, &bundle, at, &Body::Text(text))?;
-                insert_outgoing(tx, chat, N(n), KIND_TEXT, Some(line), &sealed)?;
-                tx.prepare_cached(
-                    "UPDATE lines SET state = ?2, n = ?3, device = ?4 WHERE id = ?1",
-                )?
-                .execute(params![
-                    line,
-                    STATE_PENDING,
-                    bits(n),
-                    bits(sealer.device.0)
-                ])?;
-                state.next_n += 1;
-                made += 1;
-                pending.push(LocalId(line));
+            let pending = batch.texts(max)?;
+            batch.notes(max)?;
+            let told = batch.reads(telling, max)?;
+            if batch.made > 0 {
+                batch.state.save(tx, key, &sealer)?;
             }
-            if made > 0 {
-                state.save(tx, key, &sealer)?;
-            }
-            Ok::<_, StoreError>((made, pending))
+            Ok::<_, StoreError>((batch.made, pending, told))
         })?;
+        if told {
+            self.reads_told.insert(chat.clone(), Instant::now());
+        }
         if person.tell {
             self.people.remove(chat);
         }
@@ -275,9 +248,9 @@ impl Core {
         let chat = UserName::canonical(&chat).map_err(|_| StoreError::Sealed)?;
         let sealer = self.sealer(&chat);
         self.profile.store.commit(|tx| {
-            for (n, upto, line) in unanswered_bodies(tx, &chat)? {
-                if line == Some(id.0) {
-                    make_void(tx, &sealer, &chat, n, upto)?;
+            for body in unanswered_bodies(tx, &chat)? {
+                if body.line == Some(id.0) {
+                    make_void(tx, &sealer, &chat, body.n, body.upto)?;
                 }
             }
             tx.execute(
@@ -305,27 +278,122 @@ impl Core {
     }
 }
 
-/// Seals again, under their own numbers, the unanswered texts that were sealed to replaced keys.
-pub(super) fn reseal(
-    tx: &Transaction<'_>,
-    sealer: &Sealer,
-    state: &SendState,
-    own: &VerifiedBundle,
-    recipient: &VerifiedBundle,
-    key: &DbKey,
+/// What one transaction seals for one person.
+struct Batch<'a> {
+    tx: &'a Transaction<'a>,
+    between: Between<'a>,
+    sealer: &'a Sealer,
+    state: SendState,
+    own: &'a VerifiedBundle,
+    recipient: &'a VerifiedBundle,
     now: u64,
-) -> Result<(), StoreError> {
-    let chat = sealer.log.owner();
-    for (n, _, line) in unanswered_bodies(tx, chat)? {
-        let (kind, at, body) = match line {
-            Some(line) => {
-                let (text, at) = line_text(tx, key, line)?;
-                (KIND_TEXT, at, Body::Text(text))
+    made: usize,
+}
+
+impl Batch<'_> {
+    /// A new conversation key, if a bundle changed; then what is unanswered may have to follow.
+    fn fit_key(&mut self) -> Result<(), StoreError> {
+        match self.state.fit_key(self.own, self.recipient, self.sealer)? {
+            Fitted::Fine => Ok(()),
+            Fitted::OtherRecipientKeys => {
+                self.made += 1;
+                self.reseal()
             }
-            None => (KIND_BUNDLE, now, Body::Bundle(own.encoded().clone())),
-        };
-        let sealed = state.seal(sealer, unbits(n), own, recipient, at, &body)?;
-        insert_version(tx, chat, n, kind, &sealed)?;
+        }
     }
-    Ok(())
+
+    /// Seals again, under their own numbers, what is unanswered and was sealed to replaced keys.
+    /// What has nothing left to say becomes a void.
+    fn reseal(&self) -> Result<(), StoreError> {
+        let (tx, chat) = (self.tx, self.between.peer);
+        for UnansweredBody { n, upto, line, note, kept } in unanswered_bodies(tx, chat)? {
+            let body = match (line, note) {
+                (Some(line), _) => line_body(tx, &self.between, line, kept)?
+                    .map(|(body, at)| (KIND_TEXT, body, at)),
+                (None, Some(note)) => match note_fate(tx, &self.between, note)? {
+                    Fate::Body(body) => Some((KIND_NOTE, body, self.now)),
+                    Fate::NotYet | Fate::Void => None,
+                },
+                (None, None) => {
+                    Some((KIND_BUNDLE, Body::Bundle(self.own.encoded().clone()), self.now))
+                }
+            };
+            match body {
+                Some((kind, body, at)) => {
+                    let sealed = self.seal(unbits(n), at, &body)?;
+                    insert_version(tx, chat, n, kind, &sealed)?;
+                }
+                None => make_void(tx, self.sealer, chat, n, upto)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn seal(&self, n: u64, at: u64, body: &Body) -> Result<Sealed, StoreError> {
+        self.state.seal(self.sealer, n, self.own, self.recipient, at, body)
+    }
+
+    /// Takes the next number for a body.
+    fn next(&mut self, at: u64, body: &Body, of: Of) -> Result<u64, StoreError> {
+        let n = self.state.next_n;
+        let sealed = self.seal(n, at, body)?;
+        insert_outgoing(self.tx, self.between.peer, N(n), of, &sealed)?;
+        self.state.next_n += 1;
+        self.made += 1;
+        Ok(n)
+    }
+
+    fn bundle(&mut self) -> Result<(), StoreError> {
+        self.next(self.now, &Body::Bundle(self.own.encoded().clone()), Of::Bundle)?;
+        Ok(write_tell(self.tx, self.between.peer, false)?)
+    }
+
+    fn texts(&mut self, max: usize) -> Result<Vec<LocalId>, StoreError> {
+        let mut pending = Vec::new();
+        let room = max.saturating_sub(self.made);
+        for line in waiting_ids(self.tx, self.between.peer, room)? {
+            let Some((body, at)) = line_body(self.tx, &self.between, line, None)? else { continue };
+            let n = self.next(at, &body, Of::Line(line))?;
+            self.tx
+                .prepare_cached("UPDATE lines SET state = ?2, n = ?3, device = ?4 WHERE id = ?1")?
+                .execute(params![line, STATE_PENDING, bits(n), bits(self.sealer.device.0)])?;
+            pending.push(LocalId(line));
+        }
+        Ok(pending)
+    }
+
+    /// After the texts: a note may be about one of them.
+    fn notes(&mut self, max: usize) -> Result<(), StoreError> {
+        for note in waiting_notes(self.tx, self.between.peer)? {
+            if self.made >= max {
+                break;
+            }
+            match note_fate(self.tx, &self.between, note)? {
+                Fate::Body(body) => {
+                    self.next(self.now, &body, Of::Note(note))?;
+                    note_sealed(self.tx, note)?;
+                }
+                Fate::NotYet => {}
+                Fate::Void => drop_note(self.tx, note)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// True when something was told.
+    fn reads(&mut self, telling: Telling, max: usize) -> Result<bool, StoreError> {
+        let chat = self.between.peer;
+        match telling {
+            Telling::Now if self.made < max => {}
+            Telling::Now | Telling::Later => return Ok(false),
+            Telling::Never => return Ok(reads_settled(self.tx, chat).map(|()| false)?),
+        }
+        let untold = untold_reads(self.tx, chat)?;
+        for &(device, n) in &untold {
+            let note = insert_read(self.tx, chat, device, n)?;
+            self.next(self.now, &Body::Read { device, n }, Of::Note(note))?;
+        }
+        reads_settled(self.tx, chat)?;
+        Ok(!untold.is_empty())
+    }
 }

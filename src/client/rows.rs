@@ -1,32 +1,55 @@
 //! The rows of the outbox: small named statements, each inside of somebody's transaction.
 
-use rusqlite::{Connection, Transaction, params};
+use rusqlite::{Transaction, params};
 use sha2::{Digest, Sha256};
 
-use crate::crypto::secret::DbKey;
 use crate::types::{N, UserName};
 
 use super::api::MessageState;
+use super::notes::restart_notes;
 use super::sealing::{Sealed, Sealer};
-use super::store::{StoreError, bits, unbits, unseal};
+use super::store::{StoreError, bits, unbits};
 use super::views::{STATE_PENDING, STATE_WAITING, refusal_number, state_number};
 
 pub(super) const KIND_TEXT: i64 = 1;
 pub(super) const KIND_BUNDLE: i64 = 2;
 pub(super) const KIND_VOID: i64 = 3;
+pub(super) const KIND_NOTE: i64 = 4;
+
+/// What a new envelope is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Of {
+    Line(i64),
+    Note(i64),
+    Bundle,
+}
+
+/// An unanswered envelope that says something.
+pub(super) struct UnansweredBody {
+    pub(super) n: i64,
+    pub(super) upto: i64,
+    pub(super) line: Option<i64>,
+    pub(super) note: Option<i64>,
+    /// The text under this number, sealed at rest, when the line says another one now.
+    pub(super) kept: Option<Vec<u8>>,
+}
 
 pub(super) fn insert_outgoing(
     tx: &Transaction<'_>,
     chat: &UserName,
     n: N,
-    kind: i64,
-    line: Option<i64>,
+    of: Of,
     sealed: &Sealed,
 ) -> Result<(), StoreError> {
+    let (kind, line, note) = match of {
+        Of::Line(line) => (KIND_TEXT, Some(line), None),
+        Of::Note(note) => (KIND_NOTE, None, Some(note)),
+        Of::Bundle => (KIND_BUNDLE, None, None),
+    };
     tx.prepare_cached(
-        "INSERT INTO outgoing (chat, n, upto, kind, line) VALUES (?1, ?2, ?2, ?3, ?4)",
+        "INSERT INTO outgoing (chat, n, upto, kind, line, note) VALUES (?1, ?2, ?2, ?3, ?4, ?5)",
     )?
-    .execute(params![chat.as_str(), bits(n.0), kind, line])?;
+    .execute(params![chat.as_str(), bits(n.0), kind, line, note])?;
     insert_version(tx, chat, bits(n.0), kind, sealed)
 }
 
@@ -69,61 +92,39 @@ pub(super) fn make_void(
     insert_version(tx, chat, n, KIND_VOID, &envelope)
 }
 
-/// Unanswered texts and bundles: (n, upto, line).
+/// All that is unanswered and no void.
 pub(super) fn unanswered_bodies(
     tx: &Transaction<'_>,
     chat: &UserName,
-) -> Result<Vec<(i64, i64, Option<i64>)>, StoreError> {
+) -> Result<Vec<UnansweredBody>, StoreError> {
     let mut rows = tx.prepare_cached(
-        "SELECT n, upto, line FROM outgoing
+        "SELECT n, upto, line, note, sealed_text FROM outgoing
          WHERE chat = ?1 AND answered = 0 AND kind <> ?2 ORDER BY n",
     )?;
     let found = rows.query_map(params![chat.as_str(), KIND_VOID], |row| {
-        Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+        Ok(UnansweredBody {
+            n: row.get(0)?,
+            upto: row.get(1)?,
+            line: row.get(2)?,
+            note: row.get(3)?,
+            kept: row.get(4)?,
+        })
     })?;
     Ok(found.collect::<Result<_, _>>()?)
 }
 
-pub(super) fn waiting_ids(tx: &Transaction<'_>, chat: &UserName) -> Result<Vec<i64>, StoreError> {
-    let mut rows =
-        tx.prepare_cached("SELECT id FROM lines WHERE chat = ?1 AND state = 0 ORDER BY id")?;
-    let found = rows.query_map([chat.as_str()], |row| row.get(0))?;
-    Ok(found.collect::<Result<_, _>>()?)
-}
-
-/// The oldest waiting texts of a chat: (line, text, when it was written).
-pub(super) fn waiting_lines(
+/// The oldest waiting texts of a chat.
+pub(super) fn waiting_ids(
     tx: &Transaction<'_>,
-    key: &DbKey,
     chat: &UserName,
     max: usize,
-) -> Result<Vec<(i64, String, u64)>, StoreError> {
-    let rows: Vec<(i64, Vec<u8>, i64)> = tx
-        .prepare_cached(
-            "SELECT id, sealed_text, at_unix_ms FROM lines
-             WHERE chat = ?1 AND state = 0 ORDER BY id LIMIT ?2",
-        )?
-        .query_map(params![chat.as_str(), i64::try_from(max).unwrap_or(i64::MAX)], |row| {
-            Ok((row.get(0)?, row.get(1)?, row.get(2)?))
-        })?
-        .collect::<Result<_, _>>()?;
-    rows.into_iter().map(|(id, sealed, at)| Ok((id, text_of(key, &sealed)?, unbits(at)))).collect()
-}
-
-/// An own text, and when it was written.
-pub(super) fn line_text(
-    db: &Connection,
-    key: &DbKey,
-    line: i64,
-) -> Result<(String, u64), StoreError> {
-    let (sealed, at): (Vec<u8>, i64) = db
-        .prepare_cached("SELECT sealed_text, at_unix_ms FROM lines WHERE id = ?1")?
-        .query_row([line], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    Ok((text_of(key, &sealed)?, unbits(at)))
-}
-
-fn text_of(key: &DbKey, sealed: &[u8]) -> Result<String, StoreError> {
-    Ok(String::from_utf8_lossy(&unseal(key, sealed)?).into_owned())
+) -> Result<Vec<i64>, StoreError> {
+    let mut rows = tx.prepare_cached(
+        "SELECT id FROM lines WHERE chat = ?1 AND state = 0 ORDER BY id LIMIT ?2",
+    )?;
+    let max = i64::try_from(max).unwrap_or(i64::MAX);
+    let found = rows.query_map(params![chat.as_str(), max], |row| row.get(0))?;
+    Ok(found.collect::<Result<_, _>>()?)
 }
 
 /// Moves an own message, never backwards. True when it moved.
@@ -158,6 +159,7 @@ pub(crate) fn restart_numbers(tx: &Transaction<'_>) -> Result<(), StoreError> {
         "UPDATE lines SET state = ?1, n = 0, device = 0 WHERE state = ?2",
         params![STATE_WAITING, STATE_PENDING],
     )?;
+    restart_notes(tx)?;
     tx.execute_batch("DELETE FROM outgoing; DELETE FROM versions; DELETE FROM send_logs;")?;
     Ok(())
 }

@@ -17,7 +17,7 @@ use crate::wire::client::Welcome;
 
 use super::Mode;
 use super::api::{Event, Offline, RequestError};
-use super::connection::{DialError, Dialer, EdgeAddr, Unread, Wire};
+use super::connection::{DialError, Dialer, EdgeAddr, Seen, Unread, Wire};
 use super::core::{NewBundle, SharedCore};
 use super::handover::{Handover, Moving};
 use super::session::{End, Request, Session};
@@ -144,6 +144,8 @@ impl Runner {
                         biased;
                         request = requests.recv() => match request {
                             Some(Request::Stop { reply }) => return Stopped::Asked(Some(reply)),
+                            // Of the present moment: nobody is told of it later.
+                            Some(Request::Typing { .. }) => {}
                             // What is asked while connecting is done once connected.
                             Some(request) => backlog.push(request),
                             None => return Stopped::Asked(None),
@@ -239,9 +241,9 @@ impl Runner {
     async fn other_edge(&mut self, server: &ServerId, handover: &Handover) -> Wire {
         handover.asked.cancelled().await;
         // Not all clients of that server at the same moment.
-        let mut pause = self.env.jitter(GO_AWAY_SPREAD);
+        sleep(self.env.jitter(GO_AWAY_SPREAD)).await;
+        let mut pause = limits::RECONNECT_PAUSE_MIN;
         loop {
-            sleep(pause).await;
             // Without the balancer the edges known so far will do.
             let _ = self.ask(PATIENCE_MIN).await;
             for edge in self.edges.clone().into_iter().filter(|edge| edge.server != *server) {
@@ -249,7 +251,8 @@ impl Runner {
                     return wire;
                 }
             }
-            pause = self.env.jitter(limits::RECONNECT_PAUSE_MAX);
+            sleep(self.env.jitter(pause)).await;
+            pause = (pause * 2).min(limits::RECONNECT_PAUSE_MAX);
         }
     }
 
@@ -349,9 +352,12 @@ impl Runner {
                 let count = self.env.in_place(|| core.next_resume_count())?;
                 let profile = &core.profile;
                 let key = profile.device_key.clone();
-                (core.cluster(), core.user().clone(), profile.device, key, count)
+                let invisible = core.account_settings()?.invisible;
+                let seen = if invisible { Seen::ByNobody } else { Seen::ByAll };
+                (core.cluster(), core.user().clone(), profile.device, key, (count, seen))
             };
-            let proof = wire.resume(&cluster, &user, device, &key, count);
+            let (count, seen) = count;
+            let proof = wire.resume(&cluster, &user, device, &key, count, seen);
             let answer = timeout(RESUME_PATIENCE, proof).await;
             match answer.unwrap_or(Err(DialError::Unreachable)) {
                 Ok(welcome) => {

@@ -77,6 +77,13 @@ pub(crate) enum Phase {
     Paused(Instant),
 }
 
+/// What a log is open for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Purpose {
+    Writing,
+    Following,
+}
+
 /// One chat's appends on this connection.
 #[derive(Debug)]
 pub(crate) struct Sender {
@@ -88,10 +95,13 @@ pub(crate) struct Sender {
     pub(crate) looked_up: Option<Instant>,
     /// Where to go on sending.
     pub(crate) next: N,
+    /// What the home said at this Open of how far its reader has come.
+    pub(crate) delivered: N,
     in_flight: VecDeque<(N, N)>,
     pause: Duration,
     /// Refusals put right since the last success.
     rounds: u32,
+    purpose: Purpose,
 }
 
 impl Sender {
@@ -102,10 +112,27 @@ impl Sender {
             phase: Phase::Opening,
             looked_up: None,
             next: N(1),
+            delivered: N(0),
             in_flight: VecDeque::new(),
             pause: Duration::ZERO,
             rounds: 0,
+            purpose: Purpose::Writing,
         }
+    }
+
+    /// A log that is open only to learn whether its owner comes or goes.
+    pub(crate) fn following(open_id: u32) -> Self {
+        Self { purpose: Purpose::Following, ..Self::new(open_id) }
+    }
+
+    /// Nothing was written to this person on this connection yet.
+    pub(crate) fn follows_only(&self) -> bool {
+        self.purpose == Purpose::Following
+    }
+
+    /// Something is to be written now. True when that was not so: the bundle is needed from now on.
+    pub(crate) fn begins_to_write(&mut self) -> bool {
+        std::mem::replace(&mut self.purpose, Purpose::Writing) == Purpose::Following
     }
 
     /// Forgets a bundle that was had long ago: since then the person may have another device, which
@@ -125,6 +152,7 @@ impl Sender {
     /// The log is open: appends go from the lowest unanswered number.
     pub(crate) fn opened(&mut self, epoch: LogEpoch) {
         self.epoch = epoch;
+        self.delivered = N(0);
         self.phase = Phase::Flowing;
         self.next = N(1);
         self.in_flight.clear();

@@ -10,14 +10,15 @@ use crate::types::{N, UserName};
 
 use super::api::{Contact, Event, Trouble};
 use super::core::{Core, check_bundle};
+use super::hearing::{Effect, Heard};
 use super::inbox::{Entry, Step};
 use super::judging::Outcome;
 use super::store::{StoreError, bits, meta_u64, unbits};
-use super::views::{Key, insert_peer_line, insert_trouble};
+use super::views::{Key, insert_trouble};
 
 /// Whether an author's troubles are shown.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Audience {
+pub(super) enum Audience {
     Person,
     /// The author is blocked: nothing of theirs is.
     Nobody,
@@ -44,7 +45,9 @@ impl Core {
             .filter(|h| h.kind == Kind::Message)
             .map(|_| sha256(&entry.envelope))
             .unwrap_or_default();
-        let lines = self.profile.store.commit(|tx| {
+        let receipts = self.receipts_on(chat)?;
+        let own = self.profile.owner.user.clone();
+        let effect = self.profile.store.commit(|tx| {
             let mut lines = 0;
             let takes_id = match &outcome {
                 Outcome::Opened { .. } | Outcome::Void | Outcome::NoKey { .. } => !entry.tried,
@@ -56,7 +59,9 @@ impl Core {
             {
                 lines += show_trouble(tx, chat, audience, &hole, now)?;
             }
-            lines += store_outcome(tx, &key, chat, header, &outcome, audience, now)?;
+            let place = Place { key: &key, own: &own, chat, header, audience, receipts, now };
+            let mut effect = store_outcome(tx, &place, &outcome)?;
+            effect.lines += lines;
             match outcome {
                 Outcome::NoKey { .. } => tx
                     .prepare_cached("UPDATE inbox SET waits = 1 WHERE epoch = ?1 AND seq = ?2")?
@@ -74,11 +79,24 @@ impl Core {
                 tx.prepare_cached("UPDATE inbox SET waits = 2 WHERE author = ?1 AND waits = 1")?
                     .execute([chat.as_str()])?;
             }
-            Ok::<_, StoreError>(lines)
+            Ok::<_, StoreError>(effect)
         })?;
+        self.forgotten_or_begun(&effect.events)?;
+        effect.events.into_iter().for_each(|event| self.emit(event));
         self.after_opening(chat, &outcome)?;
         let in_vain = entry.tried && matches!(outcome, Outcome::NoKey { .. });
-        Ok(if in_vain { Step::Nothing } else { Step::Done { lines } })
+        Ok(if in_vain { Step::Nothing } else { Step::Done { lines: effect.lines } })
+    }
+
+    /// A deletion leaves its traces in the log of the database; a text that was read begins to age.
+    fn forgotten_or_begun(&self, events: &[Event]) -> Result<(), StoreError> {
+        if events.iter().any(|event| matches!(event, Event::Deleted { .. })) {
+            self.empty_log()?;
+        }
+        if events.iter().any(|event| matches!(event, Event::State { .. })) {
+            self.ring();
+        }
+        Ok(())
     }
 
     /// What an opened message tells about bundles, on either side.
@@ -89,7 +107,7 @@ impl Core {
     ) -> Result<(), StoreError> {
         let Outcome::Opened { message, person, identity, .. } = outcome else { return Ok(()) };
         if person.contact == Contact::Request
-            && matches!(message.body, Body::Text(_))
+            && matches!(message.body, Body::Text(_) | Body::Rich(_))
             && self.is_first_text(chat)?
         {
             self.emit(Event::Request { from: chat.clone() });
@@ -119,7 +137,7 @@ impl Core {
 }
 
 /// Adds a line of trouble, unless its author is blocked; returns the lines added.
-fn show_trouble(
+pub(super) fn show_trouble(
     tx: &Transaction<'_>,
     chat: &UserName,
     audience: Audience,
@@ -167,24 +185,31 @@ fn take_id(
     Ok(hole)
 }
 
+/// Where an entry stands.
+struct Place<'a> {
+    key: &'a DbKey,
+    own: &'a UserName,
+    chat: &'a UserName,
+    header: Option<&'a HeaderInfo>,
+    audience: Audience,
+    receipts: bool,
+    now: u64,
+}
+
 fn store_outcome(
     tx: &Transaction<'_>,
-    key: &DbKey,
-    chat: &UserName,
-    header: Option<&HeaderInfo>,
+    place: &Place<'_>,
     outcome: &Outcome,
-    audience: Audience,
-    now: u64,
-) -> Result<usize, StoreError> {
+) -> Result<Effect, StoreError> {
+    let Place { key, own, chat, header, audience, receipts, now } = *place;
+    let trouble = |trouble| show_trouble(tx, chat, audience, trouble, now).map(Effect::lines);
     match outcome {
         Outcome::Void
         | Outcome::Replay
         | Outcome::OverBudget
-        | Outcome::NoKey { announced: true } => Ok(0),
-        Outcome::NoKey { announced: false } => {
-            show_trouble(tx, chat, audience, &Trouble::NoKey, now)
-        }
-        Outcome::Trouble { trouble, .. } => show_trouble(tx, chat, audience, trouble, now),
+        | Outcome::NoKey { announced: true } => Ok(Effect::default()),
+        Outcome::NoKey { announced: false } => trouble(&Trouble::NoKey),
+        Outcome::Trouble { trouble: what, .. } => trouble(what),
         Outcome::Opened { message, person, identity, new_key } => {
             if let (Some(new_key), Some(header)) = (new_key, header) {
                 tx.prepare_cached(
@@ -197,18 +222,11 @@ fn store_outcome(
                     key.seal(new_key.as_bytes())
                 ])?;
             }
-            match &message.body {
-                Body::Text(_) if audience == Audience::Nobody => Ok(0),
-                Body::Text(text) => {
-                    let pinned = person.bundle.as_ref().map(|bundle| bundle.identity());
-                    let standing =
-                        if pinned == Some(*identity) { Key::Pinned } else { Key::NotAccepted };
-                    insert_peer_line(tx, key, chat, header, text, message, now, standing)?;
-                    Ok(1)
-                }
-                Body::Bundle(_) => Ok(0),
-                Body::Unknown(_) => show_trouble(tx, chat, audience, &Trouble::UnknownSuite, now),
-            }
+            let pinned = person.bundle.as_ref().map(|bundle| bundle.identity());
+            let author_key = if pinned == Some(*identity) { Key::Pinned } else { Key::NotAccepted };
+            let heard =
+                Heard { key, own, chat, header, message, author_key, audience, receipts, now };
+            heard.take(tx)
         }
     }
 }

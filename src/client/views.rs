@@ -13,13 +13,14 @@ use super::api::{
 };
 use super::contacts::contact_of;
 use super::core::Core;
+use super::forget::start_life;
 use super::search::author_of;
 use super::store::{StoreError, bits, unbits, unseal};
 
 pub(crate) const STATE_WAITING: i64 = 0;
 pub(crate) const STATE_PENDING: i64 = 1;
-const STATE_SENT: i64 = 2;
-const STATE_DELIVERED: i64 = 3;
+pub(crate) const STATE_SENT: i64 = 2;
+pub(crate) const STATE_DELIVERED: i64 = 3;
 pub(crate) const STATE_REFUSED: i64 = 4;
 pub(crate) const STATE_CANCELLED: i64 = 5;
 pub(crate) const STATE_READ: i64 = 6;
@@ -163,7 +164,7 @@ impl Core {
             params![i64::try_from(max).unwrap_or(i64::MAX)],
         )?;
         if note == Note::BeingShown && !lines.is_empty() {
-            self.set_shown(&lines.iter().map(Line::id).collect::<Vec<_>>(), 1)?;
+            self.set_shown(&lines.iter().map(Line::id).collect::<Vec<_>>(), BEING_SHOWN)?;
         }
         Ok(lines)
     }
@@ -182,7 +183,7 @@ impl Core {
             params![chat.as_str(), i64::try_from(max).unwrap_or(i64::MAX)],
         )?;
         if !lines.is_empty() {
-            self.set_shown(&lines.iter().map(Line::id).collect::<Vec<_>>(), 1)?;
+            self.set_shown(&lines.iter().map(Line::id).collect::<Vec<_>>(), BEING_SHOWN)?;
         }
         Ok(lines)
     }
@@ -206,18 +207,25 @@ impl Core {
 
     /// Notes that lines are on the screen.
     pub(crate) fn shown(&mut self, ids: &[LocalId]) -> Result<(), StoreError> {
-        self.set_shown(ids, 2)
+        self.set_shown(ids, SHOWN)
     }
 
     fn set_shown(&mut self, ids: &[LocalId], shown: i64) -> Result<(), StoreError> {
+        let now = self.now();
         self.profile.store.commit(|tx| {
             let mut update =
                 tx.prepare_cached("UPDATE lines SET shown = max(shown, ?2) WHERE id = ?1")?;
             for id in ids {
                 update.execute(params![id.0, shown])?;
+                // An own text began to age when it was sent.
+                if shown == SHOWN && is_peers(tx, *id)? {
+                    start_life(tx, id.0, now)?;
+                }
             }
-            Ok(())
-        })
+            Ok::<_, StoreError>(())
+        })?;
+        self.ring();
+        Ok(())
     }
 
     /// Whether a chat has exactly one text of the other person.
@@ -345,6 +353,13 @@ impl Core {
             fingerprint: hex(&self.profile.bundle.identity().0),
         })
     }
+}
+
+const BEING_SHOWN: i64 = 1;
+const SHOWN: i64 = 2;
+
+fn is_peers(tx: &Transaction<'_>, id: LocalId) -> Result<bool, rusqlite::Error> {
+    tx.prepare_cached("SELECT 1 FROM lines WHERE id = ?1 AND kind = 1")?.exists([id.0])
 }
 
 /// Whether taking lines notes that they are being shown.

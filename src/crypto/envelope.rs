@@ -4,8 +4,6 @@
 //! [`verify`] yields a [`VerifiedEnvelope`], the author's for certain; [`open`] decrypts one of
 //! those. Deliberately no memory here: repeated numbers, pins and holes are the client's business.
 
-use std::fmt;
-
 use bytes::Bytes;
 use prost::Message;
 use sha2::{Digest, Sha256};
@@ -16,9 +14,11 @@ use super::context::{Context, RF1};
 use super::device::{self, DeviceKey};
 use super::rf1::{ConversationKey, WrappedKey};
 use super::{SUITE_RF1, padding};
-use crate::limits::{BUNDLE_BYTES_MAX, ENVELOPE_BYTES_MAX, TEXT_BYTES_MAX};
+use crate::limits::ENVELOPE_BYTES_MAX;
 use crate::types::{ClusterId, DeviceId, KeyId, LogName, N, UserName};
 use crate::wire::client as wire;
+
+pub use super::body::{Body, MessageRef, Rich};
 
 /// Bytes of an RSA ciphertext: a key of 2048 to 4096 bits.
 const WRAPPED_BYTES: std::ops::RangeInclusive<usize> = 256..=512;
@@ -172,27 +172,6 @@ fn read_header(header: &wire::Header) -> Result<HeaderInfo, EnvelopeError> {
     })
 }
 
-/// What a message says.
-#[derive(Clone, PartialEq, Eq)]
-pub enum Body {
-    /// A text, at most [`TEXT_BYTES_MAX`] bytes.
-    Text(String),
-    /// The author's current bundle, encoded; to be verified like any other.
-    Bundle(Bytes),
-    /// Something of a later version, by its number. Cannot be sealed.
-    Unknown(i32),
-}
-
-impl fmt::Debug for Body {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Text(text) => write!(f, "Text({} bytes)", text.len()),
-            Self::Bundle(bundle) => write!(f, "Bundle({} bytes)", bundle.len()),
-            Self::Unknown(number) => write!(f, "Unknown({number})"),
-        }
-    }
-}
-
 /// All that goes into a message.
 #[derive(Clone, Copy, Debug)]
 pub struct SealRequest<'a> {
@@ -229,20 +208,9 @@ pub struct SealRequest<'a> {
 /// Seals and signs one message.
 ///
 /// # Errors
-/// [`EnvelopeError::TooLarge`] for a body over its limit, [`EnvelopeError::Malformed`] for number
-/// 0, device 0 or a body of unknown type.
+/// As [`Body::encode`], and [`EnvelopeError::Malformed`] for number 0 or device 0.
 pub fn seal(request: &SealRequest<'_>) -> Result<Bytes, EnvelopeError> {
-    let (body_type, body) = match request.body {
-        Body::Text(text) => {
-            within(text.len(), TEXT_BYTES_MAX)?;
-            (wire::BodyType::BodyText, Bytes::copy_from_slice(text.as_bytes()))
-        }
-        Body::Bundle(bundle) => {
-            within(bundle.len(), BUNDLE_BYTES_MAX)?;
-            (wire::BodyType::BodyBundle, bundle.clone())
-        }
-        Body::Unknown(_) => return Err(EnvelopeError::Malformed("a body of unknown type")),
-    };
+    let (body_type, body) = request.body.encode()?;
     let header = encode_header(&wire::Header {
         suite: SUITE_RF1,
         kind: wire::Kind::Message.into(),
@@ -332,7 +300,7 @@ fn sha256(bytes: &[u8]) -> [u8; 32] {
     Sha256::digest(bytes).into()
 }
 
-fn within(got: usize, limit: usize) -> Result<(), EnvelopeError> {
+pub(super) fn within(got: usize, limit: usize) -> Result<(), EnvelopeError> {
     if got > limit { Err(EnvelopeError::TooLarge { got, limit }) } else { Ok(()) }
 }
 
@@ -424,8 +392,7 @@ pub struct OpenedMessage {
 ///
 /// # Errors
 /// [`EnvelopeError::WrongKey`], [`EnvelopeError::Undecryptable`], [`EnvelopeError::BadBinding`];
-/// [`EnvelopeError::Malformed`] for a void, a text that is not UTF-8 or a damaged inside;
-/// [`EnvelopeError::TooLarge`] for a body over its limit.
+/// [`EnvelopeError::Malformed`] for a void or a damaged inside; and as [`Body::decode`].
 pub fn open(
     envelope: &VerifiedEnvelope,
     key: &ConversationKey,
@@ -448,26 +415,7 @@ pub fn open(
             return Err(EnvelopeError::BadBinding(field));
         }
     }
-    let body = match wire::BodyType::try_from(inner.r#type) {
-        Ok(wire::BodyType::BodyText) => {
-            within(inner.body.len(), TEXT_BYTES_MAX)?;
-            let text = String::from_utf8(inner.body.to_vec());
-            Body::Text(text.map_err(|_| malformed("a text that is not UTF-8"))?)
-        }
-        Ok(wire::BodyType::BodyBundle) => {
-            within(inner.body.len(), BUNDLE_BYTES_MAX)?;
-            Body::Bundle(inner.body)
-        }
-        Ok(wire::BodyType::BodyUnspecified) => return Err(malformed("a message without type")),
-        Ok(
-            wire::BodyType::BodyRich
-            | wire::BodyType::BodyReaction
-            | wire::BodyType::BodyEdit
-            | wire::BodyType::BodyDelete
-            | wire::BodyType::BodyRead,
-        )
-        | Err(_) => Body::Unknown(inner.r#type),
-    };
+    let body = Body::decode(inner.r#type, inner.body)?;
     Ok(OpenedMessage {
         author_bundle_version: inner.author_bundle_version,
         recipient_bundle_version: inner.recipient_bundle_version,

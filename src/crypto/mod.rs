@@ -161,6 +161,7 @@
 //! - Nothing yet, it waits for the key: [`EnvelopeError::WrongKey`], [`Rf1Error::NotForThisKey`].
 //! - `BAD_BINDING`: every other one.
 
+mod body;
 pub mod bundle;
 mod context;
 pub mod device;

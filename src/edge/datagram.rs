@@ -13,7 +13,9 @@ use super::Edge;
 use super::limits::{Meter, Rate};
 use super::router::ToHome;
 use super::state::{Phase, State};
-use crate::limits::{DATAGRAM_BYTES_MAX, TYPING_GAP_MIN, TYPING_QUEUE_MAX, TYPING_RECIPIENTS_MAX};
+use crate::limits::{
+    DATAGRAM_BYTES_MAX, TYPING_ACCEPTED_INTERVAL, TYPING_QUEUE_MAX, TYPING_RECIPIENTS_MAX,
+};
 use crate::types::{ServerId, UserName};
 use crate::wire::client::{ClientFrame, ServerFrame, Typing, client_frame};
 use crate::wire::peer::Forward;
@@ -45,7 +47,7 @@ impl Datagrams {
 
     /// One notice per recipient and interval, and so many recipients.
     fn may_type(&mut self, to: &UserName, now: Instant) -> bool {
-        while self.typing.front().is_some_and(|(_, at)| *at + TYPING_GAP_MIN <= now) {
+        while self.typing.front().is_some_and(|(_, at)| *at + TYPING_ACCEPTED_INTERVAL <= now) {
             self.typing.pop_front();
         }
         if self.typing.len() >= TYPING_RECIPIENTS_MAX

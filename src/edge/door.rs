@@ -17,6 +17,7 @@ use crate::home::{
 };
 use crate::limits::Limits;
 use crate::net::Env;
+use crate::ops::meters::AuthFailure;
 use crate::types::{DeviceId, LogEpoch, LogName, Seq, ServerId, SessionEpoch, SessionId, UserName};
 use crate::wire::Code;
 use crate::wire::client::{self, Done, ServerFrame, client_frame::Body, server_frame};
@@ -98,7 +99,10 @@ impl Inlet {
                         Ok(Proven::DoneBefore) => {
                             Some(answer::frame(rid, server_frame::Body::Done(Done::default())))
                         }
-                        Err(error) => Some(password_answer(rid, &door.server, error)),
+                        Err(error) => {
+                            door.env.meters().auth_failed(reason(&error));
+                            Some(password_answer(rid, &door.server, error))
+                        }
                     };
                     if let Some(frame) = frame {
                         let _ = answers.send(Output { to: vec![to], frame }).await;
@@ -183,6 +187,17 @@ enum Proven {
     Passed,
     /// There was nothing left to do.
     DoneBefore,
+}
+
+fn reason(error: &PasswordError) -> AuthFailure {
+    match error {
+        PasswordError::Wrong => AuthFailure::Password,
+        PasswordError::NoSuchUser => AuthFailure::NoSuchUser,
+        PasswordError::NameTaken => AuthFailure::NameTaken,
+        PasswordError::SlowDown(_) => AuthFailure::TooFast,
+        PasswordError::Busy(_) => AuthFailure::Busy,
+        PasswordError::HomeGone(_) | PasswordError::Internal => AuthFailure::Other,
+    }
 }
 
 fn password_answer(rid: u64, home: &ServerId, error: PasswordError) -> ServerFrame {

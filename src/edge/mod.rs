@@ -8,6 +8,7 @@ mod datagram;
 pub mod door;
 pub mod limits;
 pub mod local;
+mod losses;
 mod outbox;
 pub mod passwords;
 mod request;
@@ -25,12 +26,14 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
 use crate::admission::{AdmissionKey, TicketError, TicketGate};
 use crate::home::Target;
 use crate::limits::Limits;
 use crate::net::endpoint::close;
 use crate::net::{AcceptGate, Env};
+use crate::ops::meters::AuthFailure;
 use crate::placement::PlacementMap;
 use crate::types::{ServerId, SessionId};
 use crate::wire::Code;
@@ -38,6 +41,7 @@ use crate::wire::client::{ServerFrame, server_frame};
 use crate::wire::code::Fate;
 
 use self::limits::{AddressKey, Connections, PerAddress, Rate};
+use self::losses::Losses;
 use self::router::{Generation, Router, ToHome};
 use self::session::{Outcome, Session, catch_panic};
 use self::state::{Conduct, State};
@@ -71,6 +75,8 @@ pub struct Edge {
     datagrams_dropped: AtomicU64,
     /// Whether clients are sent on and new ones are refused.
     is_draining: AtomicBool,
+    /// Handshakes begun since the start: numbers the connections in the logs.
+    connected: AtomicU64,
 }
 
 /// How often is looked whether the last client has left.
@@ -108,6 +114,7 @@ impl Edge {
             panics: AtomicU64::new(0),
             datagrams_dropped: AtomicU64::new(0),
             is_draining: AtomicBool::new(false),
+            connected: AtomicU64::new(1),
             id,
             limits,
         })
@@ -131,6 +138,11 @@ impl Edge {
     /// Client connections now open.
     pub fn connections(&self) -> u64 {
         u64::from(lock(&self.connections).total())
+    }
+
+    /// Session streams now open.
+    pub fn streams_open(&self) -> usize {
+        lock(&self.sessions).len()
     }
 
     /// Whether one more client would get in.
@@ -192,11 +204,15 @@ impl Edge {
             }
             let Some(handshake) = gate.admit(incoming) else { continue };
             let edge = Arc::clone(&self);
-            self.env.spawn(async move {
+            // In each log line about this connection. The level is the one that is never off.
+            let number = self.connected.fetch_add(1, Ordering::Relaxed);
+            let span = tracing::error_span!("client", conn = number);
+            let serve = async move {
                 if let Some(conn) = handshake.finish().await {
                     edge.connection(&conn).await;
                 }
-            });
+            };
+            self.env.spawn(serve.instrument(span));
         }
     }
 
@@ -241,29 +257,45 @@ impl Edge {
     }
 
     fn count_look_up(&self, address: AddressKey, now: Instant) -> Result<(), Duration> {
-        lock(&self.rates).look_ups.check(address, now)
+        let counted = lock(&self.rates).look_ups.check(address, now);
+        counted.inspect_err(|_| self.env.meters().rate_limited())
     }
 
     fn count_sign_up(&self, address: AddressKey, now: Instant) -> Result<(), Duration> {
-        lock(&self.rates).sign_ups.check(address, now)
+        let counted = lock(&self.rates).sign_ups.check(address, now);
+        counted.inspect_err(|_| self.env.meters().rate_limited())
     }
 
     fn count_login(&self, address: AddressKey, now: Instant) -> Result<(), Duration> {
-        lock(&self.rates).logins.check(address, now)
+        let counted = lock(&self.rates).logins.check(address, now);
+        counted.inspect_err(|_| self.env.meters().rate_limited())
     }
 
     fn admit(&self, ticket: &[u8]) -> Result<(), TicketError> {
-        lock(&self.gate).check(ticket, self.env.unix_ms())
+        let admitted = lock(&self.gate).check(ticket, self.env.unix_ms());
+        admitted.inspect_err(|_| self.env.meters().auth_failed(AuthFailure::Ticket))
     }
 
     async fn connection(&self, conn: &quinn::Connection) {
-        let address = AddressKey::of(conn.remote_address().ip());
+        let ip = conn.remote_address().ip();
+        let address = AddressKey::of(ip);
         let entered = lock(&self.connections).enter(address, &self.limits);
         if entered.is_err() {
+            tracing::info!("refused: the server takes no more connections");
             return close(conn, Code::ServerFull, "the server takes no more connections");
         }
-        self.streams(conn, address).await;
+        tracing::debug!(%ip, "a client connected");
+        let losses = Losses::new(conn, self.env.meters());
+        tokio::select! {
+            biased;
+            () = self.streams(conn, address) => {}
+            () = losses.watch() => {}
+        }
         lock(&self.connections).leave(address);
+        match conn.close_reason() {
+            Some(reason) => tracing::info!(%reason, "a client left"),
+            None => tracing::info!("a client left"),
+        }
     }
 
     /// One session stream after the other: a connection outlives a stream closed for a fault.

@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::limits::{self, Limits};
+use crate::ops::Names;
 use crate::types::{DeviceId, ServerId, SessionEpoch, SessionId, UserName};
 use crate::wire::Code;
 use crate::wire::client::{GoAway, ServerFrame, server_frame::Body};
@@ -408,6 +409,14 @@ impl State {
                 generation: via.generation,
             });
             self.wake_reader = true;
+        }
+    }
+
+    /// Says in the log who is here now.
+    pub(super) fn log_login(&self, names: &Names) {
+        if let Phase::LoggedIn(me) = &self.phase {
+            let device = format_args!("{:016x}", me.device.0);
+            tracing::info!(user = %names.of(&me.user), device, "logged in");
         }
     }
 

@@ -804,10 +804,10 @@ fn typing_goes_to_the_recipients_home_once_in_its_interval() {
     assert_eq!((forward.user.as_str(), forward.device), (ALICE, DEVICE));
     assert_eq!(b.datagram(&typing("bob")), Passed::Dropped, "too soon");
     assert_eq!(b.datagram(&typing(ALICE)), Passed::Dropped, "to oneself");
-    b.now += limits::TYPING_GAP_MIN;
+    b.now += limits::TYPING_ACCEPTED_INTERVAL;
     assert_eq!(b.datagram(&typing("bob")), Passed::Passed);
     b.break_line(3);
-    b.now += limits::TYPING_GAP_MIN;
+    b.now += limits::TYPING_ACCEPTED_INTERVAL;
     assert_eq!(b.datagram(&typing("bob")), Passed::Dropped, "no line");
     assert_eq!((b.answer(), b.state.end), (None, None), "never an answer");
 }
@@ -822,7 +822,7 @@ fn a_session_types_to_so_many_people_and_no_more() {
     }
     b.now += Duration::from_millis(100);
     assert_eq!(b.datagram(&typing("bob")), Passed::Dropped);
-    b.now += limits::TYPING_GAP_MIN;
+    b.now += limits::TYPING_ACCEPTED_INTERVAL;
     assert_eq!(b.datagram(&typing("bob")), Passed::Passed);
 }
 

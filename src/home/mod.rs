@@ -116,7 +116,7 @@ impl HomeHandle {
         let Some(generation) = self.shared.attachments.generation(edge) else {
             return if self.queue.is_closed() { Err(HomeGone) } else { Ok(()) };
         };
-        let job = Job { edge: edge.clone(), generation, call, asked: Instant::now() };
+        let job = Job { edge: edge.clone(), generation, call, since: Instant::now() };
         self.queue.send(Item::Call(job)).await.map_err(|_| HomeGone)
     }
 
@@ -126,7 +126,7 @@ impl HomeHandle {
             return;
         }
         if let Some(generation) = self.shared.attachments.generation(edge) {
-            let job = Job { edge: edge.clone(), generation, call, asked: Instant::now() };
+            let job = Job { edge: edge.clone(), generation, call, since: Instant::now() };
             let _ = self.queue.try_send(Item::Call(job));
         }
     }
@@ -139,6 +139,17 @@ impl HomeHandle {
         let (answer, answered) = oneshot::channel();
         let item = Item::Verifier(user.clone(), answer);
         self.queue.send(item).await.map_err(|_| HomeGone)?;
+        answered.await.map_err(|_| HomeGone)
+    }
+
+    /// Messages stored here that their reader has not taken yet. Whoever gets an answer knows that
+    /// the writer works.
+    ///
+    /// # Errors
+    /// [`HomeGone`] after a stop or a failure.
+    pub async fn unread(&self) -> Result<u64, HomeGone> {
+        let (answer, answered) = oneshot::channel();
+        self.queue.send(Item::Unread(answer)).await.map_err(|_| HomeGone)?;
         answered.await.map_err(|_| HomeGone)
     }
 

@@ -21,6 +21,7 @@ use super::state::{Committed, Home, Job};
 use crate::limits::{PRESENCE_PAUSE, WRITER_BATCH_MAX};
 use crate::net::Env;
 use crate::net::env::Bug;
+use crate::ops::meters::StoreOp;
 use crate::types::UserName;
 
 /// How long an edge gets to take outputs before readers behind it are tried again.
@@ -34,6 +35,8 @@ const LOOK_PAUSE_MAX: Duration = Duration::from_secs(3600);
 pub(super) enum Item {
     Call(Job),
     Verifier(UserName, oneshot::Sender<Option<StoredVerifier>>),
+    /// Somebody wants to know whether the writer still works, and how much lies here unread.
+    Unread(oneshot::Sender<u64>),
     /// An edge attached.
     Attached,
     /// An edge that had no room may have some.
@@ -152,6 +155,7 @@ impl Writer {
     fn do_batch(&mut self, items: Vec<Item>) -> Result<(), End> {
         let batch = self.sort(items)?;
         if !batch.jobs.is_empty() {
+            let began = Instant::now();
             loop {
                 self.home.apply_all(&batch.jobs)?;
                 match self.home.commit()? {
@@ -159,6 +163,7 @@ impl Writer {
                     Committed::Full => {}
                 }
             }
+            self.env.meters().stored(StoreOp::Commit, began.elapsed());
         }
         self.after_commit(batch)
     }
@@ -226,6 +231,7 @@ impl Writer {
             match item {
                 Item::Call(job) => batch.jobs.push(job),
                 Item::Verifier(user, answer) => batch.verifiers.push((user, answer)),
+                Item::Unread(answer) => batch.unread.push(answer),
                 Item::Attached => {}
                 Item::Room(edge) => self.home.resume_edge(edge),
                 Item::Presence => {
@@ -255,6 +261,9 @@ impl Writer {
             // Whoever asked may have gone.
             let _ = answer.send(self.home.verifier(&user)?);
         }
+        for answer in batch.unread {
+            let _ = answer.send(self.home.unread()?);
+        }
         if let Some(answer) = batch.stop {
             return Err(End::Stopped(answer));
         }
@@ -281,7 +290,7 @@ impl Writer {
         let now = Instant::now();
         for job in answered {
             if matches!(job.call.request, HomeRequest::Append { .. }) {
-                meter.answered(now.saturating_duration_since(job.asked));
+                meter.answered(now.saturating_duration_since(job.since));
             }
         }
     }
@@ -351,6 +360,7 @@ impl Writer {
 struct Batch {
     jobs: Vec<Job>,
     verifiers: Vec<(UserName, oneshot::Sender<Option<StoredVerifier>>)>,
+    unread: Vec<oneshot::Sender<u64>>,
     stop: Option<oneshot::Sender<()>>,
     presence: bool,
 }

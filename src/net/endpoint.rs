@@ -16,6 +16,7 @@ use tokio::time::timeout;
 
 use super::Env;
 use super::keys::QuicKeys;
+use super::live::Live;
 use super::pki::{BALANCER_NAME, Credentials};
 use super::tls::{self, ClientAuth, ClusterVerifier, Judgement, Purpose, TlsError};
 use crate::limits::{DATAGRAM_BUFFER_BYTES, Limits};
@@ -215,6 +216,43 @@ pub fn server_config(
         .incoming_buffer_size_total(INCOMING_BYTES_TOTAL_MAX)
         .time_source(Arc::new(TokenClock(env.clone())));
     Ok(config)
+}
+
+/// Puts renewed certificates into use on listening endpoints.
+pub struct Renewal {
+    env: Env,
+    credentials: Live<Credentials>,
+    keys: QuicKeys,
+    limits: Arc<Limits>,
+}
+
+impl Renewal {
+    /// What a new certificate is put together with.
+    pub fn new(
+        env: &Env,
+        credentials: &Live<Credentials>,
+        keys: &QuicKeys,
+        limits: &Arc<Limits>,
+    ) -> Self {
+        let (credentials, keys) = (credentials.clone(), keys.clone());
+        Self { env: env.clone(), credentials, keys, limits: Arc::clone(limits) }
+    }
+
+    /// For as long as it is polled, every new connection sees the certificate in force. Connections
+    /// that are open go on.
+    pub async fn keep(self, endpoints: Vec<(quinn::Endpoint, ListenKind)>) {
+        let mut changes = self.credentials.changes();
+        while changes.changed().await.is_ok() {
+            let renewed = changes.borrow_and_update().clone();
+            for (endpoint, kind) in &endpoints {
+                match server_config(&self.env, *kind, &renewed, &self.keys, &self.limits) {
+                    Ok(config) => endpoint.set_server_config(Some(config)),
+                    Err(error) => tracing::error!(%error, "the renewed certificate is of no use"),
+                }
+            }
+            tracing::info!(certificate = renewed.name(), "a renewed certificate is in use");
+        }
+    }
 }
 
 /// Connects and checks that the other side is `name` of the cluster `pin`.

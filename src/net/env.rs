@@ -19,6 +19,8 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::counted::Counted;
+use crate::ops::admin::Watched;
+use crate::ops::{Meters, Names, Observer};
 use crate::types::UserName;
 use crate::wire::client::ServerFrame;
 
@@ -52,6 +54,7 @@ pub trait World: Send + Sync + 'static {
 #[derive(Clone)]
 pub struct Env {
     inner: Arc<Inner>,
+    observer: Arc<Observer>,
 }
 
 struct Inner {
@@ -118,7 +121,29 @@ impl Env {
                 #[cfg(feature = "testkit")]
                 way_out: std::sync::OnceLock::new(),
             }),
+            observer: Arc::default(),
         }
+    }
+
+    /// The same world, watched: what happens in it is counted and logged as `observer` says.
+    #[must_use]
+    pub fn watched_by(self, observer: Observer) -> Self {
+        Self { observer: Arc::new(observer), ..self }
+    }
+
+    /// Where this node counts.
+    pub fn meters(&self) -> &Meters {
+        &self.observer.meters
+    }
+
+    /// Introduces a part of this node to whoever watches it.
+    pub fn introduce(&self, part: impl Watched) {
+        self.observer.introduce(part);
+    }
+
+    /// How this node's logs name people.
+    pub fn names(&self) -> &Names {
+        &self.observer.names
     }
 
     /// A node of a simulated world: `killed` ends all its tasks, `seed` fixes its chance.
@@ -131,8 +156,8 @@ impl Env {
     ) -> Self {
         let rng = Mutex::new(StdRng::seed_from_u64(seed));
         let way_out = std::sync::OnceLock::new();
-        let udp_bytes = Arc::default();
-        Self { inner: Arc::new(Inner { world, rng, udp_bytes, killed, test, way_out }) }
+        let inner = Inner { world, rng, udp_bytes: Arc::default(), killed, test, way_out };
+        Self { inner: Arc::new(inner), observer: Arc::default() }
     }
 
     /// The operating system with cheap keys and passwords, for tests over real sockets.
@@ -149,6 +174,7 @@ impl Env {
                 test: TestOptions { cheap_crypto: true, bug: None },
                 way_out: std::sync::OnceLock::new(),
             }),
+            observer: Arc::default(),
         }
     }
 

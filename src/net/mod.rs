@@ -9,6 +9,7 @@ pub mod endpoint;
 pub mod env;
 pub mod files;
 pub mod keys;
+pub mod live;
 pub mod pki;
 pub mod stream;
 pub mod tls;
@@ -23,6 +24,7 @@ pub use endpoint::{
 };
 pub use env::Env;
 pub use keys::QuicKeys;
+pub use live::Live;
 pub use pki::{Authority, CaCert, Credentials, Role};
 pub use stream::{FrameReader, FrameWriter};
 pub use tls::{PresentedCert, presented, presented_expiry_unix_ms};

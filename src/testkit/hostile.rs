@@ -17,6 +17,14 @@ use crate::wire::client::{Entry, ServerFrame, server_frame::Body};
 
 type Rewrite = Box<dyn FnMut(ServerFrame) -> Vec<ServerFrame> + Send>;
 
+/// The positions that a reader was given.
+#[derive(Default)]
+struct Given {
+    last: u64,
+    /// The first one given for each genuine position: read again, it has to be the same.
+    first_for: BTreeMap<u64, u64>,
+}
+
 /// The will behind a hostile server: honest until told otherwise.
 #[derive(Default)]
 pub struct Hostile {
@@ -28,8 +36,7 @@ struct Inner {
     attacks: BTreeMap<UserName, Rewrite>,
     /// Entries the server had for each person, before any attack.
     had: BTreeMap<UserName, Vec<Bytes>>,
-    /// The position last given to each reader.
-    given: BTreeMap<UserName, u64>,
+    given: BTreeMap<UserName, Given>,
 }
 
 impl Hostile {
@@ -88,6 +95,9 @@ impl WayOut for Hostile {
         if let Some(Body::Entry(entry)) = &frame.body {
             had.entry(to.clone()).or_default().push(entry.envelope.clone());
             genuine = entry.seq;
+            let given = given.entry(to.clone()).or_default();
+            let first = *given.first_for.entry(genuine).or_insert(given.last + 1);
+            given.last = first - 1;
         }
         let mut frames = match attacks.get_mut(to) {
             Some(rewrite) => rewrite(frame),
@@ -97,9 +107,9 @@ impl WayOut for Hostile {
             if let Some(Body::Entry(entry)) = &mut frame.body
                 && entry.seq == genuine
             {
-                let last = given.entry(to.clone()).or_default();
-                *last += 1;
-                entry.seq = *last;
+                let given = given.entry(to.clone()).or_default();
+                given.last += 1;
+                entry.seq = given.last;
             }
         }
         frames

@@ -26,7 +26,7 @@ use fastchat::net::{
     Target, client_endpoint,
 };
 use fastchat::placement::{PlacementMap, ServerEntry};
-use fastchat::server::{self, ServerConfig, ServerError};
+use fastchat::server::{self, ServerConfig, ServerError, Stop};
 use fastchat::testkit::SimNet;
 use fastchat::types::{DeviceId, LogName, N, ServerId, UserName};
 use fastchat::wire::Code;
@@ -67,7 +67,7 @@ pub struct Cluster {
 }
 
 struct Running {
-    shutdown: CancellationToken,
+    stop: Stop,
     task: JoinHandle<Result<(), ServerError>>,
 }
 
@@ -101,10 +101,15 @@ impl Cluster {
 
     /// Starts that many servers, each a host of a simulated network.
     pub async fn simulated(net: &SimNet, servers: u16, limits: Limits) -> Self {
+        Self::simulated_from(net, servers, limits, 0).await
+    }
+
+    /// The same; another `seed` makes it another cluster, at the same addresses.
+    pub async fn simulated_from(net: &SimNet, servers: u16, limits: Limits, seed: u64) -> Self {
         let options = TestOptions { cheap_crypto: true, ..TestOptions::default() };
         let host = |number: u16| {
             let ip = Self::simulated_ip(number);
-            let (killed, seed) = (CancellationToken::new(), u64::from(number));
+            let (killed, seed) = (CancellationToken::new(), seed + u64::from(number));
             net.env(ip, seed, killed, options.clone())
         };
         let at = |number, port| SocketAddr::new(Self::simulated_ip(number), port);
@@ -175,7 +180,7 @@ impl Cluster {
             listen: entry.addr,
             peer_listen: entry.peer_addr,
             database: self.dir.path().join(entry.id.as_str()),
-            credentials: self.credentials[index].clone(),
+            credentials: self.credentials[index].clone().into(),
             cluster: self.authority.cluster_id(),
             map: self.map.clone(),
             limits: self.limits.clone(),
@@ -184,9 +189,9 @@ impl Cluster {
         };
         let env = self.server_envs[index].clone();
         let (ready, is_ready) = oneshot::channel();
-        let shutdown = CancellationToken::new();
-        let task = tokio::spawn(server::run(env, config, ready, shutdown.clone()));
-        self.running[index] = Some(Running { shutdown, task });
+        let stop = Stop::default();
+        let task = tokio::spawn(server::run_until(env, config, ready, stop.clone()));
+        self.running[index] = Some(Running { stop, task });
         is_ready
     }
 
@@ -198,8 +203,15 @@ impl Cluster {
     /// Stops one server in order.
     pub async fn stop(&mut self, number: u16) {
         let running = self.running[usize::from(number) - 1].take().unwrap();
-        running.shutdown.cancel();
+        running.stop.at_once.cancel();
         timeout(LONG, running.task).await.unwrap().unwrap().unwrap();
+    }
+
+    /// Asks one server to send its clients on and stop; what is returned ends with it.
+    pub fn begin_stop(&mut self, number: u16) -> (Stop, JoinHandle<Result<(), ServerError>>) {
+        let running = self.running[usize::from(number) - 1].take().unwrap();
+        running.stop.gently.cancel();
+        (running.stop, running.task)
     }
 
     /// Starts a stopped server again, as soon as its ports are free.
@@ -281,7 +293,7 @@ impl Cluster {
 impl Drop for Cluster {
     fn drop(&mut self) {
         for running in self.running.iter().flatten() {
-            running.shutdown.cancel();
+            running.stop.at_once.cancel();
         }
     }
 }

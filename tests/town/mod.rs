@@ -10,6 +10,8 @@
     reason = "a helper of tests; not every test uses all of it"
 )]
 
+pub mod scene;
+
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -59,12 +61,20 @@ impl Town {
         town
     }
 
-    /// Another cluster takes over the addresses of this one.
-    pub async fn usurped(&mut self) {
+    /// For so long, another cluster answers at the addresses of this one.
+    pub async fn usurped_for(&mut self, time: Duration) {
         self.balancer.cancel();
         self.servers.stop(1).await;
         sleep(Duration::from_secs(1)).await;
-        self.servers = raw::Cluster::simulated(&self.net, 1, Limits::default()).await;
+        let limits = self.servers.limits.clone();
+        let mut usurper = raw::Cluster::simulated_from(&self.net, 1, limits, 1_000).await;
+        assert_ne!(usurper.authority.cluster_id(), self.servers.authority.cluster_id());
+        let balancer = balance(&self.net, &usurper).await;
+        sleep(time).await;
+        balancer.cancel();
+        usurper.stop(1).await;
+        sleep(Duration::from_secs(1)).await;
+        self.servers.restart(1).await;
         self.balancer = balance(&self.net, &self.servers).await;
     }
 
@@ -113,7 +123,7 @@ async fn balance(net: &SimNet, servers: &raw::Cluster) -> CancellationToken {
     let env = env(net, BALANCER.into(), 1, killed.clone());
     let config = BalancerConfig {
         listen: SocketAddr::new(BALANCER.into(), 9000),
-        credentials: servers.balancer.clone(),
+        credentials: servers.balancer.clone().into(),
         quic_keys: QuicKeys::create(&env),
         cluster: servers.authority.cluster_id(),
         map: servers.map.clone(),

@@ -5,7 +5,7 @@ mod answers;
 mod reading;
 mod sending;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::future::pending;
 use std::time::Duration;
 
@@ -44,6 +44,8 @@ pub(crate) enum Request {
     Look,
     /// Try everything now.
     Hurry,
+    /// Somebody became a contact.
+    Follow,
     /// There may be a new version of the own bundle.
     Offer,
     /// Somebody is told that we are writing to them.
@@ -91,6 +93,7 @@ impl Request {
         match self {
             Self::Look
             | Self::Hurry
+            | Self::Follow
             | Self::Offer
             | Self::Typing { .. }
             | Self::SetPresence { .. } => {}
@@ -156,6 +159,11 @@ pub(crate) struct Session<'a> {
     ask_again: Option<Instant>,
     /// When to reconnect and offer a bundle again that the home did not take.
     offer_again: Option<Instant>,
+    /// When a read receipt that waits for its second can go.
+    read_due: Option<Instant>,
+    /// Chats whose logs are still to be opened, only to learn who comes and goes; and when.
+    to_follow: VecDeque<UserName>,
+    follow_due: Option<Instant>,
     /// Some chat could not send for want of room in the session.
     starved: bool,
     last_open_id: u32,
@@ -193,6 +201,9 @@ impl<'a> Session<'a> {
             asked: BTreeMap::new(),
             ask_again: None,
             offer_again: None,
+            read_due: None,
+            to_follow: VecDeque::new(),
+            follow_due: None,
             starved: false,
             last_open_id: 0,
             handover,
@@ -208,6 +219,7 @@ impl<'a> Session<'a> {
             },
             Err(end) => end,
         };
+        self.core.lock().presence.forget();
         for (_, waiting) in std::mem::take(&mut self.waiting) {
             waiting.fail(RequestError::Offline);
         }
@@ -257,6 +269,10 @@ impl<'a> Session<'a> {
                     self.frame(read(frame)?).await?;
                     self.take_what_arrived().await?;
                 }
+                datagram = self.wire.conn.read_datagram() => match datagram {
+                    Ok(datagram) => self.datagram(&datagram)?,
+                    Err(_) => return Err(End::Lost),
+                },
                 () = sleep_until_some(deadline) => self.timers().await?,
             }
             self.flush().await?;
@@ -310,6 +326,13 @@ impl<'a> Session<'a> {
                     sender.hurry();
                 }
                 self.look().await?;
+            }
+            Request::Follow => {
+                // What was read of them can be told now.
+                self.look().await?;
+                if self.own.caught_up {
+                    self.follow_contacts()?;
+                }
             }
             Request::Offer => self.offer_bundle().await?,
             Request::Typing { to } => self.tell_typing(&to),
@@ -369,6 +392,8 @@ impl<'a> Session<'a> {
             .chain(self.own.reopen_at)
             .chain(self.ask_again)
             .chain(self.offer_again)
+            .chain(self.read_due)
+            .chain(self.follow_due)
             .min()
     }
 
@@ -394,6 +419,12 @@ impl<'a> Session<'a> {
             self.asked.clear();
             self.ask_for_recipients()?;
             self.open_entries().await?;
+        }
+        if self.read_due.is_some_and(|at| at <= now) {
+            self.look().await?;
+        }
+        if self.follow_due.is_some_and(|at| at <= now) {
+            self.follow_next()?;
         }
         if self.offer_again.is_some_and(|at| at <= now) {
             // The Welcome of a new session says where the home stands.
@@ -446,9 +477,26 @@ impl<'a> Session<'a> {
                 });
             }
             Some(server_frame::Body::GoAway(_)) => self.handover.asked.cancel(),
-            Some(server_frame::Body::Typing(_) | server_frame::Body::Online(_)) => {}
+            Some(server_frame::Body::Online(online)) => {
+                if let Some(chat) = self.current(&online.log, online.open_id) {
+                    self.core.lock().presence_heard(&chat, online.online)?;
+                }
+            }
+            // Typing comes in datagrams.
+            Some(server_frame::Body::Typing(_)) => {}
             Some(body) => self.answer(frame.rid, body).await?,
             None => {}
+        }
+        Ok(())
+    }
+
+    /// Anything may stand in a datagram; all that is not a notice of typing is nothing.
+    fn datagram(&self, datagram: &[u8]) -> Result<(), End> {
+        let body = ServerFrame::decode(datagram).ok().and_then(|frame| frame.body);
+        if let Some(server_frame::Body::Typing(typing)) = body
+            && let Ok(user) = UserName::canonical(&typing.user)
+        {
+            self.core.lock().typing_heard(&user)?;
         }
         Ok(())
     }

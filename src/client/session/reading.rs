@@ -38,10 +38,22 @@ impl Session<'_> {
 
     pub(super) async fn own_opened(&mut self, opened: &Opened) -> Result<(), End> {
         let (epoch, first) = (LogEpoch(opened.epoch), Seq(opened.first_seq));
+        let head = Seq(opened.head_seq);
+        // No home has such a log.
+        if first.0 > head.0.saturating_add(1) {
+            self.own.reopen_at = Some(Instant::now() + OWN_LOG_PAUSE);
+            return Ok(());
+        }
         let position = self.disk(|core| core.inbox_opened(epoch, first)).await?;
         self.own.batch.clear();
+        if position.cursor > head {
+            // It never had so many, or was set back: it would push past what is not here.
+            self.disk(|core| core.inbox_set_back(first)).await?;
+            self.own.reopen_at = Some(Instant::now() + OWN_LOG_PAUSE);
+            return Ok(());
+        }
         self.own.at = Some(position);
-        self.own.head = Seq(opened.head_seq);
+        self.own.head = head;
         self.own.cursor_told = position.cursor;
         self.open_entries().await
     }
@@ -133,6 +145,7 @@ impl Session<'_> {
             self.emit(Event::CaughtUp);
             // Not before: what waited at the home may have been sealed to the key before this one.
             self.disk(Core::destroy_old_keys).await?;
+            self.follow_contacts()?;
         }
         Ok(())
     }

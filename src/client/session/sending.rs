@@ -26,10 +26,35 @@ impl Session<'_> {
                 self.senders.insert(chat.clone(), Sender::new(open_id));
                 self.look_up(chat.clone(), None)?;
                 self.open_chat(&chat)?;
+            } else if self.senders.get_mut(&chat).is_some_and(Sender::begins_to_write) {
+                self.look_up(chat.clone(), None)?;
             } else if self.paused_and_due(&chat) {
                 self.open_chat(&chat)?;
             } else {
                 self.pump(&chat).await?;
+            }
+        }
+        self.read_due = self.core.lock().next_read()?;
+        Ok(())
+    }
+
+    /// What had to be opened is: now the logs of those one talks to, one after the other, for they
+    /// say who comes and goes.
+    pub(super) fn follow_contacts(&mut self) -> Result<(), End> {
+        self.to_follow = self.core.lock().chats_to_follow()?.into();
+        self.follow_due = Some(Instant::now());
+        Ok(())
+    }
+
+    pub(super) fn follow_next(&mut self) -> Result<(), End> {
+        self.follow_due = None;
+        while let Some(chat) = self.to_follow.pop_front() {
+            if !self.senders.contains_key(&chat) {
+                let open_id = self.next_open_id();
+                self.senders.insert(chat.clone(), Sender::following(open_id));
+                self.open_chat(&chat)?;
+                self.follow_due = Some(Instant::now() + FOLLOW_PAUSE);
+                break;
             }
         }
         Ok(())
@@ -46,7 +71,7 @@ impl Session<'_> {
         let ask = match self.senders.get_mut(chat) {
             Some(sender) => {
                 sender.reopened(open_id);
-                sender.needs_look_up()
+                sender.needs_look_up() && !sender.follows_only()
             }
             None => return Ok(()),
         };
@@ -67,7 +92,9 @@ impl Session<'_> {
         let missing: Vec<UserName> = self
             .senders
             .iter()
-            .filter(|(chat, sender)| sender.looked_up.is_none() && !self.is_asked(chat))
+            .filter(|(chat, sender)| {
+                sender.looked_up.is_none() && !sender.follows_only() && !self.is_asked(chat)
+            })
             .map(|(chat, _)| chat.clone())
             .collect();
         missing.into_iter().try_for_each(|chat| self.look_up(chat, None))
@@ -160,13 +187,21 @@ impl Session<'_> {
         }
         if let Some(sender) = self.senders.get_mut(chat) {
             sender.opened(epoch);
+            sender.delivered = N(opened.delivered_n);
         }
+        self.core.lock().presence_heard(chat, opened.online)?;
         self.disk(|core| core.log_delivered(chat, N(opened.delivered_n))).await?;
         // What stands above `last_n` was taken back by a restored home: is it all still here?
         let lowest = self.core.lock().unanswered(chat, N(1), 1)?;
         let expected = N(last_n.0.saturating_add(1));
         if lowest.first().is_none_or(|lowest| lowest.n > expected) {
             self.disk(|core| core.fill_gap(chat, expected)).await?;
+        }
+        let unknown = self.senders.get(chat).is_some_and(|sender| sender.looked_up.is_none());
+        if unknown && self.ask_again.is_none() && !self.is_asked(chat) {
+            // The look-up came to nothing while the Open was under way: both again, later.
+            self.pause_unknown(chat);
+            return Ok(());
         }
         self.pump(chat).await
     }
@@ -227,7 +262,8 @@ impl Session<'_> {
     pub(super) fn pause(&mut self, chat: &UserName, code: Code, at_least: Duration, detail: &str) {
         let spread = self.env.jitter(Duration::from_secs(1)).as_secs_f64();
         let Some(sender) = self.senders.get_mut(chat) else { return };
-        if sender.pause(code, at_least, spread) {
+        let follows_only = sender.follows_only();
+        if sender.pause(code, at_least, spread) && !follows_only {
             let (chat, detail) = (chat.clone(), detail.to_owned());
             self.emit(Event::ChatWaits { chat, code, detail });
         }
@@ -245,6 +281,11 @@ impl Session<'_> {
         match self.disk(|core| core.log_appended(chat, n, hash)).await? {
             Answered::Foreign => self.rolled_back().await,
             Answered::Stored => {
+                // A repeat of what was read before this Open: nobody will say so again.
+                let delivered = self.senders.get(chat).map_or(N(0), |sender| sender.delivered);
+                if n <= delivered {
+                    self.disk(|core| core.log_delivered(chat, delivered)).await?;
+                }
                 self.drained(chat, "").await?;
                 self.pump_starved(chat).await?;
                 self.pump(chat).await
@@ -254,3 +295,5 @@ impl Session<'_> {
 }
 
 const SEALED_AT_ONCE: usize = 64;
+/// Between two logs that are opened only to learn who comes and goes.
+const FOLLOW_PAUSE: Duration = Duration::from_millis(50);

@@ -3,10 +3,15 @@
 //! the real one.
 
 mod bundles;
+mod conversations;
+mod expiring;
 mod hostile;
 mod incoming;
 mod outgoing;
+mod presence;
 mod profiles;
+mod receipts;
+mod settings;
 
 use std::io;
 use std::net::SocketAddr;
@@ -32,7 +37,7 @@ use crate::net::env::{TestOptions, World};
 use crate::types::{ClusterId, DeviceId, KeyId, LogEpoch, LogName, N, Seq, UserName};
 
 use super::account::Where;
-use super::api::{Contact, Event, Line, LocalId, MessageState, Trouble};
+use super::api::{Contact, Event, Line, LocalId, MessageState, MessageView, Trouble};
 use super::core::Core;
 use super::outbox::{Outgoing, Ready, Sealing};
 use super::profile::{NewKeys, Owner, Profile, Stage, Unlocked};
@@ -212,6 +217,19 @@ impl Desk {
             Some(Line::Message(message)) => message.state.unwrap(),
             other => panic!("not an own message: {other:?}"),
         }
+    }
+
+    fn message(&self, id: LocalId) -> MessageView {
+        match self.core.line(id).unwrap() {
+            Some(Line::Message(message)) => message,
+            other => panic!("not a message: {other:?}"),
+        }
+    }
+
+    /// The newest line of a chat, which is a message.
+    fn newest(&self, chat: &UserName) -> MessageView {
+        let id = self.core.history(chat, 1).unwrap()[0].id();
+        self.message(id)
     }
 
     fn told(&mut self) -> Vec<Event> {

@@ -9,7 +9,7 @@ use crate::limits::TEXT_BYTES_MAX;
 use crate::wire::Code;
 
 /// Alice's client, and Bob as a client that can read hers.
-fn pair() -> (Desk, Desk) {
+pub(super) fn pair() -> (Desk, Desk) {
     let (mut alice, mut bob) = (Desk::new("alice", 0), Desk::new("bob", 1));
     let (to_alice, to_bob) = (alice.bundle(), bob.bundle());
     alice.knows(&to_bob);
@@ -18,16 +18,16 @@ fn pair() -> (Desk, Desk) {
     (alice, bob)
 }
 
-fn envelopes(sealed: &[Outgoing]) -> Vec<Bytes> {
+pub(super) fn envelopes(sealed: &[Outgoing]) -> Vec<Bytes> {
     sealed.iter().map(|outgoing| outgoing.envelope.clone()).collect()
 }
 
-fn numbers(sealed: &[Outgoing]) -> Vec<(u64, u64)> {
+pub(super) fn numbers(sealed: &[Outgoing]) -> Vec<(u64, u64)> {
     sealed.iter().map(|outgoing| (outgoing.n.0, outgoing.upto.0)).collect()
 }
 
 /// The home stores these; answered by what it stored.
-fn stored(alice: &mut Desk, bob: &UserName, sealed: &[Outgoing]) {
+pub(super) fn stored(alice: &mut Desk, bob: &UserName, sealed: &[Outgoing]) {
     for outgoing in sealed {
         let answered = alice.core.log_appended(bob, outgoing.upto, &hash(&outgoing.envelope));
         assert_eq!(answered.unwrap(), Answered::Stored);

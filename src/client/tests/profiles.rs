@@ -3,6 +3,7 @@
 use std::os::unix::fs::PermissionsExt as _;
 
 use super::*;
+use crate::client::api::ChatChange;
 use crate::client::profile::ProfileError;
 use crate::crypto::rf1::ConversationKey;
 
@@ -18,9 +19,21 @@ fn nothing_secret_is_readable_on_the_disk_and_nobody_else_may_look() {
     alice.sends(&bob.name);
     alice.gets(&[bob.writes(&to, 1, read)]);
     alice.sees();
+    let (alias, half) = ("a secret alias", "a secret half written");
+    alice.core.change_chat(&bob.name, &ChatChange::Alias(Some(alias.to_owned()))).unwrap();
+    alice.core.change_chat(&bob.name, &ChatChange::Draft(Some(half.to_owned()))).unwrap();
+    let (changed, emoji) = ("a secret second thought", "👩‍👩‍👧‍👦");
+    let last = alice.core.last_own(&bob.name).unwrap().unwrap();
+    alice.core.edit(last, changed).unwrap();
+    alice.core.react(last, Some(emoji)).unwrap();
+    alice.sends(&bob.name);
     let seed = alice.core.profile.device_key.seed().to_vec();
     let identity = alice.core.profile.identity().unwrap().to_pkcs8().to_vec();
-    let secrets: [&[u8]; 7] = [
+    let secrets: [&[u8]; 11] = [
+        alias.as_bytes(),
+        half.as_bytes(),
+        changed.as_bytes(),
+        emoji.as_bytes(),
         written.as_bytes(),
         read.as_bytes(),
         b"cancelled secret",
@@ -158,4 +171,69 @@ fn between_the_steps_of_a_new_password_both_open_the_profile_and_after_them_one(
     drop(open().unlock_stretched(&new).unwrap());
     assert_eq!(files("encryption.pem").as_deref(), Some(texts[1]));
     assert_eq!(files("encryption.pem.next"), None);
+}
+
+/// Puts the database back to its first form, with all that it can hold.
+fn to_version_1(folder: &std::path::Path) {
+    let path = folder.join("profile.sqlite");
+    let now = folder.join("now.sqlite");
+    let db = rusqlite::Connection::open(&path).unwrap();
+    db.execute_batch("PRAGMA wal_checkpoint(TRUNCATE); PRAGMA journal_mode = DELETE;").unwrap();
+    drop(db);
+    std::fs::rename(&path, &now).unwrap();
+    let db = rusqlite::Connection::open(&path).unwrap();
+    db.execute_batch(include_str!("../migrations/001_init.sql")).unwrap();
+    db.execute("ATTACH ?1 AS now", [now.to_str().unwrap()]).unwrap();
+    let names = |sql: &str| -> Vec<String> {
+        let mut rows = db.prepare(sql).unwrap();
+        let found = rows.query_map([], |row| row.get(0)).unwrap();
+        found.collect::<Result<_, _>>().unwrap()
+    };
+    let tables = names(
+        "SELECT name FROM main.sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite%'",
+    );
+    for table in tables {
+        let columns = names(&format!("SELECT name FROM pragma_table_info('{table}', 'main')"));
+        let columns = columns.join(", ");
+        db.execute_batch(&format!(
+            "INSERT INTO main.{table} ({columns}) SELECT {columns} FROM now.{table}"
+        ))
+        .unwrap();
+    }
+    db.execute_batch("DETACH now; PRAGMA user_version = 1;").unwrap();
+    std::fs::remove_file(now).unwrap();
+}
+
+#[test]
+fn a_profile_of_the_first_version_opens_and_goes_on_where_it_was() {
+    let (mut alice, mut bob) = (Desk::new("alice", 0), Desk::new("bob", 1));
+    alice.knows(&bob.bundle());
+    bob.knows(&alice.bundle());
+    alice.core.log_opened(&bob.name, EPOCH, N(0)).unwrap();
+    bob.core.log_opened(&alice.name, EPOCH, N(0)).unwrap();
+    let pending = alice.writes(&bob.name, "pending");
+    let sealed = alice.sends(&bob.name);
+    let waiting = alice.writes(&bob.name, "waiting");
+    bob.writes(&alice.name, "unread");
+    let got: Vec<Bytes> = bob.sends(&alice.name).into_iter().map(|o| o.envelope).collect();
+    alice.gets(&got);
+    let mut alice = alice.restarted(to_version_1);
+    let version: i64 = alice
+        .core
+        .profile
+        .store
+        .db()
+        .query_row("PRAGMA user_version", [], |row| row.get(0))
+        .unwrap();
+    assert_eq!(version, 2);
+    assert_eq!(alice.sees(), ["bob: unread"]);
+    let states = [pending, waiting].map(|id| alice.state(id));
+    assert_eq!(states, [MessageState::Pending, MessageState::Waiting]);
+    assert_eq!(alice.sends(&bob.name)[0].envelope, sealed[0].envelope);
+    // And it can do what it could not before.
+    let unread = alice.newest(&bob.name);
+    assert!(!unread.deleted && !unread.edited && unread.reactions.is_empty());
+    alice.core.react(unread.id, Some("x")).unwrap();
+    alice.core.edit(pending, "changed").unwrap();
+    bob.gets(&alice.sends(&bob.name).into_iter().map(|o| o.envelope).collect::<Vec<_>>());
 }

@@ -1,0 +1,200 @@
+//! What the other side of a conversation said, put into the chat: a text becomes a line, anything
+//! else changes a line that is there. What is not there stays not there: an author's numbers come
+//! in order, so what a note is about came before it, or never.
+
+use rusqlite::{OptionalExtension, Transaction, params};
+
+use crate::crypto::envelope::{Body, HeaderInfo, MessageRef, OpenedMessage, Rich};
+use crate::crypto::secret::DbKey;
+use crate::types::UserName;
+
+use super::actions::{Changed, is_one_character, write_reaction};
+use super::api::{Author, Event, LocalId, MessageState, Trouble};
+use super::forget::{Gone, forget_line, start_life};
+use super::reads::apply_read;
+use super::settings::{life_ms, reopen};
+use super::store::{StoreError, bits};
+use super::taking::{Audience, show_trouble};
+use super::views::{Key, insert_peer_line};
+
+/// A message that was opened, and how its author stands here.
+pub(super) struct Heard<'a> {
+    pub(super) key: &'a DbKey,
+    pub(super) own: &'a UserName,
+    pub(super) chat: &'a UserName,
+    pub(super) header: Option<&'a HeaderInfo>,
+    pub(super) message: &'a OpenedMessage,
+    pub(super) author_key: Key,
+    pub(super) audience: Audience,
+    /// Whether read receipts are on.
+    pub(super) receipts: bool,
+    pub(super) now: u64,
+}
+
+/// What came of it.
+#[derive(Default)]
+pub(super) struct Effect {
+    /// Lines added.
+    pub(super) lines: usize,
+    /// To be told once it is on disk.
+    pub(super) events: Vec<Event>,
+}
+
+impl Effect {
+    pub(super) fn lines(lines: usize) -> Self {
+        Self { lines, events: Vec::new() }
+    }
+}
+
+/// A line that a note is about.
+struct Subject {
+    line: i64,
+    own: bool,
+}
+
+impl Heard<'_> {
+    /// Puts it into the chat.
+    pub(super) fn take(&self, tx: &Transaction<'_>) -> Result<Effect, StoreError> {
+        match &self.message.body {
+            Body::Text(text) => self.text(tx, text, None),
+            Body::Rich(rich) => self.text(tx, &rich.text, Some(rich)),
+            Body::Bundle(_) => Ok(Effect::default()),
+            Body::Unknown(_) => {
+                let trouble = &Trouble::UnknownSuite;
+                show_trouble(tx, self.chat, self.audience, trouble, self.now).map(Effect::lines)
+            }
+            Body::Reaction { .. } | Body::Edit { .. } | Body::Delete { .. } | Body::Read { .. } => {
+                // Whoever signs with a key that nobody accepted may be anybody.
+                if self.author_key == Key::NotAccepted {
+                    return Ok(Effect::default());
+                }
+                Ok(Effect { lines: 0, events: self.note(tx)? })
+            }
+        }
+    }
+
+    fn text(
+        &self,
+        tx: &Transaction<'_>,
+        text: &str,
+        rich: Option<&Rich>,
+    ) -> Result<Effect, StoreError> {
+        if self.audience == Audience::Nobody {
+            return Ok(Effect::default());
+        }
+        let (key, chat) = (self.key, self.chat);
+        insert_peer_line(
+            tx,
+            key,
+            chat,
+            self.header,
+            text,
+            self.message,
+            self.now,
+            self.author_key,
+        )?;
+        reopen(tx, chat)?;
+        if let Some(rich) = rich {
+            let line = tx.last_insert_rowid();
+            let reply = rich.reply_to.as_ref();
+            let by = reply.and_then(|to| self.side(to));
+            let subject = reply.map(|to| self.subject(tx, to)).transpose()?.flatten();
+            tx.prepare_cached(
+                "UPDATE lines SET form = ?2, reply_by = ?3, reply_to = ?4, expire_ms = ?5
+                 WHERE id = ?1",
+            )?
+            .execute(params![
+                line,
+                rich.emote,
+                by,
+                subject.map(|subject| subject.line),
+                bits(rich.expire.map_or(0, life_ms)),
+            ])?;
+        }
+        Ok(Effect::lines(1))
+    }
+
+    fn note(&self, tx: &Transaction<'_>) -> Result<Vec<Event>, StoreError> {
+        let chat = self.chat.clone();
+        // Of somebody who is blocked, nothing is shown; what they want forgotten is forgotten.
+        let heard = self.audience == Audience::Person;
+        Ok(match &self.message.body {
+            Body::Reaction { to, emoji } if heard => {
+                let emoji = emoji.as_deref();
+                if emoji.is_some_and(|emoji| !is_one_character(emoji)) {
+                    return Ok(Vec::new());
+                }
+                let Some(Subject { line, .. }) = self.subject(tx, to)? else {
+                    return Ok(Vec::new());
+                };
+                if write_reaction(tx, self.key, line, Author::Peer, emoji)? == Changed::Nothing {
+                    return Ok(Vec::new());
+                }
+                let emoji = emoji.map(str::to_owned);
+                vec![Event::Reacted { id: LocalId(line), chat, by: Author::Peer, emoji }]
+            }
+            Body::Edit { to, text } if heard => {
+                let Some(line) = self.their_own(tx, to)? else { return Ok(Vec::new()) };
+                tx.prepare_cached("UPDATE lines SET sealed_text = ?2, edited = 1 WHERE id = ?1")?
+                    .execute(params![line, self.key.seal(text.as_bytes())])?;
+                vec![Event::Edited { id: LocalId(line), chat }]
+            }
+            Body::Delete { to } => {
+                let Some(line) = self.their_own(tx, to)? else { return Ok(Vec::new()) };
+                forget_line(tx, line, Gone::Deleted)?;
+                vec![Event::Deleted { id: LocalId(line), chat }]
+            }
+            Body::Read { device, n } if heard && self.receipts => {
+                let mut events = Vec::new();
+                for id in apply_read(tx, self.chat, *device, *n)? {
+                    start_life(tx, id.0, self.now)?;
+                    let chat = self.chat.clone();
+                    events.push(Event::State { id, chat, state: MessageState::Read });
+                }
+                events
+            }
+            Body::Reaction { .. }
+            | Body::Edit { .. }
+            | Body::Read { .. }
+            | Body::Text(_)
+            | Body::Rich(_)
+            | Body::Bundle(_)
+            | Body::Unknown(_) => Vec::new(),
+        })
+    }
+
+    /// Whose message is named: 0 own, 1 theirs, else nobody's of this conversation.
+    fn side(&self, to: &MessageRef) -> Option<i64> {
+        if to.author == *self.own {
+            Some(0)
+        } else if to.author == *self.chat {
+            Some(1)
+        } else {
+            None
+        }
+    }
+
+    /// The named line, if it is here and has its text.
+    fn subject(
+        &self,
+        tx: &Transaction<'_>,
+        to: &MessageRef,
+    ) -> Result<Option<Subject>, StoreError> {
+        let Some(kind) = self.side(to) else { return Ok(None) };
+        let n = i64::try_from(to.n.0).unwrap_or(i64::MAX);
+        let line: Option<i64> = tx
+            .prepare_cached(
+                "SELECT id FROM lines WHERE chat = ?1 AND kind = ?2 AND device = ?3 AND n = ?4
+                 AND n <> 0 AND gone = 0",
+            )?
+            .query_row(params![self.chat.as_str(), kind, bits(to.device.0), n], |row| row.get(0))
+            .optional()?;
+        Ok(line.map(|line| Subject { line, own: kind == 0 }))
+    }
+
+    /// The named line, if its author is the one who speaks.
+    fn their_own(&self, tx: &Transaction<'_>, to: &MessageRef) -> Result<Option<i64>, StoreError> {
+        let subject = self.subject(tx, to)?;
+        Ok(subject.filter(|subject| !subject.own).map(|subject| subject.line))
+    }
+}
