@@ -3,6 +3,9 @@
 //! The constants are the defaults and the fixed numbers; [`Limits`] holds those that an operator's
 //! limits file may change. Sources and reasons: `docs/SECURITY.md`, section "Limits".
 
+use std::ops::Deref;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -318,6 +321,53 @@ impl Limits {
     }
 }
 
+/// Changes of the limits that a process takes while it runs; for one more it has to be restarted.
+pub const LIMIT_CHANGES_MAX: usize = 63;
+
+/// The limits in force, changed while they are read. Reading takes no lock, so old ones are kept.
+#[derive(Debug)]
+pub struct LimitsInForce {
+    versions: [OnceLock<Limits>; LIMIT_CHANGES_MAX + 1],
+    /// The newest. Points at one that is set.
+    newest: AtomicUsize,
+    defaults: Limits,
+}
+
+impl LimitsInForce {
+    /// These, for now.
+    pub fn new(limits: Limits) -> Self {
+        let this = Self {
+            versions: [const { OnceLock::new() }; LIMIT_CHANGES_MAX + 1],
+            newest: AtomicUsize::new(0),
+            defaults: Limits::default(),
+        };
+        this.replace(limits);
+        this
+    }
+
+    /// Puts others into force; false when that has been done too often.
+    pub fn replace(&self, limits: Limits) -> bool {
+        let mut limits = Some(limits);
+        for (number, version) in self.versions.iter().enumerate() {
+            version.get_or_init(|| limits.take().unwrap_or_default());
+            if limits.is_none() {
+                self.newest.fetch_max(number, Ordering::AcqRel);
+                return true;
+            }
+        }
+        false
+    }
+}
+
+impl Deref for LimitsInForce {
+    type Target = Limits;
+
+    fn deref(&self) -> &Limits {
+        let newest = self.versions.get(self.newest.load(Ordering::Acquire));
+        newest.and_then(OnceLock::get).unwrap_or(&self.defaults)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -325,6 +375,19 @@ mod tests {
     #[test]
     fn an_empty_file_means_the_defaults() {
         assert_eq!(Limits::parse("").unwrap(), Limits::default());
+    }
+
+    #[test]
+    fn limits_in_force_are_the_last_ones_until_there_were_too_many() {
+        let numbered = |connections_max| Limits { connections_max, ..Limits::default() };
+        let force = LimitsInForce::new(numbered(1));
+        assert_eq!(force.connections_max, 1);
+        for number in 2..=64 {
+            assert!(force.replace(numbered(number)));
+            assert_eq!(force.connections_max, number);
+        }
+        assert!(!force.replace(numbered(65)));
+        assert_eq!(force.connections_max, 64);
     }
 
     #[test]

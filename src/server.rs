@@ -60,8 +60,8 @@ pub struct ServerConfig {
     pub cluster: ClusterId,
     /// Which server owns which name.
     pub map: PlacementMap,
-    /// Limits of clients and quotas of accounts.
-    pub limits: Limits,
+    /// Limits of clients and quotas of accounts, changed while it runs.
+    pub limits: Live<Limits>,
     /// What admission tickets are checked with.
     pub admission_key: AdmissionKey,
     /// Keys of its endpoints that outlive the process.
@@ -177,7 +177,7 @@ struct Running {
 
 impl Running {
     fn start(env: &Env, config: ServerConfig) -> Result<Self, ServerError> {
-        let (map, limits) = (Arc::new(config.map), Arc::new(config.limits));
+        let (map, limits) = (Arc::new(config.map), Arc::new(config.limits.now()));
         let database = config.database;
         // The ports first: they say at once whether this server runs already.
         let shown = config.credentials.now();
@@ -206,7 +206,7 @@ impl Running {
             },
         );
         let load = LoadMeter::new(env, home.clone(), &database);
-        let renewal = Renewal::new(env, &config.credentials, &config.quic_keys, &limits);
+        let renewal = Renewal::new(env, &config.credentials, &config.quic_keys, &config.limits);
         let stage = Stage::default();
         env.introduce(Watch {
             env: env.clone(),
@@ -227,15 +227,14 @@ impl Running {
         let closing = CancellationToken::new();
         let mut tasks = vec![
             env.spawn(load.run()),
-            env.spawn(local::carry(Arc::clone(&edge), door)),
+            env.spawn(local::carry(Arc::clone(&edge), Arc::clone(&door))),
             env.spawn(port.serve(env.clone(), peers.clone(), closing.clone())),
             env.spawn(Arc::clone(&edge).serve(clients.clone(), closing.clone())),
         ];
         let both = [(clients.clone(), ListenKind::Client), (peers.clone(), ListenKind::Peer)];
-        let renewal = closing.clone().run_until_cancelled_owned(renewal.keep(both.into()));
-        tasks.push(env.spawn(async move {
-            let _ = renewal.await;
-        }));
+        tasks.push(env.spawn(renewal.keep(both.into())));
+        let follow = follow_limits(config.limits, Arc::clone(&edge), Arc::clone(&door));
+        tasks.push(env.spawn(follow));
         for peer in map.servers.iter().filter(|server| server.id != config.id) {
             let link = LinkConfig {
                 endpoint: links.clone(),
@@ -262,6 +261,16 @@ impl Running {
         self.clients.close(0u32.into(), b"the server stops");
         self.peers.close(0u32.into(), b"the server stops");
         self.links.close(0u32.into(), b"the server stops");
+    }
+}
+
+/// Hands changed limits to those who count.
+async fn follow_limits(limits: Live<Limits>, edge: Arc<Edge>, door: Arc<HomeDoor>) {
+    let mut changes = limits.changes();
+    while changes.changed().await.is_ok() {
+        let limits = limits.now();
+        edge.set_limits(&limits);
+        door.set_limits(&limits).await;
     }
 }
 

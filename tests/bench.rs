@@ -1,8 +1,14 @@
 //! `bench` measures with the programs that people run; here, that it does, and cleans up.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+mod processes;
+
 use std::path::Path;
 use std::process::Command;
+
+use rustix::process::Signal;
+
+use processes::Place;
 
 #[test]
 fn an_exchange_gives_all_figures_and_stops_what_it_started() {
@@ -119,4 +125,34 @@ fn the_ceilings_are_measured_with_a_relay_that_loses_nothing_and_ends() {
     }
     assert!(ceilings["round_trip"]["count"].as_u64().unwrap() > 0, "{both:#}");
     assert!(ceilings["disk"]["per_s"].as_f64().unwrap() > 0.0, "{both:#}");
+}
+
+#[test]
+fn the_people_of_a_running_cluster_come_again_without_a_sign_up() {
+    let place = Place::new();
+    let cluster = place.start(1);
+    let (port, people) = (place.port.to_string(), place.path("people.json"));
+    // Its limits are the default ones, which allow five sign-ups a minute: three here.
+    let ca = place.path("certs/ca.pem");
+    let target = ["run", "127.0.0.1", &port, "--ca", ca.to_str().unwrap()];
+    let people_words = ["--people", people.to_str().unwrap(), "--clients", "3"];
+    let load = ["--duration", "300ms", "--warmup", "0s", "--json"];
+    let words = [&target[..], &people_words, &load].concat();
+    let names = || {
+        let file: serde_json::Value =
+            serde_json::from_slice(&std::fs::read(&people).unwrap()).unwrap();
+        let of = |person: &serde_json::Value| person["user"].as_str().unwrap().to_owned();
+        file["people"].as_array().unwrap().iter().map(of).collect::<Vec<_>>()
+    };
+    let mut first = Vec::new();
+    for run in 0..3 {
+        let (code, stdout, stderr) = bench(&words);
+        assert_eq!(code, Some(0), "run {run}: {stdout}{stderr}");
+        if run == 0 {
+            first = names();
+        }
+        assert_eq!((names().len(), names()), (3, first.clone()), "run {run}");
+    }
+    cluster.signal(Signal::TERM);
+    cluster.wait();
 }

@@ -136,7 +136,8 @@ async fn serve(
         fleet: config.fleet.clone(),
     });
     let tasks = TaskTracker::new();
-    let renewal = Renewal::new(&env, &config.credentials, &config.quic_keys, &limits);
+    let kept = config.limits.clone().into();
+    let renewal = Renewal::new(&env, &config.credentials, &config.quic_keys, &kept);
     let renewal = renewal.keep(vec![(clients.clone(), ListenKind::Balancer)]);
     env.spawn(tasks.track_future(shutdown.clone().run_until_cancelled_owned(renewal)));
     for server in config.map.servers.clone() {

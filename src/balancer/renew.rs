@@ -1,4 +1,4 @@
-//! Certificates of a cluster, renewed while it runs: a fresh one for the same key, by the cluster's CA.
+//! Certificates of a cluster, renewed while it runs: a fresh one for the same key, by its CA.
 //!
 //! The key stays, and with it the hash in the placement map. Whoever uses a certificate has to read
 //! it again afterwards; deliberately tells nobody.
@@ -26,7 +26,7 @@ pub fn roles(map: &PlacementMap) -> Vec<Role> {
     servers.chain([Role::Balancer, Role::Operator]).collect()
 }
 
-/// Renews certificates in `certs`, one file after the other, each whole or as it was. Returns whose.
+/// Renews certificates in `certs`, one file after the other, each whole or as it was. Says whose.
 ///
 /// # Errors
 /// [`ClusterError`]: the CA's key is not here, or a file cannot be read or written.

@@ -151,6 +151,7 @@ impl Relay {
         let aim = port.parse().ok().zip(ClusterId::parse(cluster)).map(|(port, cluster)| Aim {
             place: Place::Server(SocketAddr::from((Ipv4Addr::LOCALHOST, port))),
             cluster,
+            people: None,
             processes: child.id().into_iter().collect(),
         });
         let aim = aim.ok_or_else(|| unexpected(format!("the relay says {line:?}")))?;

@@ -122,7 +122,7 @@ impl Cluster {
     pub(super) fn aim(&self) -> Aim {
         let at = SocketAddr::from((Ipv4Addr::LOCALHOST, self.port));
         let processes = self.processes().into_iter().map(|(_, pid)| pid).collect();
-        Aim { place: Place::Balancer(at), cluster: self.ca, processes }
+        Aim { place: Place::Balancer(at), cluster: self.ca, people: None, processes }
     }
 
     /// The processes of the cluster and their numbers.

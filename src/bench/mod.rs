@@ -73,6 +73,14 @@ pub enum BenchError {
     /// A name that resolves to nothing.
     #[error("{0} is unknown")]
     NoSuchHost(String),
+    /// A file of people cannot be used.
+    #[error("{} is of no use: {what}", .path.display())]
+    People {
+        /// Which.
+        path: PathBuf,
+        /// Why not.
+        what: String,
+    },
     /// A file of the measurement itself.
     #[error("cannot use {}", .path.display())]
     File {

@@ -58,6 +58,8 @@ pub enum Target {
         port: u16,
         /// Its CA: a fingerprint or a PEM file. None: whoever answers.
         ca: Option<String>,
+        /// The file that keeps its people from run to run.
+        people: Option<PathBuf>,
     },
 }
 
@@ -202,8 +204,9 @@ async fn prepare(
 
 async fn drive(env: &Env, options: &Options, keys: &Keys) -> Result<Outcome, BenchError> {
     match &options.target {
-        Target::Running { host, port, ca } => {
+        Target::Running { host, port, ca, people } => {
             let aim = aim_at(env, host, *port, ca.as_deref()).await?;
+            let aim = Aim { people: people.clone(), ..aim };
             load::run(env, &aim, &options.load, keys).await
         }
         Target::Own { servers } => {
@@ -241,7 +244,7 @@ async fn aim_at(env: &Env, host: &str, port: u16, ca: Option<&str>) -> Result<Ai
                 .map_err(|source| BenchError::Connect { addr, source: source.into() })?
         }
     };
-    Ok(Aim { place: Place::Balancer(addr), cluster, processes: Vec::new() })
+    Ok(Aim { place: Place::Balancer(addr), cluster, people: None, processes: Vec::new() })
 }
 
 fn report(

@@ -18,6 +18,7 @@ use crate::bench::run::{self, Along, Target};
 use crate::bench::{BenchError, relay, report};
 use crate::limits::{TEXT_BYTES_MAX, UNANSWERED_PER_LOG_MAX};
 use crate::net::Env;
+use crate::wire::Code;
 
 /// Measure FastChat on this machine.
 #[derive(Debug, Parser)]
@@ -84,6 +85,9 @@ struct RunArgs {
     /// CA of that cluster: its fingerprint or a PEM file [default: whoever answers]
     #[arg(long, value_name = "CA")]
     ca: Option<String>,
+    /// Keep the people in this file, so that the next run there needs no sign-ups
+    #[arg(long, value_name = "FILE")]
+    people: Option<PathBuf>,
     /// Servers of the cluster to start
     #[arg(long, value_name = "N", default_value = "1", conflicts_with_all = ["host", "server"])]
     #[arg(value_parser = clap::value_parser!(u16).range(1..=99))]
@@ -228,6 +232,8 @@ fn parse_time(text: &str) -> Result<Duration, String> {
     time.ok_or_else(|| "expected a time up to an hour, as 500ms, 30s or 2m".to_owned())
 }
 
+/// Refusals that a limits file can lift.
+const TOO_MUCH: [Code; 4] = [Code::SlowDown, Code::Busy, Code::ServerFull, Code::MailboxFull];
 const TIME_MAX: Duration = Duration::from_secs(3600);
 
 fn parse_place(text: &str) -> Result<(String, u16), String> {
@@ -274,11 +280,20 @@ fn run(args: &Args) -> Result<Exit, Failure> {
 async fn run_load(env: &Env, words: &RunArgs) -> Result<Exit, Failure> {
     let place = words.host.clone().zip(words.port).or_else(|| words.server.clone());
     let target = match place {
-        Some((host, port)) => Target::Running { host, port, ca: words.ca.clone() },
+        Some((host, port)) => {
+            let (ca, people) = (words.ca.clone(), words.people.clone());
+            Target::Running { host, port, ca, people }
+        }
         None => Target::Own { servers: words.servers },
     };
     let along = if words.limits { Along::Ceilings } else { Along::Nothing };
     let load = words.load.load(words.forget);
+    if let Target::Running { .. } = target {
+        // To standard error: what follows may be JSON.
+        eprintln!(
+            "Sign-ups there come as fast as its limits file lets them, by default 5 a minute."
+        );
+    }
     let options = run::Options { program: own()?, target, load, along };
     let (figures, outcome) = run::run(env, &options).await.map_err(failure)?;
     if let Some(folder) = &words.report {
@@ -318,14 +333,18 @@ fn failure(error: BenchError) -> Failure {
         BenchError::Connect { .. } | BenchError::NoSuchHost(_) => Exit::Unreachable,
         BenchError::Refused { .. } => Exit::Refused,
         BenchError::Unexpected(_) | BenchError::System(_) => Exit::Internal,
-        BenchError::File { .. } => Exit::LocalData,
+        BenchError::File { .. } | BenchError::People { .. } => Exit::LocalData,
         BenchError::Interrupted => Exit::Interrupted,
     };
     let remedy = match &error {
         BenchError::Program { .. } => "Build all programs first: cargo build --release",
         BenchError::Connect { .. } => "Check that the cluster runs, and its HOST PORT.",
         BenchError::NoSuchHost(_) => "Check the name of the balancer's host.",
-        BenchError::Refused { .. } => "Give that cluster a limits file that allows the load.",
+        BenchError::Refused { code, .. } if TOO_MUCH.contains(code) => {
+            "Give that cluster a limits file that allows the load."
+        }
+        BenchError::Refused { .. } => "Check that all its servers run, and look at their logs.",
+        BenchError::People { .. } => "Name another file, or delete it: then new people sign up.",
         BenchError::Failed { .. }
         | BenchError::TooSlow(_)
         | BenchError::Unexpected(_)

@@ -135,7 +135,7 @@ impl Renewer {
 
     fn reload(&self) {
         let (certs, data, credentials) = (&self.certs, &self.data, self.credentials.clone());
-        Reload { certs, data, name: BALANCER_NAME, credentials }.once();
+        Reload { certs, data, name: BALANCER_NAME, credentials, limits: None }.once();
         for pid in self.fleet.members().iter().filter_map(|member| member.process.pid()) {
             signal(pid, Ask::Reload);
         }

@@ -2,6 +2,9 @@
 //!
 //! Deliberately checks nothing itself: each program brings its own [`Check`]s.
 
+pub(super) mod cluster;
+mod files;
+
 use std::io::Write as _;
 
 use serde_json::json;

@@ -17,6 +17,10 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::certs::{self, CertsCommand, Renewer};
+use super::doctor::{
+    self,
+    cluster::{Questions, Scope},
+};
 use super::exit::{Exit, Failure, finish, sentence};
 use super::init::{Init, init};
 use super::logs::{self, LogFormat};
@@ -57,6 +61,7 @@ const FIRST_DEATHS_MAX: u32 = 3;
 #[command(override_usage = "load_balancer [OPTIONS] <NUM_SERVERS> <PORT>\n       \
                             load_balancer [OPTIONS] --no-spawn --cluster FILE\n       \
                             load_balancer status|drain|undrain|stop [--server HOST:PORT]\n       \
+                            load_balancer [OPTIONS] doctor|certs show|certs rotate\n       \
                             load_balancer init --servers FILE [--out DIR]")]
 struct Args {
     /// How many servers to start, from 1 to 99
@@ -125,6 +130,11 @@ enum Command {
         #[command(flatten)]
         whom: Whom,
     },
+    /// Look for what is wrong with the cluster, running or stopped
+    Doctor {
+        #[command(flatten)]
+        questions: Questions,
+    },
     /// Show or renew the cluster's certificates
     Certs {
         #[command(subcommand)]
@@ -166,6 +176,9 @@ fn run(args: Args) -> Result<Exit, Failure> {
             runtime.block_on(operator::drain(whom, &folders, id, Wish::Serve))
         }
         Command::Stop { whom } => runtime.block_on(operator::stop(whom, &folders)),
+        Command::Doctor { questions } => {
+            Ok(runtime.block_on(doctor::cluster::run(questions, &folders, Scope::Cluster)))
+        }
         Command::Certs { command } => certs::run(*command, &folders),
         Command::Init(args) => init(args),
     }

@@ -75,8 +75,8 @@ fn keep(started: bool, set: impl Fn(EnvFilter) -> bool + Send + Sync + 'static) 
     }
 }
 
-/// Puts the filter in [`LEVEL_FILE`] of the data folder into force, if there is such a file: `info`,
-/// or `warn,fastchat::edge=debug`. Without one, what the process was started with is in force again.
+/// Puts the filter in [`LEVEL_FILE`] of the data folder into force, if there is such a file:
+/// `info`, or `warn,fastchat::edge=debug`. Without one: what the process was started with.
 pub fn read_level(data: &Path) {
     let Some(set) = SET_FILTER.get() else { return };
     let filter = match std::fs::read_to_string(data.join(LEVEL_FILE)) {

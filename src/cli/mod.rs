@@ -5,7 +5,6 @@
 pub mod bench;
 mod certs;
 pub mod client;
-#[allow(dead_code, reason = "each program brings its checks by and by")]
 mod doctor;
 pub mod exit;
 mod init;

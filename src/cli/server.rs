@@ -12,11 +12,16 @@ use clap::Parser;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
+use super::doctor::{
+    self,
+    cluster::{Questions, Scope},
+};
 use super::exit::{Exit, Failure, finish, sentence};
 use super::logs::{self, LogFormat};
+use super::operator::{self, Folders};
+use super::refusals;
 use super::signals::Signals;
 use super::upkeep::{Options, Reload, warn_of_expiry};
-use super::{operator, refusals};
 use crate::balancer::cluster::{self, MAP_FILE};
 use crate::balancer::folders::{self, ClusterFile, folder_of};
 use crate::balancer::process::{PidFile, PidFileError};
@@ -31,6 +36,7 @@ use crate::types::ServerId;
 /// One server of a FastChat cluster. Started by `load_balancer`, or alone for one that stopped.
 #[derive(Debug, Parser)]
 #[command(name = "server", version)]
+#[command(override_usage = "server [OPTIONS] --id <ID>\n       server doctor [OPTIONS]")]
 struct Args {
     /// Which server of the placement map this is: s1, s2, ...
     #[arg(long, value_name = "ID", value_parser = parse_id)]
@@ -71,9 +77,43 @@ pub(super) fn parse_id(text: &str) -> Result<ServerId, String> {
     ServerId::parse(text).map_err(|error| error.to_string())
 }
 
+/// The first word that asks for a doctor instead of a server.
+const DOCTOR_WORD: &str = "doctor";
+
+/// Look for what is wrong with a server, running or stopped.
+#[derive(Debug, Parser)]
+#[command(name = "server doctor", version)]
+struct DoctorArgs {
+    /// Which server of the placement map. Default: all of them, and the balancer
+    #[arg(long, value_name = "ID", value_parser = parse_id)]
+    id: Option<ServerId>,
+    /// Folder of the placement map and the databases
+    #[arg(long, value_name = "DIR", default_value = "databases")]
+    data: PathBuf,
+    /// Folder of the certificates and keys
+    #[arg(long, value_name = "DIR", default_value = "certs")]
+    certs: PathBuf,
+    /// The server's cluster.toml, which says where all of that is
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["data", "certs"])]
+    cluster: Option<PathBuf>,
+    #[command(flatten)]
+    questions: Questions,
+}
+
 /// The whole program `server`.
 pub fn main() -> ExitCode {
+    if std::env::args_os().nth(1).is_some_and(|word| word == DOCTOR_WORD) {
+        let words = std::env::args_os().skip(1);
+        return finish(examine(&DoctorArgs::parse_from(words)));
+    }
     finish(serve(&Args::parse()))
+}
+
+fn examine(args: &DoctorArgs) -> Result<Exit, Failure> {
+    let cluster = args.cluster.as_deref();
+    let folders = Folders { data: &args.data, certs: &args.certs, cluster };
+    let scope = args.id.as_ref().map_or(Scope::Cluster, Scope::Server);
+    Ok(runtime()?.block_on(doctor::cluster::run(&args.questions, &folders, scope)))
 }
 
 /// The same program inside `load_balancer`; `words` are its arguments without its name.
@@ -270,7 +310,7 @@ fn configure(args: &Args, place: &Place, limits: Limits) -> Result<ServerConfig,
         quic_keys: QuicKeys::load(certs, name).map_err(|error| unreadable(&error))?,
         cluster: ca.cluster_id(),
         map,
-        limits,
+        limits: limits.into(),
         admission_key,
     })
 }
@@ -289,6 +329,7 @@ async fn run(args: &Args, place: &Place, config: ServerConfig) -> Result<Exit, F
         data: &place.data,
         name: args.id.as_str(),
         credentials: config.credentials.clone(),
+        limits: args.limits.as_deref().map(|file| (file, config.limits.clone())),
     };
     let asked = signals.reload();
     let expiry = warn_of_expiry(env.clone(), config.credentials.clone());

@@ -13,7 +13,9 @@ use tokio::time::sleep;
 
 use super::exit::{Exit, Failure, sentence};
 use super::logs;
+use super::server::read_limits;
 use crate::admission::AdmissionKey;
+use crate::limits::Limits;
 use crate::net::{Credentials, Env, Live};
 use crate::ops::admin::{Admin, parse_address};
 use crate::ops::{Meters, Names, Observer, Watched, service};
@@ -104,6 +106,8 @@ pub(super) struct Reload<'a> {
     /// The certificate's name, and where it is in use.
     pub(super) name: &'a str,
     pub(super) credentials: Live<Credentials>,
+    /// The limits file, and where its limits are in force.
+    pub(super) limits: Option<(&'a Path, Live<Limits>)>,
 }
 
 impl Reload<'_> {
@@ -115,7 +119,7 @@ impl Reload<'_> {
         }
     }
 
-    /// Reads certificate and log level again.
+    /// Reads certificate, limits and log level again.
     pub(super) fn once(&self) {
         match Credentials::load(self.certs, self.name) {
             Ok(read) if read.spki_sha256() != self.credentials.now().spki_sha256() => {
@@ -125,6 +129,13 @@ impl Reload<'_> {
             Ok(read) => self.credentials.replace(read),
             Err(error) => {
                 tracing::warn!(error = sentence(&error), "the certificate stays as it was");
+            }
+        }
+        if let Some((file, limits)) = &self.limits {
+            match read_limits(Some(file)) {
+                Ok(read) if read == limits.now() => {}
+                Ok(read) => limits.replace(read),
+                Err(failure) => tracing::warn!(error = failure.what, "the limits stay"),
             }
         }
         logs::read_level(self.data);

@@ -52,6 +52,12 @@ impl HomeDoor {
         Arc::new(Self { env: env.clone(), server, home, passwords })
     }
 
+    /// Puts other limits into force: quotas at the home, and the price of guessing.
+    pub async fn set_limits(&self, limits: &Limits) {
+        self.passwords.set_limits(limits);
+        self.home.set_limits(limits.clone()).await;
+    }
+
     /// How the home behind it is doing.
     pub fn stats(&self) -> HomeStats {
         self.home.stats()

@@ -30,7 +30,7 @@ use tracing::Instrument;
 
 use crate::admission::{AdmissionKey, TicketError, TicketGate};
 use crate::home::Target;
-use crate::limits::Limits;
+use crate::limits::{Limits, LimitsInForce};
 use crate::net::endpoint::close;
 use crate::net::{AcceptGate, Env};
 use crate::ops::meters::AuthFailure;
@@ -63,7 +63,7 @@ pub struct EdgeConfig {
 pub struct Edge {
     env: Env,
     id: ServerId,
-    limits: Arc<Limits>,
+    limits: LimitsInForce,
     router: Router,
     gate: Mutex<TicketGate>,
     rates: Mutex<Rates>,
@@ -116,7 +116,7 @@ impl Edge {
             is_draining: AtomicBool::new(false),
             connected: AtomicU64::new(1),
             id,
-            limits,
+            limits: LimitsInForce::new(Limits::clone(&limits)),
         })
     }
 
@@ -133,6 +133,17 @@ impl Edge {
     /// The limits in force.
     pub fn limits(&self) -> &Limits {
         &self.limits
+    }
+
+    /// Puts other limits into force, for what happens from now on.
+    pub fn set_limits(&self, limits: &Limits) {
+        if !self.limits.replace(limits.clone()) {
+            return tracing::warn!("the limits changed too often: they stay until a restart");
+        }
+        let mut rates = lock(&self.rates);
+        rates.look_ups.set_rate(Rate::per_minute(limits.look_ups_per_ip_per_min));
+        rates.sign_ups.set_rate(Rate::per_minute(limits.sign_ups_per_ip_per_min));
+        rates.logins.set_rate(Rate::per_minute(limits.logins_per_ip_per_min));
     }
 
     /// Client connections now open.
@@ -202,6 +213,7 @@ impl Edge {
                 incoming.refuse();
                 continue;
             }
+            gate.set_limits(&self.limits);
             let Some(handshake) = gate.admit(incoming) else { continue };
             let edge = Arc::clone(&self);
             // In each log line about this connection. The level is the one that is never off.

@@ -11,6 +11,7 @@ mod cache;
 mod edges;
 mod farewell;
 mod file;
+mod inspect;
 mod live;
 mod logs;
 mod meter;
@@ -41,6 +42,7 @@ use crate::placement::PlacementMap;
 use crate::types::{ClusterId, ServerId, UserName};
 
 pub use file::{CreateError, OpenError, create};
+pub use inspect::{Inspection, inspect};
 pub use meter::Reading;
 pub use request::{
     Call, Caller, HomeFailure, HomeGone, HomeRequest, HomeStats, Output, StoredVerifier, Takeover,
@@ -151,6 +153,12 @@ impl HomeHandle {
         let (answer, answered) = oneshot::channel();
         self.queue.send(Item::Unread(answer)).await.map_err(|_| HomeGone)?;
         answered.await.map_err(|_| HomeGone)
+    }
+
+    /// Puts other quotas into force, for what is queued from now on.
+    pub async fn set_limits(&self, limits: Limits) {
+        // One that stopped needs none.
+        let _ = self.queue.send(Item::Limits(Box::new(limits))).await;
     }
 
     /// How the home is doing. Looks at the size of two files.

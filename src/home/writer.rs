@@ -18,7 +18,7 @@ use super::live::EdgeNumber;
 use super::meter::Meter;
 use super::request::{HomeFailure, HomeRequest, StoredVerifier};
 use super::state::{Committed, Home, Job};
-use crate::limits::{PRESENCE_PAUSE, WRITER_BATCH_MAX};
+use crate::limits::{Limits, PRESENCE_PAUSE, WRITER_BATCH_MAX};
 use crate::net::Env;
 use crate::net::env::Bug;
 use crate::ops::meters::StoreOp;
@@ -37,6 +37,8 @@ pub(super) enum Item {
     Verifier(UserName, oneshot::Sender<Option<StoredVerifier>>),
     /// Somebody wants to know whether the writer still works, and how much lies here unread.
     Unread(oneshot::Sender<u64>),
+    /// Other quotas.
+    Limits(Box<Limits>),
     /// An edge attached.
     Attached,
     /// An edge that had no room may have some.
@@ -232,6 +234,7 @@ impl Writer {
                 Item::Call(job) => batch.jobs.push(job),
                 Item::Verifier(user, answer) => batch.verifiers.push((user, answer)),
                 Item::Unread(answer) => batch.unread.push(answer),
+                Item::Limits(limits) => self.home.limits = Arc::from(limits),
                 Item::Attached => {}
                 Item::Room(edge) => self.home.resume_edge(edge),
                 Item::Presence => {

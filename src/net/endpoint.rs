@@ -218,12 +218,12 @@ pub fn server_config(
     Ok(config)
 }
 
-/// Puts renewed certificates into use on listening endpoints.
+/// Puts renewed certificates and changed limits into use on listening endpoints.
 pub struct Renewal {
     env: Env,
     credentials: Live<Credentials>,
     keys: QuicKeys,
-    limits: Arc<Limits>,
+    limits: Live<Limits>,
 }
 
 impl Renewal {
@@ -232,25 +232,31 @@ impl Renewal {
         env: &Env,
         credentials: &Live<Credentials>,
         keys: &QuicKeys,
-        limits: &Arc<Limits>,
+        limits: &Live<Limits>,
     ) -> Self {
         let (credentials, keys) = (credentials.clone(), keys.clone());
-        Self { env: env.clone(), credentials, keys, limits: Arc::clone(limits) }
+        Self { env: env.clone(), credentials, keys, limits: limits.clone() }
     }
 
-    /// For as long as it is polled, every new connection sees the certificate in force. Connections
-    /// that are open go on.
+    /// For as long as it is polled, every new connection sees the certificate and the limits in
+    /// force. Connections that are open go on.
     pub async fn keep(self, endpoints: Vec<(quinn::Endpoint, ListenKind)>) {
-        let mut changes = self.credentials.changes();
-        while changes.changed().await.is_ok() {
-            let renewed = changes.borrow_and_update().clone();
+        let (mut renewed, mut changed) = (self.credentials.changes(), self.limits.changes());
+        loop {
+            let what = tokio::select! {
+                biased;
+                Ok(()) = renewed.changed() => "certificate",
+                Ok(()) = changed.changed() => "limits",
+                else => return,
+            };
+            let (credentials, limits) = (self.credentials.now(), self.limits.now());
             for (endpoint, kind) in &endpoints {
-                match server_config(&self.env, *kind, &renewed, &self.keys, &self.limits) {
+                match server_config(&self.env, *kind, &credentials, &self.keys, &limits) {
                     Ok(config) => endpoint.set_server_config(Some(config)),
-                    Err(error) => tracing::error!(%error, "the renewed certificate is of no use"),
+                    Err(error) => tracing::error!(%error, "the certificate is of no use"),
                 }
             }
-            tracing::info!(certificate = renewed.name(), "a renewed certificate is in use");
+            tracing::info!(what, name = credentials.name(), "read again, and in use");
         }
     }
 }

@@ -178,6 +178,15 @@ impl Env {
         }
     }
 
+    /// The operating system with cheap keys and passwords and a clock that is `ahead` milliseconds,
+    /// for tests of what happens months from now.
+    #[cfg(feature = "testkit")]
+    pub fn system_ahead(ahead_ms: Arc<std::sync::atomic::AtomicU64>) -> Self {
+        let test = TestOptions { cheap_crypto: true, bug: None };
+        let (world, seed) = (Arc::new(Ahead(ahead_ms)), rand::rng().next_u64());
+        Self::simulated(world, seed, CancellationToken::new(), test)
+    }
+
     /// Milliseconds since 1970.
     pub fn unix_ms(&self) -> u64 {
         self.inner.world.unix_ms()
@@ -398,6 +407,33 @@ impl World for System {
     fn disk_free_bytes(&self, path: &Path) -> u64 {
         let free = rustix::fs::statvfs(path);
         free.map_or(0, |disk| disk.f_bavail.saturating_mul(disk.f_frsize))
+    }
+}
+
+/// The operating system, later.
+#[cfg(feature = "testkit")]
+struct Ahead(Arc<std::sync::atomic::AtomicU64>);
+
+#[cfg(feature = "testkit")]
+impl World for Ahead {
+    fn runtime(&self) -> Arc<dyn Runtime> {
+        System.runtime()
+    }
+
+    fn bind(&self, addr: SocketAddr) -> io::Result<Arc<dyn AsyncUdpSocket>> {
+        System.bind(addr)
+    }
+
+    fn unix_ms(&self) -> u64 {
+        System.unix_ms() + self.0.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
+    fn disk_pause(&self) -> Duration {
+        Duration::ZERO
+    }
+
+    fn is_simulated(&self) -> bool {
+        false
     }
 }
 

@@ -1,7 +1,7 @@
 //! The admin address: `/healthz`, `/readyz` and `/metrics` over plain HTTP, for machines.
 //!
-//! For GET only, a few connections at a time, each short and of few bytes: nothing that arrives here
-//! can hold the process up. Without TLS and without a password, so on this machine alone unless the
+//! For GET only, a few connections at a time, each short and of few bytes: nothing that arrives
+//! here can hold the process up. Without TLS and without a password, so on this machine alone unless the
 //! operator wrote another address.
 
 use std::future::Future;

@@ -37,7 +37,8 @@ impl Watched for Watch {
             let nearly_full = folder.and_then(Room::at).is_some_and(Room::is_nearly_full);
             nearly_full.then_some(Unready::Disk)
         };
-        self.stage.unready().or_else(disk).or_else(full)
+        let draining = || self.edge.is_draining().then_some(Unready::Draining);
+        self.stage.unready().or_else(draining).or_else(disk).or_else(full)
     }
 
     fn is_alive(&self) -> Soon<'_, bool> {

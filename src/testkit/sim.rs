@@ -336,7 +336,7 @@ impl World {
             credentials: credentials.into(),
             cluster: self.cluster,
             map: self.map.clone(),
-            limits: limits(),
+            limits: limits().into(),
             admission_key: self.admission_key.clone(),
             quic_keys: self.quic_keys(index as u64 + 1),
         };

@@ -7,21 +7,18 @@
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 
-use rustyline::completion::{Completer, Pair};
-use rustyline::error::ReadlineError;
-use rustyline::highlight::Highlighter;
-use rustyline::hint::Hinter;
-use rustyline::history::DefaultHistory;
-use rustyline::validate::Validator;
-use rustyline::{CompletionType, Config, Context, Editor, ExternalPrinter, Helper};
+use rustyline::ExternalPrinter;
 use tokio::sync::{mpsc as queue, oneshot};
 
-use super::commands;
-use super::input_history::InputHistory;
-use super::text::columns;
+use super::settings::EditMode;
 use super::theme::Style;
+
+mod editor;
+mod external;
+
+pub use external::Writer;
 
 /// Prints that may wait for the terminal; further notices are dropped.
 const PRINTS_MAX: usize = 256;
@@ -31,8 +28,12 @@ const BARRIER: &str = "\x1b[A\n";
 /// What came from the keyboard or pipe.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Typed {
-    /// A line.
+    /// A line; several when they were pasted together.
     Line(String),
+    /// The key for the next unread chat; what stood on the line.
+    Jump(String),
+    /// What was written in an editor of the person's choice, or why there is nothing.
+    Written(Result<String, String>),
     /// Ctrl-C while something stood on the line; it is gone now.
     Cleared,
     /// Ctrl-C on an empty line.
@@ -61,15 +62,27 @@ pub enum Kind {
     Piped,
 }
 
-struct Ask {
-    above: Above,
-    text: String,
-    prompt: String,
+/// What the reading thread is asked for.
+enum Ask {
+    /// Print and read a line.
+    Line { above: Above, text: String, prompt: String, initial: String },
+    /// Let the person write in a program of their choice.
+    Write { writer: Writer, text: String },
+}
+
+/// How something is printed.
+enum How {
+    /// As lines.
+    Notice,
+    /// As lines, and the sender learns when they are out.
+    Surely(oneshot::Sender<()>),
+    /// As it is, beside the lines: nothing of it is seen.
+    Unseen,
 }
 
 struct Print {
     text: String,
-    done: Option<oneshot::Sender<()>>,
+    how: How,
 }
 
 /// Shared by the threads.
@@ -77,6 +90,10 @@ struct Shared {
     columns: AtomicUsize,
     reading: AtomicBool,
     names: Mutex<Vec<String>>,
+    /// What stands on the line being typed.
+    line: Mutex<String>,
+    /// Held while another program has the screen.
+    screen: Mutex<()>,
     prints_waiting: AtomicUsize,
     prints_begun: AtomicUsize,
     prints_done: AtomicUsize,
@@ -90,6 +107,14 @@ pub struct Terminal {
     shared: Arc<Shared>,
 }
 
+/// What is read: lines, and that a key was pressed in the middle of a text.
+pub struct Keyboard {
+    /// Lines.
+    pub typed: queue::Receiver<Typed>,
+    /// The text on the line has changed; several changes may be one word of this.
+    pub keys: queue::Receiver<()>,
+}
+
 impl Terminal {
     /// Takes standard input and output. `history` is where typed commands are remembered.
     ///
@@ -97,12 +122,15 @@ impl Terminal {
     /// When the terminal refuses.
     pub fn open(
         style: Style,
+        mode: EditMode,
         history: Option<PathBuf>,
-    ) -> io::Result<(Self, queue::Receiver<Typed>)> {
+    ) -> io::Result<(Self, Keyboard)> {
         let shared = Arc::new(Shared {
             columns: AtomicUsize::new(0),
             reading: AtomicBool::new(false),
             names: Mutex::new(Vec::new()),
+            line: Mutex::new(String::new()),
+            screen: Mutex::new(()),
             prints_waiting: AtomicUsize::new(0),
             prints_begun: AtomicUsize::new(0),
             prints_done: AtomicUsize::new(0),
@@ -115,21 +143,20 @@ impl Terminal {
         let (asks, asked) = mpsc::channel();
         let (prints, printed) = mpsc::sync_channel(PRINTS_MAX);
         let (typed, lines) = queue::channel(1);
+        let (key, keys) = queue::channel(1);
         if kind == Kind::Editor {
-            let mut editor = editor(&shared).map_err(io::Error::other)?;
-            let printer = editor.create_external_printer().map_err(io::Error::other)?;
-            let history = InputHistory::open(history, &mut editor);
-            shared.measure(&mut editor);
+            let (editor, printer) = editor::Editor::open(mode, history, &shared, key)?;
             let for_printing = Arc::clone(&shared);
             spawn("screen", move || print_above(&printed, printer, &for_printing))?;
-            let shared = Arc::clone(&shared);
-            spawn("editor", move || edit(editor, history, &asked, &typed, &shared))?;
+            spawn("editor", move || editor.run(&asked, &typed))?;
         } else {
+            let for_printing = Arc::clone(&shared);
+            spawn("screen", move || print_plainly(&printed, &for_printing))?;
             let shared = Arc::clone(&shared);
-            spawn("screen", move || print_plainly(&printed, &shared))?;
-            spawn("lines", move || read_lines(&asked, &typed))?;
+            spawn("lines", move || read_lines(&asked, &typed, &shared))?;
         }
-        Ok((Self { kind, asks, prints, shared }, lines))
+        let keyboard = Keyboard { typed: lines, keys };
+        Ok((Self { kind, asks, prints, shared }, keyboard))
     }
 
     /// Who is at the other end.
@@ -145,13 +172,25 @@ impl Terminal {
 
     /// Names that Tab offers.
     pub fn offer(&self, names: Vec<String>) {
-        *self.shared.names.lock().unwrap_or_else(PoisonError::into_inner) = names;
+        *locked(&self.shared.names) = names;
     }
 
-    /// Prints `text` (may be empty) in place of or below the typed line, then reads the next one.
-    pub fn ask(&self, above: Above, text: String, prompt: String) {
+    /// What stands on the line being typed.
+    pub fn half_typed(&self) -> String {
+        locked(&self.shared.line).clone()
+    }
+
+    /// Prints `text` (may be empty) in place of or below the typed line, then reads the next one,
+    /// which begins as `initial`.
+    pub fn ask(&self, above: Above, text: String, prompt: String, initial: String) {
         // A reading thread that is gone has said `End` before.
-        let _ = self.asks.send(Ask { above, text, prompt });
+        let _ = self.asks.send(Ask::Line { above, text, prompt, initial });
+    }
+
+    /// Lets the person write in another program, beginning with `text`; nothing is printed
+    /// meanwhile. The answer is [`Typed::Written`].
+    pub fn write(&self, writer: Writer, text: String) {
+        let _ = self.asks.send(Ask::Write { writer, text });
     }
 
     /// Prints lines above what is being typed; lost when the screen does not take any.
@@ -159,7 +198,7 @@ impl Terminal {
         // The last places are for lines that must not be lost.
         let waiting = self.shared.prints_waiting.load(Ordering::SeqCst);
         if !text.is_empty() && waiting < PRINTS_MAX - 2 {
-            self.queue(Print { text, done: None });
+            self.queue(Print { text, how: How::Notice });
         }
     }
 
@@ -167,8 +206,18 @@ impl Terminal {
     /// out, or fails when the output is gone.
     pub fn print(&self, text: String) -> oneshot::Receiver<()> {
         let (done, out) = oneshot::channel();
-        self.queue(Print { text, done: Some(done) });
+        self.queue(Print { text, how: How::Surely(done) });
         out
+    }
+
+    /// Sends the terminal bytes that take no room on the screen: the bell, a title. Nothing when
+    /// there is none.
+    pub fn signal(&self, bytes: String) {
+        let waiting = self.shared.prints_waiting.load(Ordering::SeqCst);
+        let somebody = self.kind == Kind::Editor || io::stdout().is_terminal();
+        if somebody && !bytes.is_empty() && waiting < PRINTS_MAX - 2 {
+            self.queue(Print { text: bytes, how: How::Unseen });
+        }
     }
 
     fn queue(&self, print: Print) {
@@ -177,12 +226,18 @@ impl Terminal {
         let _ = self.prints.try_send(print);
     }
 
-    /// Gives the terminal back when the program ends while a line is being typed.
-    pub fn give_back(&self) {
-        if self.kind == Kind::Editor && self.shared.reading.load(Ordering::Relaxed) {
+    /// Gives the terminal back when the program ends while a line is being typed; `last` goes out
+    /// after everything else.
+    pub fn give_back(&self, last: &str) {
+        if self.kind != Kind::Editor {
+            return;
+        }
+        let mut out = io::stdout().lock();
+        let _ = write!(out, "{last}").and_then(|()| out.flush());
+        if self.shared.reading.load(Ordering::Relaxed) {
             // The editor's thread cannot be called back from its read; `stty` does what it would.
             let _ = std::process::Command::new("stty").arg("sane").status();
-            let _ = writeln!(io::stdout());
+            let _ = writeln!(out);
         }
     }
 }
@@ -191,92 +246,14 @@ fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
     std::thread::Builder::new().name(name.into()).spawn(work).map(drop)
 }
 
-type LineEditor = Editor<Completion, DefaultHistory>;
-
-fn editor(shared: &Arc<Shared>) -> rustyline::Result<LineEditor> {
-    let config = Config::builder()
-        .completion_type(CompletionType::List)
-        .max_history_size(super::input_history::LINES_MAX)?
-        .history_ignore_dups(true)?
-        .build();
-    let mut editor = Editor::with_config(config)?;
-    editor.set_helper(Some(Completion {
-        shared: Arc::clone(shared),
-        empty: Arc::new(AtomicBool::new(true)),
-    }));
-    Ok(editor)
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Shared {
-    fn measure(&self, editor: &mut LineEditor) {
-        let columns = editor.dimensions().map_or(0, |(columns, _)| usize::from(columns));
-        self.columns.store(columns, Ordering::Relaxed);
-    }
-
     fn prints(&self) -> (usize, usize) {
         (self.prints_begun.load(Ordering::SeqCst), self.prints_done.load(Ordering::SeqCst))
     }
-}
-
-/// The editor's thread.
-fn edit(
-    mut editor: LineEditor,
-    mut history: InputHistory,
-    asked: &mpsc::Receiver<Ask>,
-    typed: &queue::Sender<Typed>,
-    shared: &Shared,
-) {
-    let mut last = String::new();
-    let mut prints = (0, 0);
-    while let Ok(ask) = asked.recv() {
-        shared.measure(&mut editor);
-        // Rows are only taken back when nothing was printed below them meanwhile.
-        let undisturbed = prints.0 == prints.1 && shared.prints() == prints;
-        let mut text = String::new();
-        if ask.above == Above::Replace && undisturbed {
-            text = take_back(&last, shared.columns.load(Ordering::Relaxed));
-        }
-        text.push_str(&ask.text);
-        if !print_now(&text) {
-            break;
-        }
-        let empty = editor.helper().map(|helper| Arc::clone(&helper.empty));
-        if let Some(empty) = &empty {
-            empty.store(true, Ordering::Relaxed);
-        }
-        shared.reading.store(true, Ordering::Relaxed);
-        let read = editor.readline(&ask.prompt);
-        shared.reading.store(false, Ordering::Relaxed);
-        prints = shared.prints();
-        let event = match read {
-            Ok(line) => {
-                last = format!("{}{line}", ask.prompt);
-                history.add(&line, &mut editor);
-                Typed::Line(line)
-            }
-            Err(ReadlineError::Interrupted) => {
-                last.clear();
-                if empty.is_some_and(|empty| empty.load(Ordering::Relaxed)) {
-                    Typed::Interrupted
-                } else {
-                    Typed::Cleared
-                }
-            }
-            Err(_) => Typed::End,
-        };
-        let over = event == Typed::End;
-        if typed.blocking_send(event).is_err() || over {
-            break;
-        }
-    }
-}
-
-/// Moves up over the rows of a typed line and clears them; nothing for a line that took several.
-fn take_back(typed: &str, width: usize) -> String {
-    if typed.is_empty() || typed.contains('\n') || width == 0 {
-        return String::new();
-    }
-    format!("\x1b[{}A\r\x1b[J", columns(typed) / width + 1)
 }
 
 fn print_now(text: &str) -> bool {
@@ -288,22 +265,35 @@ fn print_now(text: &str) -> bool {
     write!(out, "{text}{newline}").and_then(|()| out.flush()).is_ok()
 }
 
+fn print_unseen(bytes: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(bytes.as_bytes()).and_then(|()| out.flush())
+}
+
 /// The printing thread beside an editor.
 fn print_above(prints: &mpsc::Receiver<Print>, mut printer: impl ExternalPrinter, shared: &Shared) {
     while let Ok(print) = prints.recv() {
+        let screen = locked(&shared.screen);
         shared.prints_waiting.fetch_sub(1, Ordering::SeqCst);
+        if let How::Unseen = print.how {
+            if print_unseen(&print.text).is_err() {
+                return;
+            }
+            continue;
+        }
         shared.prints_begun.fetch_add(1, Ordering::SeqCst);
         let text = print.text + "\n";
-        let out = match &print.done {
-            Some(_) => print_surely(&mut printer, text),
-            None => printer.print(text),
+        let out = match &print.how {
+            How::Surely(_) => print_surely(&mut printer, text),
+            How::Notice | How::Unseen => printer.print(text),
         };
         shared.prints_done.fetch_add(1, Ordering::SeqCst);
-        match (out, print.done) {
-            (Ok(()), Some(done)) => {
+        drop(screen);
+        match (out, print.how) {
+            (Ok(()), How::Surely(done)) => {
                 let _ = done.send(());
             }
-            (Ok(()), None) => {}
+            (Ok(()), How::Notice | How::Unseen) => {}
             (Err(_), _) => return,
         }
     }
@@ -323,88 +313,46 @@ fn print_surely(printer: &mut impl ExternalPrinter, text: String) -> rustyline::
 /// The printing thread without an editor.
 fn print_plainly(prints: &mpsc::Receiver<Print>, shared: &Shared) {
     while let Ok(print) = prints.recv() {
+        let screen = locked(&shared.screen);
         shared.prints_waiting.fetch_sub(1, Ordering::SeqCst);
-        let mut out = io::stdout().lock();
-        if writeln!(out, "{}", print.text).and_then(|()| out.flush()).is_err() {
+        let out = match &print.how {
+            How::Unseen => print_unseen(&print.text),
+            How::Notice | How::Surely(_) => print_unseen(&(print.text + "\n")),
+        };
+        drop(screen);
+        if out.is_err() {
             return;
         }
-        if let Some(done) = print.done {
+        if let How::Surely(done) = print.how {
             let _ = done.send(());
         }
     }
 }
 
 /// The reading thread without an editor: no prompt, a line at a time.
-fn read_lines(asked: &mpsc::Receiver<Ask>, typed: &queue::Sender<Typed>) {
+fn read_lines(asked: &mpsc::Receiver<Ask>, typed: &queue::Sender<Typed>, shared: &Shared) {
     let mut input = io::stdin().lock();
     while let Ok(ask) = asked.recv() {
-        let mut line = Vec::new();
-        let out = print_now(&ask.text);
-        let event = match input.read_until(b'\n', &mut line) {
-            Ok(read) if read > 0 && out => {
-                let text = String::from_utf8_lossy(&line);
-                Typed::Line(text.trim_end_matches(['\n', '\r']).to_owned())
+        let event = match ask {
+            Ask::Line { text, .. } => {
+                let mut line = Vec::new();
+                let out = print_now(&text);
+                match input.read_until(b'\n', &mut line) {
+                    Ok(read) if read > 0 && out => {
+                        let text = String::from_utf8_lossy(&line);
+                        Typed::Line(text.trim_end_matches(['\n', '\r']).to_owned())
+                    }
+                    Ok(_) | Err(_) => Typed::End,
+                }
             }
-            Ok(_) | Err(_) => Typed::End,
+            Ask::Write { writer, text } => {
+                let _screen = locked(&shared.screen);
+                Typed::Written(writer.write(&text))
+            }
         };
         let over = event == Typed::End;
         if typed.blocking_send(event).is_err() || over {
             break;
         }
-    }
-}
-
-/// Completion of commands and names; also watches whether anything stands on the line.
-struct Completion {
-    shared: Arc<Shared>,
-    empty: Arc<AtomicBool>,
-}
-
-impl Helper for Completion {}
-impl Highlighter for Completion {}
-impl Validator for Completion {}
-
-impl Hinter for Completion {
-    type Hint = String;
-
-    /// Called at every edit; there are no hints.
-    fn hint(&self, line: &str, _pos: usize, _ctx: &Context<'_>) -> Option<String> {
-        self.empty.store(line.is_empty(), Ordering::Relaxed);
-        None
-    }
-}
-
-impl Completer for Completion {
-    type Candidate = Pair;
-
-    fn complete(
-        &self,
-        line: &str,
-        pos: usize,
-        _ctx: &Context<'_>,
-    ) -> rustyline::Result<(usize, Vec<Pair>)> {
-        let names = self.shared.names.lock().unwrap_or_else(PoisonError::into_inner);
-        let (start, offers) = commands::complete(line.get(..pos).unwrap_or(line), &names);
-        let pairs = offers
-            .into_iter()
-            .map(|offer| Pair { display: offer.trim_end().to_owned(), replacement: offer })
-            .collect();
-        Ok((start, pairs))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn as_many_rows_are_taken_back_as_the_line_took() {
-        assert_eq!(take_back("bob> hi", 80), "\x1b[1A\r\x1b[J");
-        assert_eq!(take_back(&format!("bob> {}", "x".repeat(80)), 80), "\x1b[2A\r\x1b[J");
-        // A full row: the editor has moved to the next one.
-        assert_eq!(take_back(&"x".repeat(80), 80), "\x1b[2A\r\x1b[J");
-        assert_eq!(take_back("你好", 3), "\x1b[2A\r\x1b[J");
-        assert_eq!(take_back("a\nb", 80), "");
-        assert_eq!(take_back("", 80), "");
     }
 }

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use rustyline::history::History;
 use rustyline::{Editor, Helper};
 
-use super::commands::{self, Command};
+use super::commands::{self, Holds};
 
 /// Lines that can be recalled.
 pub(super) const LINES_MAX: usize = 1_000;
@@ -45,27 +45,9 @@ impl InputHistory {
     }
 }
 
-/// Whether the line may be written to disk.
+/// Whether the line may be written to disk: a command that holds names and numbers only.
 fn is_kept(line: &str) -> bool {
-    match commands::parse(line) {
-        Ok(Command::Nothing | Command::Say(_) | Command::Message(..) | Command::Reply(_))
-        | Err(_) => false,
-        Ok(
-            Command::To(_)
-            | Command::Chats
-            | Command::History(_)
-            | Command::Who(_)
-            | Command::Verify(_)
-            | Command::Verified(_)
-            | Command::AcceptKey(_)
-            | Command::Block(_)
-            | Command::Unblock(_)
-            | Command::Accept(_)
-            | Command::Status
-            | Command::Help(_)
-            | Command::Quit,
-        ) => !line.contains('\n'),
-    }
+    !line.contains('\n') && commands::row_of(line).is_some_and(|(row, _)| row.holds == Holds::Names)
 }
 
 /// The last lines of the file; a file that has grown to twice its bound is cut.
@@ -94,12 +76,25 @@ mod tests {
 
     #[test]
     fn what_is_written_to_people_never_reaches_the_disk() {
-        for secret in
-            ["hello", "/msg bob secret", "/r secret", "/mgs bob secret", "//secret", "/w bob s"]
-        {
+        for secret in [
+            "hello",
+            "/msg bob secret",
+            "/r secret",
+            "/mgs bob secret",
+            "//secret",
+            "/w bob s",
+            "/me secret",
+            "/edit secret",
+            "/reply 1 secret",
+            "/search secret",
+            "/editor secret",
+            "\\single_message bob secret",
+            "single_message bob secret",
+            "/ids\nsecret",
+        ] {
             assert!(!is_kept(secret), "{secret}");
         }
-        for command in ["/to bob", "/history 50", "/verify bob"] {
+        for command in ["/to bob", "/history 50", "/verify bob", "\\all"] {
             assert!(is_kept(command), "{command}");
         }
     }

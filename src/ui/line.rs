@@ -2,6 +2,10 @@
 //!
 //! Decides what is printed when and what a typed line leads to; how lines look is
 //! [`screen`](super::screen)'s. It signs nobody in and ends no process: [`run`] says how it ended.
+//!
+//! Its chapters: `typed` is what a line leads to, `writing` what goes to people, `moving` what goes
+//! from chat to chat, `people`, `quiet` and `client` the other commands; `events` is what the client
+//! tells, `view` what is on the screen and who looks at it, `drafts` what is not finished yet.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::pending;
@@ -10,28 +14,36 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
-use tokio::sync::mpsc::Receiver;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc::{self, Receiver};
 use tokio::time::{Instant, sleep_until};
 
-use crate::client::{Client, Event, Line, LocalId, Offline, Refusal};
+use crate::client::{Client, Event, LocalId, Offline, Refusal};
 use crate::net::Env;
 use crate::types::UserName;
 use crate::wire::Code;
 
-use super::input::{Above, Kind, Terminal};
+use super::input::{Above, Kind, Terminal, Writer};
+use super::names::Names;
+use super::notify::{self, Popup};
 use super::receipts::Receipts;
+use super::say;
 use super::screen::Screen;
+use super::settings::Settings;
 use super::theme::Theme;
-use super::{say, time};
 
+mod client;
+mod drafts;
 mod events;
+mod moving;
+mod people;
+mod quiet;
 mod typed;
+mod view;
+mod writing;
 
-/// Lines taken from the client at once.
-const LINES_AT_ONCE: usize = 32;
-/// How long an own line waits for its mark before it is shown with the mark it has.
-const MARK_PATIENCE: Duration = Duration::from_millis(150);
+use drafts::Input;
+use view::View;
+
 /// Changes of marks that come within this time are said together.
 const RECEIPTS_PAUSE: Duration = Duration::from_millis(300);
 /// A shorter interruption is not worth a line.
@@ -69,6 +81,25 @@ pub struct Options {
     pub input_history: Option<PathBuf>,
     /// Printed first, above the first prompt.
     pub greeting: String,
+    /// What the person chose.
+    pub settings: Settings,
+    /// Where that is written down; `None`: nowhere.
+    pub settings_file: Option<PathBuf>,
+    /// The person's editor for long texts.
+    pub writer: Option<Writer>,
+    /// How the terminal shows notifications.
+    pub popup: Popup,
+    /// Whether the terminal has a title to set.
+    pub title: Title,
+}
+
+/// Whether the terminal has a title.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Title {
+    /// It counts what is unread.
+    Counts,
+    /// It is left alone, or there is none.
+    Untouched,
 }
 
 /// How it ended.
@@ -113,7 +144,11 @@ pub async fn run(
     mut events: Receiver<Event>,
     options: Options,
 ) -> io::Result<Ended> {
-    let (terminal, mut typed) = Terminal::open(options.theme.style, options.input_history.clone())?;
+    let (terminal, mut keyboard) = Terminal::open(
+        options.theme.style,
+        options.settings.edit_mode,
+        options.input_history.clone(),
+    )?;
     let (answers, mut answered) = mpsc::channel(REQUESTS_MAX);
     let mut signals = Signals::listen()?;
     let mut session = Session::new(env, client, terminal, answers, options);
@@ -126,17 +161,18 @@ pub async fn run(
         tokio::select! {
             biased;
             signal = signals.any() => session.signalled(signal),
-            out = printed(&mut session.showing) => session.shown(out),
+            out = printed(&mut session.view.showing) => session.shown(out),
             event = events.recv() => match event {
                 Some(event) => session.event(event),
                 None => session.client_gone(),
             },
             Some(answer) = answered.recv() => session.answered(answer),
-            Some(input) = typed.recv(), if session.takes_input() => session.typed(input),
+            Some(()) = keyboard.keys.recv() => session.key(),
+            Some(input) = keyboard.typed.recv(), if session.takes_input() => session.typed(input),
             () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => session.due(),
         }
     };
-    session.terminal.give_back();
+    session.end();
     Ok(ended)
 }
 
@@ -173,13 +209,7 @@ impl Signals {
     }
 }
 
-/// Lines on their way to the screen.
-struct Showing {
-    out: oneshot::Receiver<()>,
-    ids: Vec<LocalId>,
-}
-
-async fn printed(showing: &mut Option<Showing>) -> bool {
+async fn printed(showing: &mut Option<view::Showing>) -> bool {
     match showing {
         Some(showing) => (&mut showing.out).await.is_ok(),
         None => pending().await,
@@ -233,7 +263,12 @@ struct Session {
     last_writer: Option<UserName>,
     receipts: Receipts,
     receipts_due: Option<Instant>,
-    showing: Option<Showing>,
+    view: View,
+    input: Input,
+    /// What the next line begins with.
+    initial: String,
+    /// Typed while no chat was open.
+    homeless: Option<String>,
     echo: Option<Echo>,
     net: Net,
     /// Why messages to somebody wait: said once.
@@ -261,13 +296,14 @@ impl Session {
         answers: mpsc::Sender<Answer>,
         options: Options,
     ) -> Self {
-        let screen = Screen::new(
+        let mut screen = Screen::new(
             options.theme,
             terminal.columns(),
             options.zone.clone(),
             options.me.clone(),
         )
         .on_day_of(env.unix_ms());
+        screen.time = options.settings.time;
         Self {
             env: env.clone(),
             client: client.clone(),
@@ -280,7 +316,10 @@ impl Session {
             last_writer: None,
             receipts: Receipts::default(),
             receipts_due: None,
-            showing: None,
+            view: View::new(),
+            input: Input::Commands,
+            initial: String::new(),
+            homeless: None,
             echo: None,
             net: Net {
                 offline_since: None,
@@ -304,6 +343,8 @@ impl Session {
     /// Beside an editor, Ctrl-C becomes a signal only in the moment between two lines.
     fn signalled(&mut self, told: Told) {
         match told {
+            // It was meant for the program that has the terminal.
+            Told::Interrupt if self.input == Input::Elsewhere => {}
             Told::Interrupt if self.terminal.kind() == Kind::Editor && !self.interrupted_once => {
                 self.interrupted_once = true;
             }
@@ -316,8 +357,10 @@ impl Session {
     }
 
     fn begin(&mut self) {
-        self.offer_names();
+        self.learn_names();
+        self.begin_title();
         if let Some(chat) = self.chat.clone() {
+            self.take_draft_of(&chat);
             self.look_up(chat);
         }
         let greeting = std::mem::take(&mut self.options.greeting);
@@ -325,21 +368,42 @@ impl Session {
             // What is typed may need the network: a pipe cannot look and wait.
             self.first_line = Some(Instant::now() + self.options.timeout);
         } else {
+            let greeting = self.screen.wrapped(&greeting, "  ");
             self.reply(Above::Keep, greeting);
         }
         self.show();
     }
 
-    fn offer_names(&self) {
+    /// The program ends: what is half typed is kept, the terminal is as it was.
+    fn end(&mut self) {
+        self.keep_draft(&self.terminal.half_typed());
+        let last = match self.titled() {
+            true => notify::TITLE_BACK,
+            false => "",
+        };
+        self.terminal.give_back(last);
+    }
+
+    /// Learns what people are called: for the screen, for Tab, and for what is typed.
+    fn learn_names(&mut self) {
         let chats = self.client.chats().unwrap_or_default();
-        self.terminal.offer(chats.into_iter().map(|chat| chat.chat.to_string()).collect());
+        let contacts = self.client.contacts().unwrap_or_default();
+        let chats = chats.into_iter().map(|chat| (chat.chat, None));
+        // Contacts come later: they know the alias.
+        let people = chats.chain(contacts.into_iter().map(|person| (person.user, person.alias)));
+        self.screen.names = Names::of(people);
+        self.terminal.offer(self.screen.names.words());
     }
 
     /// Prints and reads the next line.
     fn reply(&mut self, above: Above, text: String) {
         self.screen.width = self.terminal.columns();
-        let prompt = self.screen.prompt(self.chat.as_ref());
-        self.terminal.ask(above, text, prompt);
+        let prompt = match self.input {
+            Input::Commands | Input::Elsewhere => self.screen.prompt(self.chat.as_ref()),
+            Input::Lines { .. } => "... ".to_owned(),
+            Input::Question { .. } => "y/n> ".to_owned(),
+        };
+        self.terminal.ask(above, text, prompt, std::mem::take(&mut self.initial));
     }
 
     /// A pipe's next line waits for the answer to this one.
@@ -353,6 +417,7 @@ impl Session {
             self.net.due,
             self.leaving,
             self.first_line,
+            self.view.presence_due,
             self.echo.as_ref().map(|echo| echo.due),
         ]
         .into_iter()
@@ -369,6 +434,9 @@ impl Session {
         if past(self.receipts_due) {
             self.say_receipts();
         }
+        if past(self.view.presence_due) {
+            self.say_presence();
+        }
         if past(self.net.due) {
             self.say_offline();
         }
@@ -380,78 +448,11 @@ impl Session {
         }
     }
 
-    /// Takes what was never shown and sends it to the screen; one batch at a time.
-    fn show(&mut self) {
-        if self.showing.is_some() || self.echo.is_some() || self.over.is_some() {
-            return;
-        }
-        let lines = match self.env.in_place(|| self.client.take_unshown(LINES_AT_ONCE)) {
-            Ok(lines) => lines,
-            Err(error) => return self.complain(&say::request_error(&error, None)),
-        };
-        if lines.is_empty() {
-            return;
-        }
-        self.screen.width = self.terminal.columns();
-        let mut ids = Vec::new();
-        let mut texts = Vec::new();
-        for line in &lines {
-            ids.push(line.id());
-            texts.push(self.screen.line(line));
-            if let Line::Message(message) = line {
-                self.last_writer = Some(message.chat.clone());
-                if let Some((_, received)) = &mut self.net.back {
-                    *received += 1;
-                }
-            }
-        }
-        let out = self.terminal.print(texts.join("\n"));
-        self.showing = Some(Showing { out, ids });
-    }
-
-    /// Lines are on the screen (or never will be).
-    fn shown(&mut self, out: bool) {
-        let Some(showing) = self.showing.take() else { return };
-        if !out {
-            self.ended = Some(Ended::OutputGone);
-            return;
-        }
-        if let Err(error) = self.env.in_place(|| self.client.mark_shown(&showing.ids)) {
-            self.complain(&say::request_error(&error, None));
-        }
-        self.show();
-        self.end_when_done();
-    }
-
     fn notice(&self, text: &str) {
         self.terminal.notice(self.screen.notice(text));
     }
 
     fn complain(&self, told: &say::Told) {
         self.terminal.notice(self.screen.told(told));
-    }
-
-    fn say_receipts(&mut self) {
-        self.receipts_due = None;
-        for line in self.receipts.take(self.screen.theme) {
-            self.notice(&line);
-        }
-    }
-
-    fn say_offline(&mut self) {
-        self.net.due = None;
-        let Some(since) = self.net.offline_since else { return };
-        self.net.said = true;
-        let waiting = self.client.status().map_or(0, |status| status.waiting);
-        let waits = match waiting {
-            0 => String::new(),
-            1 => ", 1 message waits".to_owned(),
-            more => format!(", {more} messages wait"),
-        };
-        self.notice(&format!(
-            "offline since {} ({}){waits}; trying again by itself",
-            time::clock(since, self.screen.zone()),
-            say::offline(&self.net.reason),
-        ));
     }
 }

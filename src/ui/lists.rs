@@ -7,7 +7,9 @@ use std::fmt::Write as _;
 use qrcode::QrCode;
 use qrcode::render::unicode::Dense1x2;
 
-use crate::client::{ChatView, Contact, KeyView, StatusView, Trust, WhoView};
+use crate::client::{
+    ChatView, Contact, ContactView, KeyView, OwnKeysView, StatusView, Trust, WhoView,
+};
 
 use super::commands::Scope;
 use super::screen::Screen;
@@ -47,7 +49,7 @@ fn chat_line(screen: &Screen, chat: &ChatView, now_unix_ms: u64) -> String {
         0 => String::new(),
         at => time::moment(at, now_unix_ms, screen.zone()),
     };
-    let name = format!("{:<12}", chat.chat.to_string());
+    let name = format!("{:<12}", screen.names.label(&chat.chat));
     let mut line = format!("{}  {when:<12}", screen.theme.name(&chat.chat, &name));
     if !notes.is_empty() {
         let _ = write!(line, "  {}", screen.theme.paint(Role::Strong, &notes.join(", ")));
@@ -78,8 +80,8 @@ pub fn who(screen: &Screen, scope: Scope, view: &WhoView) -> String {
         .iter()
         .filter(|(_, online)| *online || scope == Scope::All)
         .map(|(name, online)| match (scope, online) {
-            (Scope::All, true) => format!("{} (online)", screen.theme.name(name, name.as_str())),
-            (Scope::All, false) | (Scope::Online, _) => screen.theme.name(name, name.as_str()),
+            (Scope::All, true) => format!("{} (online)", screen.called(name)),
+            (Scope::All, false) | (Scope::Online, _) => screen.called(name),
         })
         .collect();
     let mut out = match (scope, shown.is_empty()) {
@@ -96,6 +98,83 @@ pub fn who(screen: &Screen, scope: Scope, view: &WhoView) -> String {
         let _ = write!(out, "\n{}", screen.notice(&format!("not asked, being away: {servers}")));
     }
     out
+}
+
+/// The people known here, one line each.
+pub fn contacts(screen: &Screen, people: &[ContactView]) -> String {
+    if people.is_empty() {
+        return "Nobody yet. Who is here: /who all".to_owned();
+    }
+    let lines: Vec<String> = people
+        .iter()
+        .map(|person| {
+            let name = format!("{:<16}", screen.names.label(&person.user));
+            let mut notes = vec![match person.online {
+                Some(true) => "online",
+                Some(false) => "offline",
+                None => "-",
+            }];
+            notes.extend(match person.trust {
+                Trust::Changed => Some("KEY CHANGED"),
+                Trust::Verified => Some("verified"),
+                Trust::Unknown | Trust::Pinned => None,
+            });
+            notes.extend(match person.contact {
+                Contact::Blocked => Some("blocked"),
+                Contact::Request => Some("request"),
+                Contact::Accepted => None,
+            });
+            format!("{}  {}", screen.theme.name(&person.user, &name), notes.join(", "))
+        })
+        .collect();
+    lines.join("\n")
+}
+
+/// One's own keys by their fingerprints, and how well those of others are known.
+pub fn keys(
+    screen: &Screen,
+    own: &OwnKeysView,
+    people: &[ContactView],
+    now_unix_ms: u64,
+) -> String {
+    let made = match own.encryption_made_unix_ms {
+        0 => String::new(),
+        at => format!(", made {}", time::moment(at, now_unix_ms, screen.zone())),
+    };
+    let mut out = format!(
+        "Your identity key:{}\nYour encryption key{made}:{}\nVersion {} of your keys; devices in \
+         it: {}; this device: {:x}",
+        in_rows(screen, &own.identity),
+        in_rows(screen, &own.encryption_key),
+        own.bundle_version,
+        own.devices,
+        own.device.0,
+    );
+    for (trust, heading) in [
+        (Trust::Verified, "Verified"),
+        (Trust::Pinned, "Trusted since the first contact"),
+        (Trust::Changed, "CHANGED, not accepted"),
+    ] {
+        let names: Vec<&str> = people
+            .iter()
+            .filter(|person| person.trust == trust)
+            .map(|person| screen.names.label(&person.user))
+            .collect();
+        if !names.is_empty() {
+            let _ = write!(out, "\n{heading}: {}", names.join(", "));
+        }
+    }
+    screen.wrapped(&out, "  ")
+}
+
+/// A fingerprint in rows that fit a screen; behind a space where lines are read aloud.
+fn in_rows(screen: &Screen, hex: &str) -> String {
+    let full = fingerprint(hex);
+    let pairs: Vec<&str> = full.split(':').collect();
+    match screen.theme.rich() {
+        true => pairs.chunks(16).map(|row| format!("\n  {}", row.join(":"))).collect(),
+        false => format!(" {full}"),
+    }
 }
 
 /// Who one is and where the client stands.
@@ -272,6 +351,52 @@ mod tests {
         view.connected = None;
         view.offline_since_unix_ms = Some(NOON);
         assert!(status(&screen, &view, NOON).contains("offline since 12:01"));
+    }
+
+    fn person(who: &str, trust: Trust) -> ContactView {
+        ContactView {
+            user: name(who),
+            alias: None,
+            trust,
+            contact: Contact::Accepted,
+            pinned_unix_ms: NOON,
+            online: Some(true),
+        }
+    }
+
+    #[test]
+    fn people_are_one_line_each_with_what_matters() {
+        let people = [
+            person("bob", Trust::Verified),
+            ContactView { online: None, ..person("carol", Trust::Changed) },
+            ContactView { contact: Contact::Blocked, ..person("dave", Trust::Pinned) },
+        ];
+        let shown = contacts(&screen(Style::Plain), &people);
+        assert_eq!(
+            shown,
+            "bob               online, verified\ncarol             -, KEY CHANGED\n\
+             dave              online, blocked"
+        );
+        assert!(contacts(&screen(Style::Plain), &[]).contains("/who all"));
+    }
+
+    #[test]
+    fn keys_are_shown_by_their_fingerprints() {
+        let own = OwnKeysView {
+            identity: "a1b2c3d4".into(),
+            encryption_key: "e5f6".into(),
+            encryption_made_unix_ms: NOON,
+            bundle_version: 3,
+            device: DeviceId(255),
+            devices: 2,
+        };
+        let people = [person("bob", Trust::Verified), person("carol", Trust::Pinned)];
+        let shown = keys(&screen(Style::Rich), &own, &people, NOON);
+        for part in
+            ["key:\n  a1:b2:c3:d4", "made 12:01:\n  e5:f6", "Verified: bob", "contact: carol"]
+        {
+            assert!(shown.contains(part), "{shown}");
+        }
     }
 
     #[test]

@@ -5,10 +5,13 @@
 //! [`input`] to a terminal or a pipe. Nothing here touches a connection, a key or a database.
 
 pub mod commands;
+pub mod doctor;
 pub mod input;
 mod input_history;
 pub mod line;
 pub mod lists;
+pub mod names;
+pub mod notify;
 pub mod receipts;
 pub mod say;
 pub mod screen;

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use crate::client::{LocalId, MessageState};
 use crate::types::UserName;
 
+use super::names::Names;
 use super::theme::Theme;
 
 /// Own messages whose end is awaited at most; beyond this the oldest are forgotten.
@@ -18,6 +19,7 @@ enum Stage {
     Waiting,
     Sent,
     Delivered,
+    Read,
 }
 
 #[derive(Clone, Debug)]
@@ -39,25 +41,24 @@ fn stage(state: &MessageState) -> Option<Stage> {
     match state {
         MessageState::Waiting | MessageState::Pending => Some(Stage::Waiting),
         MessageState::Sent => Some(Stage::Sent),
-        MessageState::Delivered | MessageState::Read => Some(Stage::Delivered),
+        MessageState::Delivered => Some(Stage::Delivered),
+        MessageState::Read => Some(Stage::Read),
         MessageState::Refused(_) | MessageState::Cancelled => None,
     }
 }
 
 impl Receipts {
-    /// An own message was shown with the mark of this state.
+    /// An own message was shown with the mark of this state. It is followed further: the event of
+    /// a state that is on the screen already may still be on its way.
     pub fn shown(&mut self, id: LocalId, chat: &UserName, state: &MessageState) {
-        match stage(state) {
-            Some(said @ (Stage::Waiting | Stage::Sent)) => {
-                let now = self.followed.get(&id).map_or(said, |old| old.now.max(said));
-                self.followed.insert(id, Followed { chat: chat.clone(), said, now });
-                if self.followed.len() > FOLLOWED_MAX {
-                    self.followed.pop_first();
-                }
-            }
-            Some(Stage::Delivered) | None => {
-                self.followed.remove(&id);
-            }
+        let Some(said) = stage(state) else {
+            self.followed.remove(&id);
+            return;
+        };
+        let now = self.followed.get(&id).map_or(said, |old| old.now.max(said));
+        self.followed.insert(id, Followed { chat: chat.clone(), said, now });
+        if self.followed.len() > FOLLOWED_MAX {
+            self.followed.pop_first();
         }
     }
 
@@ -73,17 +74,21 @@ impl Receipts {
             now: Stage::Waiting,
         });
         followed.now = followed.now.max(now);
-        followed.now > followed.said
+        let news = followed.now > followed.said;
+        if self.followed.len() > FOLLOWED_MAX {
+            self.followed.pop_first();
+        }
+        news
     }
 
     /// All that changed since the last time, one line per person and change.
-    pub fn take(&mut self, theme: Theme) -> Vec<String> {
+    pub fn take(&mut self, theme: Theme, names: &Names) -> Vec<String> {
         let mut counts: BTreeMap<(UserName, Stage), usize> = BTreeMap::new();
         for followed in self.followed.values_mut().filter(|followed| followed.now > followed.said) {
             *counts.entry((followed.chat.clone(), followed.now)).or_default() += 1;
             followed.said = followed.now;
         }
-        self.followed.retain(|_, followed| followed.said != Stage::Delivered);
+        self.followed.retain(|_, followed| followed.said != Stage::Read);
         counts
             .into_iter()
             .map(|((chat, stage), count)| {
@@ -91,10 +96,11 @@ impl Receipts {
                     Stage::Waiting => ("…", "waiting for"),
                     Stage::Sent => ("·", "sent to"),
                     Stage::Delivered => ("✓", "delivered to"),
+                    Stage::Read => ("✓✓", "read by"),
                 };
                 let sign = if theme.rich() { format!("{sign} ") } else { String::new() };
                 let count = if count == 1 { String::new() } else { format!("{count} ") };
-                format!("{sign}{count}{word} {chat}")
+                format!("{sign}{count}{word} {}", names.label(&chat))
             })
             .collect()
     }
@@ -117,10 +123,10 @@ mod tests {
         let mut receipts = Receipts::default();
         receipts.shown(LocalId(1), &bob(), &MessageState::Sent);
         assert!(!receipts.moved(LocalId(1), &bob(), &MessageState::Sent));
-        assert_eq!(receipts.take(RICH), Vec::<String>::new());
+        assert_eq!(receipts.take(RICH, &Names::default()), Vec::<String>::new());
         assert!(receipts.moved(LocalId(1), &bob(), &MessageState::Delivered));
-        assert_eq!(receipts.take(RICH), ["✓ delivered to bob"]);
-        assert_eq!(receipts.take(RICH), Vec::<String>::new());
+        assert_eq!(receipts.take(RICH, &Names::default()), ["✓ delivered to bob"]);
+        assert_eq!(receipts.take(RICH, &Names::default()), Vec::<String>::new());
     }
 
     #[test]
@@ -131,7 +137,18 @@ mod tests {
             receipts.moved(LocalId(id), &bob(), &MessageState::Sent);
         }
         receipts.moved(LocalId(1), &bob(), &MessageState::Delivered);
-        assert_eq!(receipts.take(PLAIN), ["2 sent to bob", "delivered to bob"]);
+        assert_eq!(receipts.take(PLAIN, &Names::default()), ["2 sent to bob", "delivered to bob"]);
+    }
+
+    #[test]
+    fn what_the_line_itself_says_is_not_said_again() {
+        let mut receipts = Receipts::default();
+        receipts.shown(LocalId(1), &bob(), &MessageState::Delivered);
+        assert!(!receipts.moved(LocalId(1), &bob(), &MessageState::Delivered));
+        assert_eq!(receipts.take(RICH, &Names::default()), Vec::<String>::new());
+        assert!(receipts.moved(LocalId(1), &bob(), &MessageState::Read));
+        assert_eq!(receipts.take(RICH, &Names::default()), ["✓✓ read by bob"]);
+        assert_eq!(receipts.followed.len(), 0);
     }
 
     #[test]
@@ -139,7 +156,7 @@ mod tests {
         let mut receipts = Receipts::default();
         receipts.moved(LocalId(1), &bob(), &MessageState::Delivered);
         receipts.shown(LocalId(1), &bob(), &MessageState::Sent);
-        assert_eq!(receipts.take(RICH), ["✓ delivered to bob"]);
+        assert_eq!(receipts.take(RICH, &Names::default()), ["✓ delivered to bob"]);
     }
 
     #[test]

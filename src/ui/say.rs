@@ -3,7 +3,7 @@
 //!
 //! Pure. No code names: those are for logs and JSON.
 
-use crate::client::{Offline, Refusal, RequestError, SendError, Trouble};
+use crate::client::{ActionError, LocalId, Offline, Refusal, RequestError, SendError, Trouble};
 use crate::types::UserName;
 use crate::wire::Code;
 
@@ -170,6 +170,28 @@ pub fn send_error(error: &SendError) -> Told {
             Told::new(format!("There is no message {id} in this chat."), "")
         }
         SendError::Local(why) => local(why),
+    }
+}
+
+/// Why something could not be done to message `id`.
+pub fn action_error(error: &ActionError, id: LocalId) -> Told {
+    match error {
+        ActionError::NoSuchMessage => {
+            Told::new(format!("There is no message {id}."), "Numbers of messages: /ids")
+        }
+        ActionError::NotYours => {
+            Told::new(format!("Message {id} is not yours."), "Only its author can do that.")
+        }
+        ActionError::NotAText => Told::new(format!("Line {id} is not a message."), ""),
+        ActionError::Deleted => Told::new(format!("Message {id} is gone."), ""),
+        ActionError::AlreadySent => {
+            Told::new(format!("Message {id} was not refused: there is nothing to repeat."), "")
+        }
+        ActionError::NotAnEmoji => {
+            Told::new("A reaction is one emoji or letter.", format!("For example: /react {id} +"))
+        }
+        ActionError::Send(error) => send_error(error),
+        ActionError::Local(why) => local(why),
     }
 }
 

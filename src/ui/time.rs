@@ -2,9 +2,13 @@
 //!
 //! The time zone comes in as an argument; nothing here asks a clock.
 
-use jiff::Timestamp;
-use jiff::civil::Date;
+use std::time::Duration;
+
+use jiff::civil::{Date, DateTime, Time, Weekday};
 use jiff::tz::TimeZone;
+use jiff::{Timestamp, ToSpan as _};
+
+use super::commands::duration;
 
 fn zoned(unix_ms: u64, zone: &TimeZone) -> jiff::Zoned {
     timestamp(unix_ms).to_zoned(zone.clone())
@@ -21,6 +25,11 @@ fn timestamp(unix_ms: u64) -> Timestamp {
 /// `12:01`.
 pub fn clock(unix_ms: u64, zone: &TimeZone) -> String {
     zoned(unix_ms, zone).strftime("%H:%M").to_string()
+}
+
+/// `12:01:02`.
+pub fn clock_with_seconds(unix_ms: u64, zone: &TimeZone) -> String {
+    zoned(unix_ms, zone).strftime("%H:%M:%S").to_string()
 }
 
 /// The day, for day lines.
@@ -52,6 +61,77 @@ pub fn rfc3339(unix_ms: u64) -> String {
     format!("{:.3}", timestamp(unix_ms))
 }
 
+/// The moment that a typed day means: `2026-11-20`, with a time `2026-11-20 18:30`, `11-20` of this
+/// year, `18:30` of today, `today`, `yesterday`, the last `monday`, or `3d` ago.
+pub fn typed(words: &str, now_unix_ms: u64, zone: &TimeZone) -> Option<u64> {
+    let words = words.trim().to_lowercase();
+    if let Some(ago) = duration(&words) {
+        return Some(now_unix_ms.saturating_sub(u64::try_from(ago.as_millis()).ok()?));
+    }
+    let today = day(now_unix_ms, zone);
+    let (first, second) = words.split_once(' ').unwrap_or((&words, ""));
+    let (date, time) = match (named_day(first, today), time_of_day(first), second) {
+        (Some(date), _, "") => (date, Time::midnight()),
+        (Some(date), _, second) => (date, time_of_day(second.trim())?),
+        (None, Some(time), "") => (today, time),
+        (None, ..) => return None,
+    };
+    let moment = zone.to_zoned(DateTime::from_parts(date, time)).ok()?;
+    u64::try_from(moment.timestamp().as_millisecond()).ok()
+}
+
+fn time_of_day(word: &str) -> Option<Time> {
+    let (hour, minute) = word.split_once(':')?;
+    Time::new(hour.parse().ok()?, minute.parse().ok()?, 0, 0).ok()
+}
+
+fn named_day(word: &str, today: Date) -> Option<Date> {
+    let weekday = match word {
+        "today" => return Some(today),
+        "yesterday" => return today.yesterday().ok(),
+        "monday" | "mon" => Weekday::Monday,
+        "tuesday" | "tue" => Weekday::Tuesday,
+        "wednesday" | "wed" => Weekday::Wednesday,
+        "thursday" | "thu" => Weekday::Thursday,
+        "friday" | "fri" => Weekday::Friday,
+        "saturday" | "sat" => Weekday::Saturday,
+        "sunday" | "sun" => Weekday::Sunday,
+        date => return written_day(date, today),
+    };
+    today.nth_weekday(-1, weekday).ok()
+}
+
+fn written_day(word: &str, today: Date) -> Option<Date> {
+    let mut parts = word.split('-').map(str::parse::<i16>);
+    match (parts.next()?.ok()?, parts.next()?.ok()?, parts.next(), parts.next()) {
+        (year, month, Some(Ok(day)), None) => {
+            Date::new(year, i8::try_from(month).ok()?, i8::try_from(day).ok()?).ok()
+        }
+        (month, day, None, None) => {
+            let (month, day) = (i8::try_from(month).ok()?, i8::try_from(day).ok()?);
+            let date = Date::new(today.year(), month, day).ok()?;
+            // A day that has not come yet was last year.
+            if date > today { date.checked_sub(1.year()).ok() } else { Some(date) }
+        }
+        _ => None,
+    }
+}
+
+/// A length of time in words: `7 days`.
+pub fn span(time: Duration) -> String {
+    let seconds = time.as_secs();
+    for (unit, name) in [(604_800, "week"), (86_400, "day"), (3_600, "hour"), (60, "minute")] {
+        if seconds >= unit && seconds.is_multiple_of(unit) {
+            return counted(seconds / unit, name);
+        }
+    }
+    counted(seconds, "second")
+}
+
+fn counted(count: u64, name: &str) -> String {
+    if count == 1 { format!("1 {name}") } else { format!("{count} {name}s") }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -73,6 +153,38 @@ mod tests {
         assert_eq!(moment(NOON, NOON, &TimeZone::UTC), "12:01");
         assert_eq!(moment(NOON - day, NOON, &TimeZone::UTC), "19 November 12:01");
         assert_eq!(moment(NOON - 365 * day, NOON, &TimeZone::UTC), "20 November 2025 12:01");
+    }
+
+    #[test]
+    fn typed_days_mean_their_first_moment() {
+        // NOON is Friday 20 November 2026, 12:01:02.
+        for (words, moment) in [
+            ("2026-11-19", "2026-11-19T00:00:00.000Z"),
+            ("2026-11-19 18:30", "2026-11-19T18:30:00.000Z"),
+            ("11-19", "2026-11-19T00:00:00.000Z"),
+            ("12-24", "2025-12-24T00:00:00.000Z"),
+            ("Today", "2026-11-20T00:00:00.000Z"),
+            ("yesterday 9:05", "2026-11-19T09:05:00.000Z"),
+            ("09:05", "2026-11-20T09:05:00.000Z"),
+            ("monday", "2026-11-16T00:00:00.000Z"),
+            ("friday", "2026-11-13T00:00:00.000Z"),
+            ("3d", "2026-11-17T12:01:02.003Z"),
+        ] {
+            let found = typed(words, NOON, &TimeZone::UTC).map(rfc3339);
+            assert_eq!(found.as_deref(), Some(moment), "{words}");
+        }
+        for words in ["", "soon", "2026-13-01", "2026-02-30", "25:00", "1-2-3-4", "9", "today x"] {
+            assert_eq!(typed(words, NOON, &TimeZone::UTC), None, "{words}");
+        }
+    }
+
+    #[test]
+    fn lengths_of_time_are_words() {
+        for (seconds, words) in
+            [(1, "1 second"), (90, "90 seconds"), (3_600, "1 hour"), (604_800, "1 week")]
+        {
+            assert_eq!(span(Duration::from_secs(seconds)), words);
+        }
     }
 
     #[test]

@@ -22,8 +22,8 @@ use fastchat::home;
 use fastchat::limits::{FRAME_BYTES_MAX, Limits};
 use fastchat::net::env::TestOptions;
 use fastchat::net::{
-    self, Authority, ConnectError, Credentials, Env, FrameReader, FrameWriter, QuicKeys, Role,
-    Target, client_endpoint,
+    self, Authority, ConnectError, Credentials, Env, FrameReader, FrameWriter, Live, QuicKeys,
+    Role, Target, client_endpoint,
 };
 use fastchat::placement::{PlacementMap, ServerEntry};
 use fastchat::server::{self, ServerConfig, ServerError, Stop};
@@ -58,9 +58,13 @@ pub struct Cluster {
     pub authority: Authority,
     pub map: PlacementMap,
     pub limits: Limits,
+    /// The limits of every server, now.
+    pub live_limits: Live<Limits>,
     pub key: AdmissionKey,
     pub balancer: Credentials,
     pub credentials: Vec<Credentials>,
+    /// What each server shows now.
+    pub live: Vec<Live<Credentials>>,
     quic_keys: Vec<QuicKeys>,
     dir: tempfile::TempDir,
     running: Vec<Option<Running>>,
@@ -76,14 +80,23 @@ impl Cluster {
     pub async fn start(servers: u16, limits: Limits) -> Self {
         // A port that was free a moment ago may go to another test: then with other ports.
         loop {
-            if let Some(cluster) = Self::try_start(servers, limits.clone()).await {
+            let env = Env::system_for_tests();
+            if let Some(cluster) = Self::try_start(env, servers, limits.clone()).await {
                 return cluster;
             }
         }
     }
 
-    async fn try_start(servers: u16, limits: Limits) -> Option<Self> {
-        let env = Env::system_for_tests();
+    /// As [`Self::start`], in this world.
+    pub async fn start_in(env: &Env, servers: u16) -> Self {
+        loop {
+            if let Some(cluster) = Self::try_start(env.clone(), servers, Limits::default()).await {
+                return cluster;
+            }
+        }
+    }
+
+    async fn try_start(env: Env, servers: u16, limits: Limits) -> Option<Self> {
         let ip = IpAddr::from([127, 0, 0, 1]);
         // Held until all are known, so that no port comes twice.
         let mut held = Vec::new();
@@ -152,9 +165,11 @@ impl Cluster {
             client_ip,
             authority,
             map,
+            live_limits: limits.clone().into(),
             limits,
             key: AdmissionKey::from_bytes(&[3; 32]).unwrap(),
             balancer,
+            live: credentials.iter().cloned().map(Live::from).collect(),
             credentials,
             quic_keys: server_envs.iter().map(QuicKeys::create).collect(),
             dir,
@@ -180,10 +195,10 @@ impl Cluster {
             listen: entry.addr,
             peer_listen: entry.peer_addr,
             database: self.dir.path().join(entry.id.as_str()),
-            credentials: self.credentials[index].clone().into(),
+            credentials: self.live[index].clone(),
             cluster: self.authority.cluster_id(),
             map: self.map.clone(),
-            limits: self.limits.clone(),
+            limits: self.live_limits.clone(),
             admission_key: self.key.clone(),
             quic_keys: self.quic_keys[index].clone(),
         };

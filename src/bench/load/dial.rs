@@ -1,4 +1,5 @@
-//! From nothing to a session: the balancer's answer, a connection, and a sign-up.
+//! From nothing to a session: the balancer's answer, a connection, and a sign-up; or, of an
+//! account of an earlier run, the proof of its device.
 //!
 //! The protocol as `docs/PROTOCOL.md` has it, and no more of it than a run needs. Deliberately
 //! not the client's own code: that keeps a profile on disk for every person.
@@ -11,8 +12,8 @@ use base64::Engine as _;
 use bytes::Bytes;
 use tokio::time::sleep;
 
-use super::super::{BenchError, unexpected};
-use super::people::Person;
+use super::super::{BenchError, PATIENCE, unexpected};
+use super::people::{Account, Person};
 use crate::limits::{self, Limits};
 use crate::net::endpoint::{Target, client_endpoint, connect};
 use crate::net::{Env, FrameReader, FrameWriter};
@@ -20,9 +21,14 @@ use crate::types::{ClusterId, ServerId};
 use crate::wire::balancer::{
     Ask, BalancerReply, BalancerRequest, balancer_reply, balancer_request,
 };
-use crate::wire::client::{ClientFrame, Hello, ServerFrame, SignUp, client_frame, server_frame};
+use crate::wire::client::{
+    ClientFrame, Hello, Resume, ServerFrame, SignUp, client_frame, server_frame,
+};
 use crate::wire::{Code, PROTOCOL_VERSION};
 
+/// Answers after which somebody tries again.
+const WAITS: [Code; 4] = [Code::SlowDown, Code::Busy, Code::HomeDown, Code::RetryLater];
+const PAUSE_MIN: Duration = Duration::from_millis(100);
 /// UDP sockets for all sessions of a run: each is a receive buffer and a task of its own.
 const SOCKETS: usize = 16;
 
@@ -75,28 +81,35 @@ impl Dialer {
         Ok(Self { env: env.clone(), place: place.clone(), cluster, limits, endpoints })
     }
 
-    /// The session of a new account, and how long the cluster made it wait for its turn.
-    pub(super) async fn sign_up(
+    /// A person's session, and how long the cluster made it wait for its turn.
+    pub(super) async fn enter(
         &self,
         number: usize,
         person: &Person,
     ) -> Result<(Line, Duration), BenchError> {
-        let mut waited = Duration::ZERO;
+        let (mut waited, mut patience) = (Duration::ZERO, PATIENCE);
         loop {
-            match self.try_sign_up(number, person).await {
-                // It says when: a sign-up rate that is meant to hold for us, too.
-                Err(BenchError::Refused { code: Code::SlowDown | Code::Busy, after, .. }) => {
-                    let pause = after.max(Duration::from_millis(100));
-                    waited += pause;
-                    sleep(pause).await;
+            let (code, after) = match self.try_enter(number, person).await {
+                Ok(line) => return Ok((line, waited)),
+                Err(BenchError::Refused { code, after, .. })
+                    if WAITS.contains(&code) && !patience.is_zero() =>
+                {
+                    (code, after)
                 }
                 Err(error) => return Err(error),
-                Ok(line) => return Ok((line, waited)),
+            };
+            let pause = after.max(PAUSE_MIN);
+            if matches!(code, Code::SlowDown | Code::Busy) {
+                // It says when: a sign-up rate that is meant to hold for us, too.
+                waited += pause;
+            } else {
+                patience = patience.saturating_sub(pause);
             }
+            sleep(pause).await;
         }
     }
 
-    async fn try_sign_up(&self, number: usize, person: &Person) -> Result<Line, BenchError> {
+    async fn try_enter(&self, number: usize, person: &Person) -> Result<Line, BenchError> {
         let edge = match self.place {
             Place::Server(addr) => {
                 Edge { server: ServerId::numbered(1), addr, ticket: Bytes::new() }
@@ -104,17 +117,27 @@ impl Dialer {
             Place::Balancer(at) => self.ask(number, at, person).await?,
         };
         let mut line = self.dial(number, &edge).await?;
-        let sign_up = SignUp {
-            user: person.user.to_string(),
-            auth_key: self.auth_key(),
-            ticket: edge.ticket,
-            bundle: person.keys.encoded().clone(),
-            device: person.device.0,
-            invisible: false,
+        let user = person.user.to_string();
+        let (device, invisible) = (person.device.0, false);
+        let body = match person.account {
+            Account::Wanted => client_frame::Body::SignUp(SignUp {
+                user,
+                auth_key: self.auth_key(),
+                ticket: edge.ticket,
+                bundle: person.keys.encoded().clone(),
+                device,
+                invisible,
+            }),
+            Account::Known => {
+                // Greater than in any earlier run.
+                let count = self.env.unix_ms();
+                let signature = person.sign_resume(&edge.server, count);
+                client_frame::Body::Resume(Resume { user, device, count, signature, invisible })
+            }
         };
-        match line.request(client_frame::Body::SignUp(sign_up)).await? {
+        match line.request(body).await? {
             server_frame::Body::Welcome(_) => Ok(line),
-            other => Err(BenchError::Unexpected(format!("{other:?} to a sign-up"))),
+            other => Err(BenchError::Unexpected(format!("{other:?} to a login"))),
         }
     }
 

@@ -11,6 +11,7 @@ mod people;
 mod session;
 mod tally;
 
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
@@ -27,7 +28,7 @@ pub use self::pattern::{Gaps, Pace, Pattern};
 pub use self::people::Sealed;
 
 use self::dial::{Dialer, Line};
-use self::people::{Conversation, Person, RsaKeys};
+use self::people::{Account, Conversation, Person, RsaKeys};
 use self::session::{Part, Run, Session, Stream, Writing};
 use self::tally::Totals;
 
@@ -76,6 +77,8 @@ pub struct Aim {
     pub place: Place,
     /// Who must answer there.
     pub cluster: ClusterId,
+    /// Where its people are kept from run to run; without a file every run makes new ones.
+    pub people: Option<PathBuf>,
     /// Processes whose processor time is counted.
     pub processes: Vec<u32>,
 }
@@ -143,7 +146,7 @@ impl Keys {
 pub async fn run(env: &Env, aim: &Aim, load: &Load, keys: &Keys) -> Result<Outcome, BenchError> {
     let begun = Instant::now();
     let dialer = Arc::new(Dialer::new(env, &aim.place, aim.cluster, load.clients)?);
-    let joined = join(env, aim.cluster, load.clients, keys, &dialer).await?;
+    let joined = join(env, aim, load.clients, keys, &dialer).await?;
     let waited = joined.iter().map(|(_, _, waited)| *waited).max().unwrap_or_default();
     let end_at = load.warmup + load.duration;
     let run = Arc::new(Run {
@@ -206,34 +209,53 @@ async fn broken(mut running: JoinSet<Result<(), BenchError>>) -> (usize, Option<
 
 type Joined = Vec<(Arc<Person>, Line, Duration)>;
 
-/// Signs everybody up.
+/// Connects everybody: the people of earlier runs, and as many new ones as are wanting.
 async fn join(
     env: &Env,
-    cluster: ClusterId,
+    aim: &Aim,
     clients: usize,
     keys: &Keys,
     dialer: &Arc<Dialer>,
 ) -> Result<Joined, BenchError> {
+    let known = aim.people.as_ref().map(|path| people::read(path, aim.cluster)).transpose()?;
+    let known: Vec<_> = known.unwrap_or_default().into_iter().map(Arc::new).collect();
     let turns = Arc::new(Semaphore::new(SIGN_UPS_AT_ONCE));
     // Names are never given out twice, and this may not be the first run there.
     let word = env.random_u64();
     let mut joining = JoinSet::new();
     for number in 0..clients {
         let user = UserName::parse(&format!("bench-{word:016x}-{number}")).map_err(unexpected)?;
-        let person = Person::new(env, &keys.0, cluster, &user, number)?;
+        let person = match known.get(number) {
+            Some(person) => Arc::clone(person),
+            None => Arc::new(Person::new(env, &keys.0, aim.cluster, &user, number)?),
+        };
         let (dialer, turns) = (Arc::clone(dialer), Arc::clone(&turns));
         joining.spawn(async move {
             let _turn = turns.acquire().await.map_err(unexpected)?;
-            let (line, waited) = dialer.sign_up(number, &person).await?;
-            Ok::<_, BenchError>((number, (Arc::new(person), line, waited)))
+            let (line, waited) = dialer.enter(number, &person).await?;
+            Ok::<_, BenchError>((number, (person, line, waited)))
         });
     }
-    let mut joined = Vec::new();
+    let (mut joined, mut failed) = (Vec::new(), None);
     while let Some(one) = joining.join_next().await {
-        joined.push(one.map_err(unexpected)??);
+        match one.map_err(unexpected)? {
+            Ok(one) => joined.push(one),
+            Err(error) => {
+                failed.get_or_insert(error);
+            }
+        }
     }
     joined.sort_by_key(|(number, _)| *number);
-    Ok(joined.into_iter().map(|(_, one)| one).collect())
+    if let Some(path) = &aim.people {
+        // Also after a failure: whoever got an account keeps it.
+        let made = joined.iter().map(|(_, (person, ..))| person);
+        let made = made.filter(|person| person.account == Account::Wanted);
+        people::write(path, aim.cluster, known.iter().chain(made).map(|person| &**person))?;
+    }
+    match failed {
+        Some(error) => Err(error),
+        None => Ok(joined.into_iter().map(|(_, one)| one).collect()),
+    }
 }
 
 /// Gives everybody their part.

@@ -20,7 +20,7 @@ pub(in super::super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 pub(super) struct Book {
     /// The last number used before this run.
     base: u64,
-    /// When each was meant to go, in order of number from `base + 1`: 8 bytes a message.
+    /// When each was meant to go, in order of number from `base + 1`: 16 bytes a message.
     meant_at: Vec<Duration>,
     /// The highest number that arrived.
     high: u64,

@@ -4,8 +4,10 @@ use crate::cli::exit::Exit;
 use crate::client::account::Where;
 use crate::client::{Client, Mode, Refusal, Unlocked};
 use crate::types::UserName;
-use crate::ui::line::{self, Ended, Options, Piped};
+use crate::ui::input::Writer;
+use crate::ui::line::{self, Ended, Options, Piped, Title};
 use crate::ui::lists;
+use crate::ui::notify::Popup;
 
 use super::open::{self, By, Known};
 use super::report::{Form, Outcome, Stop};
@@ -34,6 +36,11 @@ pub(super) async fn run(context: &Context, at: Option<Where>, to: Option<UserNam
         trust: context.globals.trust,
         input_history: Some(context.places.input_history(&name)),
         greeting: greeted(&client, greeting),
+        settings: context.settings.known.clone(),
+        settings_file: context.settings.path.clone(),
+        writer: writer(context),
+        popup: Popup::of(variable),
+        title: title(),
     };
     let ended = line::run(&context.env, &client, events, options).await;
     service.end().await;
@@ -43,6 +50,25 @@ pub(super) async fn run(context: &Context, at: Option<Where>, to: Option<UserNam
         Err(error) => {
             Err(Stop::new(Exit::Internal, format!("The terminal cannot be used: {error}."), ""))
         }
+    }
+}
+
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// The person's editor; `None` when there is no private folder for what it writes.
+fn writer(context: &Context) -> Option<Writer> {
+    let program = variable("VISUAL").or_else(|| variable("EDITOR"));
+    let folder = context.places.private_folder()?;
+    Some(Writer { program: program.unwrap_or_else(|| "vi".to_owned()), folder })
+}
+
+/// The console of Linux and dumb terminals have no title.
+fn title() -> Title {
+    match variable("TERM").as_deref() {
+        None | Some("dumb" | "linux") => Title::Untouched,
+        Some(_) => Title::Counts,
     }
 }
 

@@ -139,6 +139,11 @@ impl Places {
 
     // --- unlock files ---
 
+    /// A folder for what must not be read by others and need not outlive the machine's uptime.
+    pub(super) fn private_folder(&self) -> Option<PathBuf> {
+        self.unlock_folder().ok()
+    }
+
     /// The folder of unlock files, made if need be; an error when others could get at it.
     fn unlock_folder(&self) -> io::Result<PathBuf> {
         let own = own_uid()?;

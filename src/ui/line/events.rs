@@ -2,7 +2,7 @@
 
 use tokio::time::Instant;
 
-use crate::client::{Event, LocalId, MessageState, Offline, Refusal};
+use crate::client::{Author, Event, LocalId, MessageState, Offline, Refusal};
 use crate::types::UserName;
 use crate::ui::input::{Above, Kind};
 use crate::ui::say;
@@ -10,6 +10,13 @@ use crate::ui::text::{excerpt, nearest};
 use crate::wire::Code;
 
 use super::{Answer, Effect, Ended, OFFLINE_PATIENCE, RECEIPTS_PAUSE, Session, TrustPolicy};
+
+/// What was done to a message.
+enum Change {
+    Edited,
+    Deleted,
+    Reacted(Author, Option<String>),
+}
 
 impl Session {
     pub(super) fn event(&mut self, event: Event) {
@@ -21,11 +28,10 @@ impl Session {
             Event::State { id, chat, state } => self.moved(id, &chat, &state),
             Event::ChatWaits { chat, code, detail } => self.chat_waits(chat, code, &detail),
             Event::Request { from } => {
-                let who = self.screen.theme.name(&from, from.as_str());
                 self.notice(&format!(
-                    "{who} writes to you for the first time:  /accept {from}   /block {from}"
+                    "{from} writes to you for the first time:  /accept {from}   /block {from}"
                 ));
-                self.offer_names();
+                self.learn_names();
             }
             Event::KeyChanged { user } => self.key_changed(&user),
             Event::WasAlreadySent { id, chat } => {
@@ -33,13 +39,14 @@ impl Session {
                     "message {id} to {chat} had been sent before it was cancelled"
                 ));
             }
-            // Nothing is written over on this screen.
-            Event::Edited { .. }
-            | Event::Deleted { .. }
-            | Event::Reacted { .. }
-            | Event::Expired { .. }
-            | Event::Typing { .. }
-            | Event::Presence { .. } => {}
+            Event::Edited { id, .. } => self.changed(id, Change::Edited),
+            Event::Deleted { id, .. } => self.changed(id, Change::Deleted),
+            Event::Reacted { id, by, emoji, .. } => {
+                self.changed(id, Change::Reacted(by, emoji));
+            }
+            Event::Expired { ids } => self.terminal.notice(self.screen.expired(ids.len())),
+            Event::Typing { user } => self.is_typing(&user),
+            Event::Presence { user, online } => self.came_or_went(user, online),
             Event::RolledBack => self.complain(&say::rolled_back()),
             Event::SessionReplaced => {
                 self.over(Ended::SignedOut(say::code(Code::SessionReplaced, None, "", 0)));
@@ -49,6 +56,20 @@ impl Session {
             }
             Event::LocalData { error } => self.over(Ended::LocalData(say::local_data(&error))),
         }
+    }
+
+    /// Something was done to a message that may be on the screen. What the person did here was
+    /// answered when it was typed.
+    fn changed(&self, id: LocalId, change: Change) {
+        let Ok(Some(message)) = self.env.in_place(|| self.client.message(id)) else { return };
+        let line = match (&message.author, change) {
+            (_, Change::Reacted(Author::Me, _))
+            | (Author::Me, Change::Edited | Change::Deleted) => return,
+            (Author::Peer, Change::Edited) => self.screen.edited(&message),
+            (Author::Peer, Change::Deleted) => self.screen.deleted(&message),
+            (_, Change::Reacted(by, emoji)) => self.screen.reacted(&message, &by, emoji.as_deref()),
+        };
+        self.terminal.notice(line);
     }
 
     pub(super) fn online(&mut self) {
@@ -63,6 +84,7 @@ impl Session {
     }
 
     pub(super) fn caught_up(&mut self) {
+        self.view.ringer.caught_up(Instant::now());
         self.show();
         let Some((waited, received)) = self.net.back.take() else { return };
         let waits = self.client.status().map_or(0, |status| status.waiting);
@@ -82,6 +104,7 @@ impl Session {
             self.complain(&say::wrong_cluster());
         }
         self.net.reason = reason;
+        self.view.ringer.offline();
         if self.net.offline_since.is_none() {
             self.net.offline_since = Some(self.env.unix_ms());
             self.net.due = Some(Instant::now() + OFFLINE_PATIENCE);
@@ -211,7 +234,7 @@ impl Session {
             }
             Effect::Verified(user) => self.screen.key_accepted(&user),
         }
-        self.offer_names();
+        self.learn_names();
         self.end_when_done();
     }
 }

@@ -1,0 +1,129 @@
+//! What a row of the table of commands is.
+
+use super::Command;
+use super::words::Words;
+
+/// What a command is followed by: decides what Tab offers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Argument {
+    /// Nothing to complete.
+    None,
+    /// A person.
+    Person,
+    /// One of these words.
+    Words(&'static [&'static str]),
+    /// A command.
+    Command,
+    /// A setting.
+    Setting,
+}
+
+/// Under which heading help lists a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Group {
+    /// To write.
+    Write,
+    /// To do something with a message.
+    Messages,
+    /// To move about.
+    Move,
+    /// About people.
+    People,
+    /// About keys.
+    Keys,
+    /// To be left alone.
+    Quiet,
+    /// Everything else.
+    Client,
+}
+
+impl Group {
+    /// All, in the order of help.
+    pub const ALL: [Self; 7] = [
+        Self::Write,
+        Self::Messages,
+        Self::Move,
+        Self::People,
+        Self::Keys,
+        Self::Quiet,
+        Self::Client,
+    ];
+
+    /// Its heading.
+    pub fn heading(self) -> &'static str {
+        match self {
+            Self::Write => "Write",
+            Self::Messages => "Messages",
+            Self::Move => "Chats",
+            Self::People => "People",
+            Self::Keys => "Keys",
+            Self::Quiet => "Quiet",
+            Self::Client => "Client",
+        }
+    }
+}
+
+/// Whether a typed command may be remembered on disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Holds {
+    /// Names and numbers: yes.
+    Names,
+    /// Words meant for somebody, or about what was written: never.
+    Texts,
+}
+
+/// One command.
+#[derive(Debug)]
+pub struct Row {
+    /// Its name, without the slash.
+    pub name: &'static str,
+    /// Other names.
+    pub aliases: &'static [&'static str],
+    /// How it is written.
+    pub usage: &'static str,
+    /// What it does, in a few words.
+    pub summary: &'static str,
+    /// Lines that work, each with what it does.
+    pub examples: &'static [(&'static str, &'static str)],
+    /// What Tab offers after it.
+    pub argument: Argument,
+    /// Its heading in help.
+    pub group: Group,
+    /// Whether it may be remembered on disk.
+    pub holds: Holds,
+    pub(super) parse: fn(Words<'_>) -> Result<Command, String>,
+}
+
+/// A row for names and numbers only, with nothing to complete.
+pub(super) const fn row(
+    group: Group,
+    name: &'static str,
+    usage: &'static str,
+    summary: &'static str,
+    examples: &'static [(&'static str, &'static str)],
+    parse: fn(Words<'_>) -> Result<Command, String>,
+) -> Row {
+    let (argument, holds) = (Argument::None, Holds::Names);
+    Row { name, aliases: &[], usage, summary, examples, argument, group, holds, parse }
+}
+
+impl Row {
+    pub(super) const fn also(self, aliases: &'static [&'static str]) -> Self {
+        Self { aliases, ..self }
+    }
+
+    pub(super) const fn offers(self, argument: Argument) -> Self {
+        Self { argument, ..self }
+    }
+
+    pub(super) const fn of_texts(self) -> Self {
+        Self { holds: Holds::Texts, ..self }
+    }
+}
+
+impl PartialEq for Row {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
+}
+impl Eq for Row {}

@@ -1,0 +1,83 @@
+//! What was done to messages that are on the screen already, and who comes, goes or types: one dim
+//! line each. Texts of strangers are cleaned here.
+
+use crate::client::{Author, MessageView};
+use crate::types::UserName;
+use crate::ui::text::excerpt;
+
+use super::Screen;
+use super::message::emoji;
+
+/// Columns of an excerpt that names a message.
+const EXCERPT_COLUMNS: usize = 30;
+
+impl Screen {
+    /// The text of a message was changed.
+    pub fn edited(&self, message: &MessageView) -> String {
+        let text = excerpt(&message.text, EXCERPT_COLUMNS.max(self.room(40)));
+        let who = self.author(&message.author, &message.chat);
+        self.notice(&format!("{who} changed {}: \"{text}\"", self.that(message)))
+    }
+
+    /// A message was taken back. Its text is not shown once more.
+    pub fn deleted(&self, message: &MessageView) -> String {
+        let who = self.author(&message.author, &message.chat);
+        self.notice(&format!("{who} deleted {}", self.that(message)))
+    }
+
+    /// Somebody reacted to a message, or took that back.
+    pub fn reacted(&self, message: &MessageView, by: &Author, with: Option<&str>) -> String {
+        let who = self.author(by, &message.chat);
+        let text = match message.text.as_str() {
+            "" => self.that(message),
+            text => format!("\"{}\"", excerpt(text, EXCERPT_COLUMNS)),
+        };
+        let text = match (by, &message.author, self.names.label(&message.chat)) {
+            (Author::Me, Author::Peer, label) => format!("{label}'s {text}"),
+            (Author::Peer, Author::Me, _) => format!("your {text}"),
+            (Author::Me, Author::Me, _) | (Author::Peer, Author::Peer, _) => text,
+        };
+        self.notice(&match with {
+            Some(with) => format!("{who}: {} to {text}", emoji(with)),
+            None => format!("{who} took back a reaction to {text}"),
+        })
+    }
+
+    /// The time of some messages has run out.
+    pub fn expired(&self, count: usize) -> String {
+        self.notice(&match count {
+            1 => "a message has expired and is gone here".to_owned(),
+            more => format!("{more} messages have expired and are gone here"),
+        })
+    }
+
+    /// Somebody is typing.
+    pub fn typing(&self, user: &UserName) -> String {
+        let indent = if self.theme.rich() { "        " } else { "" };
+        self.notice(&format!("{indent}{} is typing", self.names.label(user)))
+    }
+
+    /// Some people came (or went).
+    pub fn presence(&self, people: &[&UserName], online: bool) -> String {
+        let names: Vec<&str> = people.iter().map(|user| self.names.label(user)).collect();
+        let verb = if people.len() == 1 { "is" } else { "are" };
+        let what = if online { "online" } else { "offline" };
+        self.notice(&format!("{} {verb} {what}", names.join(", ")))
+    }
+
+    /// "message 42 of 12:01".
+    fn that(&self, message: &MessageView) -> String {
+        format!("message {} of {}", message.id, self.clock(message.at_unix_ms))
+    }
+
+    fn author(&self, author: &Author, chat: &UserName) -> String {
+        match author {
+            Author::Me => "you".to_owned(),
+            Author::Peer => self.names.label(chat).to_owned(),
+        }
+    }
+
+    fn room(&self, used: usize) -> usize {
+        self.width.unwrap_or(80).saturating_sub(used)
+    }
+}
