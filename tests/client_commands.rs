@@ -90,6 +90,10 @@ fn people_have_names_and_can_be_blocked(world: &World) {
     let list = world.run(&["-p", "bob", "contact", "list", "--json"], 0).json();
     let carol = list.iter().find(|contact| contact["user"] == "carol").unwrap();
     assert_eq!((&carol["alias"], &carol["contact"]), (&"Caz".into(), &"accepted".into()));
+    // The name of one's own works where somebody is named.
+    world.run(&["-p", "bob", "send", "CAZ", "hi Caz"], 0);
+    world.run(&["-p", "bob", "history", "caz"], 0);
+    world.run(&["-p", "bob", "send", "No Body", "hi"], 2);
     world.run(&["-p", "bob", "contact", "block", "carol"], 0);
     world.run(&["-p", "carol", "send", "bob", "not wanted"], 8);
     world.run(&["-p", "bob", "contact", "unblock", "carol"], 0);

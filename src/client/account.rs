@@ -91,8 +91,8 @@ pub enum IdentitySource {
     Profile,
     /// A PEM file, opened with the account's password.
     Pem(PathBuf),
-    /// A file that [`super::Client::export_keys`] made, opened with its own passphrase. What was
-    /// sealed to the encryption key in it can be read as well.
+    /// A file that [`super::Client::export_keys`] made, opened with a passphrase of its own. What
+    /// was sealed to the encryption key in it can be read as well.
     Exported {
         /// The file.
         path: PathBuf,

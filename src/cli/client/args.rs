@@ -12,6 +12,7 @@ use clap_complete::Shell;
 use serde::{Deserialize, Serialize};
 
 use crate::client::account::Where;
+use crate::limits::ALIAS_BYTES_MAX;
 use crate::types::UserName;
 use crate::ui::line::TrustPolicy;
 use crate::ui::settings::{ColourWhen, Settings};
@@ -278,14 +279,13 @@ impl Command {
 
 #[derive(Clone, Debug, Args, Serialize, Deserialize)]
 pub(super) struct Send {
-    /// Who gets it
-    #[arg(value_parser = name)]
-    pub(super) to: UserName,
+    /// Who gets it: a user, or what you call them
+    pub(super) to: Who,
     /// The text; without it, or with '-', standard input
     pub(super) text: Vec<String>,
     /// Also to this person; may be given several times
-    #[arg(long, value_name = "TO", value_parser = name)]
-    pub(super) also: Vec<UserName>,
+    #[arg(long, value_name = "TO")]
+    pub(super) also: Vec<Who>,
     /// Send each line of standard input as a message of its own, as it comes
     #[arg(long)]
     pub(super) each_line: bool,
@@ -302,8 +302,7 @@ pub(super) struct Send {
 #[derive(Clone, Debug, Args, Serialize, Deserialize)]
 pub(super) struct History {
     /// With whom
-    #[arg(value_parser = name)]
-    pub(super) chat: UserName,
+    pub(super) chat: Who,
     /// How many lines at most [default: 50; with --since or --export: all]
     #[arg(short = 'n', value_name = "N")]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
@@ -336,8 +335,8 @@ pub(super) struct Recv {
     #[arg(short, long)]
     pub(super) follow: bool,
     /// Only from this person; what others wrote stays unshown
-    #[arg(long, value_name = "WHO", value_parser = name)]
-    pub(super) from: Option<UserName>,
+    #[arg(long, value_name = "WHO")]
+    pub(super) from: Option<Who>,
     /// Stop after this many lines
     #[arg(short = 'n', value_name = "MAX")]
     #[arg(value_parser = clap::value_parser!(u64).range(1..))]
@@ -348,6 +347,23 @@ pub(super) struct Recv {
     /// Wait this long for something to arrive; nothing: exit code 10
     #[arg(long, value_name = "SECS", value_parser = seconds)]
     pub(super) wait: Option<Duration>,
+}
+
+/// A person as typed: a user's name, or what the owner of the profile calls them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Who(pub(super) String);
+
+impl std::str::FromStr for Who {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let word = text.strip_prefix('@').unwrap_or(text);
+        match word.len() {
+            0 => Err("a name".to_owned()),
+            1..=ALIAS_BYTES_MAX => Ok(Self(word.to_owned())),
+            _ => Err(format!("a name of {ALIAS_BYTES_MAX} bytes at most")),
+        }
+    }
 }
 
 /// `90s`, `2h 30m`, `7 days`; a day has 24 hours.
@@ -440,7 +456,7 @@ mod tests {
             assert_eq!(arguments.globals.profile.unwrap().as_str(), "bob");
             assert_eq!(arguments.globals.timeout, Duration::from_secs(2));
             let Some(Command::Send(send)) = arguments.command else { panic!("{words:?}") };
-            assert_eq!((send.to.as_str(), send.text), ("alice", vec!["hi".to_owned()]));
+            assert_eq!((send.to.0.as_str(), send.text), ("alice", vec!["hi".to_owned()]));
         }
     }
 

@@ -3,8 +3,8 @@
 use serde::Serialize;
 
 use crate::client::{
-    Author, ChatView, Contact, ContactView, KeyView, Line, MessageState, MessageView, Refusal,
-    StatusView, Trouble, Trust,
+    Author, ChatView, Contact, ContactView, Form, KeyView, Line, MessageState, MessageView,
+    Refusal, StatusView, Trouble, Trust,
 };
 use crate::types::UserName;
 use crate::ui::{say, text, time};
@@ -187,6 +187,33 @@ pub(super) struct Message {
     state: Option<&'static str>,
     again: bool,
     unaccepted_key: bool,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    emote: bool,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    edited: bool,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    deleted: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reply_to: Option<Reply>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    reactions: Vec<Reaction>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires_at: Option<String>,
+}
+
+/// The message that another one answers.
+#[derive(Serialize)]
+struct Reply {
+    /// `None`: it is not in this profile.
+    id: Option<String>,
+    from: String,
+    text: String,
+}
+
+#[derive(Serialize)]
+struct Reaction {
+    from: String,
+    emoji: String,
 }
 
 impl Message {
@@ -194,6 +221,10 @@ impl Message {
         let (from, to) = match message.author {
             Author::Me => (me, &message.chat),
             Author::Peer => (&message.chat, me),
+        };
+        let of = |author: &Author| match author {
+            Author::Me => me.to_string(),
+            Author::Peer => message.chat.to_string(),
         };
         Self {
             id: message.id.to_string(),
@@ -206,6 +237,21 @@ impl Message {
             state: message.state.as_ref().map(state_word),
             again: message.again,
             unaccepted_key: message.unaccepted_key,
+            emote: message.form == Form::Emote,
+            edited: message.edited,
+            deleted: message.deleted,
+            reply_to: message.reply_to.as_ref().map(|reply| Reply {
+                id: reply.id.map(|id| id.to_string()),
+                from: of(&reply.author),
+                text: reply.excerpt.clone(),
+            }),
+            reactions: (message.reactions.iter())
+                .map(|reaction| Reaction {
+                    from: of(&reaction.author),
+                    emoji: reaction.emoji.clone(),
+                })
+                .collect(),
+            expires_at: message.expires_unix_ms.map(time::rfc3339),
         }
     }
 }

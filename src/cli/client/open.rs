@@ -12,6 +12,7 @@ use crate::client::{Client, Event, KeyView, Mode, Profile, ProfileError, Request
 use crate::types::UserName;
 use crate::ui::say;
 
+use super::args::Who;
 use super::io::Io;
 use super::report::Stop;
 use super::socket::serve::Held;
@@ -174,6 +175,27 @@ impl Session {
             Whose::Ours => self.client.stop().await,
             Whose::Holders => {}
         }
+    }
+}
+
+/// Whom a word means: somebody known by that name, somebody called so, or a user of that name.
+pub(super) fn person(client: &Client, who: &Who) -> Result<UserName, Stop> {
+    let local = |error| failures::request(&error, None);
+    let user = UserName::parse(&who.0);
+    if let Ok(user) = &user
+        && client.known_key(user).map_err(local)?.is_some()
+    {
+        return Ok(user.clone());
+    }
+    match client.by_alias(&who.0).map_err(local)? {
+        Some(user) => Ok(user),
+        None => user.map_err(|error| {
+            Stop::new(
+                Exit::Usage,
+                format!("You call nobody \"{}\", and it is no user's name: {error}.", who.0),
+                "Your people: client contact list",
+            )
+        }),
     }
 }
 

@@ -59,7 +59,8 @@ async fn print(context: &Context, options: &Recv, session: &mut Session) -> Outc
         Whose::Ours => None,
         Whose::Holders => Some(LocalId(0)),
     };
-    let mut printing = Printing { context, client, options, me, screen, beside, printed: 0 };
+    let from = options.from.as_ref().map(|who| open::person(client, who)).transpose()?;
+    let mut printing = Printing { context, client, options, from, me, screen, beside, printed: 0 };
     match session.whose {
         Whose::Ours => {
             let mut signals = Signals::listen()
@@ -82,6 +83,7 @@ struct Printing<'a> {
     context: &'a Context,
     client: &'a Client,
     options: &'a Recv,
+    from: Option<UserName>,
     me: UserName,
     screen: Screen,
     /// On the client of another process, which shows lines itself and notes that: the last line
@@ -200,7 +202,7 @@ impl Printing<'_> {
                 return Ok(More::Enough);
             }
             let max = usize::try_from(left).unwrap_or(usize::MAX).min(LINES_AT_ONCE);
-            let lines = match &self.options.from {
+            let lines = match &self.from {
                 Some(from) => self.client.take_unshown_of(from, max),
                 None => self.client.take_unshown(max),
             }
@@ -234,7 +236,7 @@ impl Printing<'_> {
             }
             for line in &lines {
                 self.beside = self.beside.max(Some(line.id()));
-                if self.options.from.as_ref().is_some_and(|from| line.chat() != from) {
+                if self.from.as_ref().is_some_and(|from| line.chat() != from) {
                     continue;
                 }
                 if self.options.max.is_some_and(|max| self.printed >= max) {
@@ -254,7 +256,7 @@ impl Printing<'_> {
             .peek_unshown(PEEKED_MAX)
             .map_err(|error| failures::request(&error, None))?;
         let max = usize::try_from(self.options.max.unwrap_or(u64::MAX)).unwrap_or(usize::MAX);
-        let from = self.options.from.clone();
+        let from = self.from.clone();
         for line in lines.iter().filter(|l| from.as_ref().is_none_or(|f| l.chat() == f)).take(max) {
             self.print(line).await?;
         }

@@ -35,7 +35,7 @@ pub(super) async fn send(context: &Context, send: &Send) -> Outcome {
 
 async fn sent(context: &Context, send: &Send, session: &mut Session) -> Outcome {
     let client = session.client.clone();
-    let to = recipients(send);
+    let to = recipients(&client, send)?;
     if context.globals.trust == TrustPolicy::Verified {
         for to in &to {
             must_be_verified(&client, to)?;
@@ -53,14 +53,15 @@ async fn sent(context: &Context, send: &Send, session: &mut Session) -> Outcome 
 }
 
 /// Each once, in the order in which they were named.
-fn recipients(send: &Send) -> Vec<UserName> {
-    let mut to = vec![send.to.clone()];
-    for also in &send.also {
-        if !to.contains(also) {
-            to.push(also.clone());
+fn recipients(client: &Client, send: &Send) -> Result<Vec<UserName>, Stop> {
+    let mut to = Vec::new();
+    for who in std::iter::once(&send.to).chain(&send.also) {
+        let user = open::person(client, who)?;
+        if !to.contains(&user) {
+            to.push(user);
         }
     }
-    to
+    Ok(to)
 }
 
 async fn through(

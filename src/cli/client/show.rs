@@ -130,7 +130,8 @@ async fn printed(
     since: Option<u64>,
     session: &Session,
 ) -> Outcome {
-    let (client, me, chat) = (&session.client, &session.me, &history.chat);
+    let (client, me) = (&session.client, &session.me);
+    let chat = &open::person(client, &history.chat)?;
     let local = |error| failures::request(&error, None);
     let all = since.is_some() || history.export.is_some();
     let wanted = match history.lines {
