@@ -3,6 +3,9 @@
 //! The constants are the defaults and the fixed numbers; [`Limits`] holds those that an operator's
 //! limits file may change. Sources and reasons: `docs/SECURITY.md`, section "Limits".
 
+use std::ops::Deref;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -100,6 +103,8 @@ pub const LINK_PAUSE_MIN: Duration = Duration::from_millis(100);
 pub const LINK_PAUSE_MAX: Duration = Duration::from_secs(2);
 /// How long a closing connection waits for its last frame to arrive.
 pub const LAST_FRAME_DEADLINE: Duration = Duration::from_millis(500);
+/// Free disk below which a server says that it takes no work; on small disks a twentieth of them.
+pub const DISK_FREE_BYTES_MIN: u64 = 256 * 1024 * 1024;
 /// How long an orderly stop may take.
 pub const STOP_DEADLINE: Duration = Duration::from_secs(5);
 
@@ -132,6 +137,10 @@ pub const ENCRYPTION_KEY_LIFE: Duration = Duration::from_secs(30 * 24 * 3600);
 pub const RETIRED_KEY_LIFE: Duration = Duration::from_secs(30 * 24 * 3600);
 /// Smallest accepted password.
 pub const PASSWORD_CHARS_MIN: usize = 10;
+/// Bytes of one frame between two processes of one person.
+pub const SOCKET_FRAME_BYTES_MAX: usize = 256 * 1024;
+/// Commands that the holder of a profile runs for others at once.
+pub const SOCKET_CALLERS_MAX: usize = 16;
 
 const _: () = assert!(ENVELOPE_BYTES_MAX < FRAME_BYTES_MAX);
 const _: () = assert!(PEER_FRAME_BYTES_MAX > FRAME_BYTES_MAX);
@@ -312,6 +321,53 @@ impl Limits {
     }
 }
 
+/// Changes of the limits that a process takes while it runs; for one more it has to be restarted.
+pub const LIMIT_CHANGES_MAX: usize = 63;
+
+/// The limits in force, changed while they are read. Reading takes no lock, so old ones are kept.
+#[derive(Debug)]
+pub struct LimitsInForce {
+    versions: [OnceLock<Limits>; LIMIT_CHANGES_MAX + 1],
+    /// The newest. Points at one that is set.
+    newest: AtomicUsize,
+    defaults: Limits,
+}
+
+impl LimitsInForce {
+    /// These, for now.
+    pub fn new(limits: Limits) -> Self {
+        let this = Self {
+            versions: [const { OnceLock::new() }; LIMIT_CHANGES_MAX + 1],
+            newest: AtomicUsize::new(0),
+            defaults: Limits::default(),
+        };
+        this.replace(limits);
+        this
+    }
+
+    /// Puts others into force; false when that has been done too often.
+    pub fn replace(&self, limits: Limits) -> bool {
+        let mut limits = Some(limits);
+        for (number, version) in self.versions.iter().enumerate() {
+            version.get_or_init(|| limits.take().unwrap_or_default());
+            if limits.is_none() {
+                self.newest.fetch_max(number, Ordering::AcqRel);
+                return true;
+            }
+        }
+        false
+    }
+}
+
+impl Deref for LimitsInForce {
+    type Target = Limits;
+
+    fn deref(&self) -> &Limits {
+        let newest = self.versions.get(self.newest.load(Ordering::Acquire));
+        newest.and_then(OnceLock::get).unwrap_or(&self.defaults)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -319,6 +375,19 @@ mod tests {
     #[test]
     fn an_empty_file_means_the_defaults() {
         assert_eq!(Limits::parse("").unwrap(), Limits::default());
+    }
+
+    #[test]
+    fn limits_in_force_are_the_last_ones_until_there_were_too_many() {
+        let numbered = |connections_max| Limits { connections_max, ..Limits::default() };
+        let force = LimitsInForce::new(numbered(1));
+        assert_eq!(force.connections_max, 1);
+        for number in 2..=64 {
+            assert!(force.replace(numbered(number)));
+            assert_eq!(force.connections_max, number);
+        }
+        assert!(!force.replace(numbered(65)));
+        assert_eq!(force.connections_max, 64);
     }
 
     #[test]

@@ -3,6 +3,8 @@
 //! Starts what the rooms offer and stops it in order. Deliberately prints nothing and reads no
 //! file but the database: the configuration comes in as a value.
 
+mod watch;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -18,15 +20,25 @@ use crate::edge::door::HomeDoor;
 use crate::edge::{Edge, EdgeConfig, local};
 use crate::home::{HomeConfig, HomeFailure, HomeHandle, OpenError};
 use crate::limits::{Limits, STOP_DEADLINE};
-use crate::net::{Credentials, Env, ListenError, ListenKind, QuicKeys, client_endpoint, listen};
+use crate::load::LoadMeter;
+use crate::net::endpoint::Renewal;
+use crate::net::{
+    Credentials, Env, ListenError, ListenKind, Live, QuicKeys, client_endpoint, listen,
+};
+use crate::ops::health::Stage;
 use crate::peer::link::{self, LinkConfig};
 use crate::peer::serve::PeerPort;
 use crate::placement::{MapError, PlacementMap};
 use crate::types::{ClusterId, ServerId};
 
+use self::watch::Watch;
+
 /// How long a start waits for the links to the other servers. They may be down: then this server
 /// is of use all the same.
 const LINKS_DEADLINE: Duration = Duration::from_secs(1);
+
+/// How long a stop waits for the clients to leave for other servers.
+pub const DRAIN_MAX: Duration = Duration::from_secs(3);
 
 /// How long a stop waits for the connections to hear of it. The rest find out by themselves.
 const LAST_WORDS_DEADLINE: Duration = Duration::from_millis(500);
@@ -42,14 +54,14 @@ pub struct ServerConfig {
     pub peer_listen: SocketAddr,
     /// Its database, which must exist.
     pub database: PathBuf,
-    /// Its certificate.
-    pub credentials: Credentials,
+    /// Its certificate, renewed while it runs.
+    pub credentials: Live<Credentials>,
     /// The cluster it belongs to.
     pub cluster: ClusterId,
     /// Which server owns which name.
     pub map: PlacementMap,
-    /// Limits of clients and quotas of accounts.
-    pub limits: Limits,
+    /// Limits of clients and quotas of accounts, changed while it runs.
+    pub limits: Live<Limits>,
     /// What admission tickets are checked with.
     pub admission_key: AdmissionKey,
     /// Keys of its endpoints that outlive the process.
@@ -89,23 +101,57 @@ pub async fn run(
     ready: oneshot::Sender<()>,
     shutdown: CancellationToken,
 ) -> Result<(), ServerError> {
+    run_until(env, config, ready, Stop { gently: CancellationToken::new(), at_once: shutdown })
+        .await
+}
+
+/// How a server is asked to stop.
+#[derive(Clone, Debug, Default)]
+pub struct Stop {
+    /// Send the clients on first, for at most [`DRAIN_MAX`].
+    pub gently: CancellationToken,
+    /// Stop in order, but wait for no client.
+    pub at_once: CancellationToken,
+}
+
+/// As [`run`], with both ways to stop it.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_until(
+    env: Env,
+    config: ServerConfig,
+    ready: oneshot::Sender<()>,
+    stop: Stop,
+) -> Result<(), ServerError> {
     config.map.check()?;
     if config.map.server(&config.id).is_none() {
         return Err(ServerError::NotInMap(config.id));
     }
     let running = Running::start(&env, config)?;
-    let edge = Arc::clone(&running.edge);
+    let (edge, stage) = (Arc::clone(&running.edge), running.stage.clone());
     let get_ready = async move {
         // Links that are not up yet come up by themselves.
         let _ = timeout(LINKS_DEADLINE, edge.router().all_up()).await;
+        stage.running();
         let _ = ready.send(());
         std::future::pending::<()>().await;
     };
     tokio::select! {
         biased;
         failure = running.home.failed() => return Err(failure.into()),
-        () = shutdown.cancelled() => {}
+        () = stop.at_once.cancelled() => {}
+        () = stop.gently.cancelled() => {}
         () = get_ready => {}
+    }
+    if !stop.at_once.is_cancelled() {
+        running.edge.drain();
+    }
+    tokio::select! {
+        biased;
+        failure = running.home.failed() => return Err(failure.into()),
+        () = stop.at_once.cancelled() => {}
+        _ = timeout(DRAIN_MAX, running.edge.wait_empty()) => {}
     }
     tokio::select! {
         biased;
@@ -126,14 +172,16 @@ struct Running {
     /// Ends the accepting of connections.
     closing: CancellationToken,
     tasks: Vec<JoinHandle<Option<()>>>,
+    stage: Stage,
 }
 
 impl Running {
     fn start(env: &Env, config: ServerConfig) -> Result<Self, ServerError> {
-        let (map, limits) = (Arc::new(config.map), Arc::new(config.limits));
+        let (map, limits) = (Arc::new(config.map), Arc::new(config.limits.now()));
+        let database = config.database;
         // The ports first: they say at once whether this server runs already.
-        let open =
-            |addr, kind| listen(env, addr, kind, &config.credentials, &config.quic_keys, &limits);
+        let shown = config.credentials.now();
+        let open = |addr, kind| listen(env, addr, kind, &shown, &config.quic_keys, &limits);
         let clients = open(config.listen, ListenKind::Client)?;
         let peers = open(config.peer_listen, ListenKind::Peer)?;
         let links = client_endpoint(env, SocketAddr::new(config.peer_listen.ip(), 0))
@@ -141,7 +189,7 @@ impl Running {
         let home = HomeHandle::open(
             env,
             HomeConfig {
-                database: config.database,
+                database: database.clone(),
                 server: config.id.clone(),
                 cluster: config.cluster,
                 map: Arc::clone(&map),
@@ -157,15 +205,36 @@ impl Running {
                 admission_key: config.admission_key,
             },
         );
+        let load = LoadMeter::new(env, home.clone(), &database);
+        let renewal = Renewal::new(env, &config.credentials, &config.quic_keys, &config.limits);
+        let stage = Stage::default();
+        env.introduce(Watch {
+            env: env.clone(),
+            edge: Arc::clone(&edge),
+            home: home.clone(),
+            stage: stage.clone(),
+            database: database.clone(),
+            credentials: config.credentials.clone(),
+        });
         let door = HomeDoor::new(env, config.id.clone(), limits, home.clone());
         let (edge_too, cluster) = (Arc::clone(&edge), config.cluster);
-        let port = Arc::new(PeerPort { edge: edge_too, door: Arc::clone(&door), cluster });
+        let port = Arc::new(PeerPort {
+            edge: edge_too,
+            door: Arc::clone(&door),
+            cluster,
+            load: Arc::clone(&load),
+        });
         let closing = CancellationToken::new();
         let mut tasks = vec![
-            env.spawn(local::carry(Arc::clone(&edge), door)),
+            env.spawn(load.run()),
+            env.spawn(local::carry(Arc::clone(&edge), Arc::clone(&door))),
             env.spawn(port.serve(env.clone(), peers.clone(), closing.clone())),
             env.spawn(Arc::clone(&edge).serve(clients.clone(), closing.clone())),
         ];
+        let both = [(clients.clone(), ListenKind::Client), (peers.clone(), ListenKind::Peer)];
+        tasks.push(env.spawn(renewal.keep(both.into())));
+        let follow = follow_limits(config.limits, Arc::clone(&edge), Arc::clone(&door));
+        tasks.push(env.spawn(follow));
         for peer in map.servers.iter().filter(|server| server.id != config.id) {
             let link = LinkConfig {
                 endpoint: links.clone(),
@@ -175,11 +244,12 @@ impl Running {
             };
             tasks.push(env.spawn(link::run(env.clone(), Arc::clone(&edge), link)));
         }
-        Ok(Self { home, edge, clients, peers, links, closing, tasks })
+        Ok(Self { home, edge, clients, peers, links, closing, tasks, stage })
     }
 
     /// Stops accepting, lets the home finish what waits, then closes the connections.
     async fn stop(&self) {
+        self.stage.stopping();
         self.closing.cancel();
         self.home.stop().await;
         self.close_endpoints();
@@ -191,6 +261,16 @@ impl Running {
         self.clients.close(0u32.into(), b"the server stops");
         self.peers.close(0u32.into(), b"the server stops");
         self.links.close(0u32.into(), b"the server stops");
+    }
+}
+
+/// Hands changed limits to those who count.
+async fn follow_limits(limits: Live<Limits>, edge: Arc<Edge>, door: Arc<HomeDoor>) {
+    let mut changes = limits.changes();
+    while changes.changed().await.is_ok() {
+        let limits = limits.now();
+        edge.set_limits(&limits);
+        door.set_limits(&limits).await;
     }
 }
 

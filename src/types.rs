@@ -29,8 +29,23 @@ pub enum NameError {
 }
 
 /// A user's canonical name: `[a-z0-9][a-z0-9._-]{0,31}` after NFC and case folding.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct UserName(String);
+
+impl TryFrom<String> for UserName {
+    type Error = NameError;
+
+    fn try_from(text: String) -> Result<Self, NameError> {
+        Self::canonical(&text)
+    }
+}
+
+impl From<UserName> for String {
+    fn from(name: UserName) -> Self {
+        name.0
+    }
+}
 
 impl UserName {
     /// Parses what a person typed: NFC, lower case, then the alphabet.

@@ -1,8 +1,14 @@
 //! `bench` measures with the programs that people run; here, that it does, and cleans up.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+mod processes;
+
 use std::path::Path;
 use std::process::Command;
+
+use rustix::process::Signal;
+
+use processes::Place;
 
 #[test]
 fn an_exchange_gives_all_figures_and_stops_what_it_started() {
@@ -35,4 +41,118 @@ fn an_exchange_gives_all_figures_and_stops_what_it_started() {
         assert!(!String::from_utf8_lossy(&line).contains("fastchat-bench-"), "{server} runs on");
     }
     std::fs::remove_dir_all(folder).unwrap();
+}
+
+fn bench(words: &[&str]) -> (Option<i32>, String, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_bench")).args(words).output().unwrap();
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+    (output.status.code(), text(&output.stdout), text(&output.stderr))
+}
+
+/// A load that a debug build on a busy machine carries.
+const SMALL: [&str; 7] = ["run", "--clients", "4", "--duration", "1s", "--warmup", "200ms"];
+
+#[test]
+fn a_run_loses_nothing_and_writes_files_that_other_tools_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out");
+    let words = ["--json", "--window", "4", "--servers", "2", "--report", out.to_str().unwrap()];
+    let (code, stdout, stderr) = bench(&[&SMALL[..], &words].concat());
+    assert_eq!(code, Some(0), "{stdout}{stderr}");
+    let report: serde_json::Value = serde_json::from_str(&stdout).unwrap();
+    for nothing in ["lost", "doubled", "reordered", "damaged", "broken"] {
+        assert_eq!(report[nothing], 0, "{nothing}: {report:#}");
+    }
+    let timed = report["delivered"]["count"].as_u64().unwrap();
+    assert!(timed > 0 && report["written"].as_u64().unwrap() >= timed, "{report:#}");
+    assert!(report["environment"]["disk"]["per_s"].as_f64().unwrap() > 0.0);
+
+    let log = std::fs::read(out.join("latency.hlog")).unwrap();
+    let counted: Vec<u64> = ["sent", "delivered"].map(|tag| count_in_log(&log, tag)).into();
+    assert_eq!(counted, [timed, timed]);
+    for name in ["sent", "delivered"] {
+        let table = std::fs::read_to_string(out.join(format!("{name}.hgrm"))).unwrap();
+        assert!(table.contains("1/(1-Percentile)"), "{table}");
+        assert!(table.contains(&format!("Total count    = {timed:>12}]")), "{table}");
+    }
+    let page = std::fs::read_to_string(out.join("report.html")).unwrap();
+    assert!(page.contains("<polyline") && !page.contains("http"), "{page}");
+    let json = std::fs::read(out.join("report.json")).unwrap();
+    let json: serde_json::Value = serde_json::from_slice(&json).unwrap();
+    assert_eq!(json["delivered"]["count"], timed);
+}
+
+/// What the intervals of one tag hold together.
+fn count_in_log(log: &[u8], tag: &str) -> u64 {
+    use base64::Engine as _;
+    use hdrhistogram::serialization::Deserializer;
+    use hdrhistogram::serialization::interval_log::{IntervalLogIterator, LogEntry};
+    IntervalLogIterator::new(log)
+        .filter_map(|entry| match entry.unwrap() {
+            LogEntry::Interval(interval) => Some(interval),
+            _ => None,
+        })
+        .filter(|interval| interval.tag().unwrap().as_str() == tag)
+        .map(|interval| {
+            let bytes = base64::engine::general_purpose::STANDARD
+                .decode(interval.encoded_histogram())
+                .unwrap();
+            let histogram = Deserializer::new().deserialize::<u64, _>(&mut &bytes[..]).unwrap();
+            histogram.len()
+        })
+        .sum()
+}
+
+#[test]
+fn a_lost_message_is_exit_code_7() {
+    // Everybody's third entry is treated as if it had never come, and is waited for in vain.
+    let words = ["--json", "--forget", "3", "--sealed", "pre", "--rate", "40", "--drain", "1s"];
+    let (code, stdout, stderr) = bench(&[&SMALL[..], &words].concat());
+    assert_eq!(code, Some(7), "{stdout}{stderr}");
+    let report: serde_json::Value = serde_json::from_str(&stdout).unwrap();
+    assert_eq!((&report["lost"], &report["doubled"]), (&4.into(), &0.into()), "{report:#}");
+}
+
+#[test]
+fn the_ceilings_are_measured_with_a_relay_that_loses_nothing_and_ends() {
+    let words = ["limits", "--clients", "2", "--duration", "300ms", "--warmup", "100ms", "--json"];
+    let (code, stdout, stderr) = bench(&words);
+    assert_eq!(code, Some(0), "{stdout}{stderr}");
+    let both: serde_json::Value = serde_json::from_str(&stdout).unwrap();
+    let ceilings = &both[1];
+    for relay in ["memory", "durable"] {
+        assert!(ceilings[relay]["per_s"].as_f64().unwrap() > 0.0, "{relay}: {both:#}");
+    }
+    assert!(ceilings["round_trip"]["count"].as_u64().unwrap() > 0, "{both:#}");
+    assert!(ceilings["disk"]["per_s"].as_f64().unwrap() > 0.0, "{both:#}");
+}
+
+#[test]
+fn the_people_of_a_running_cluster_come_again_without_a_sign_up() {
+    let place = Place::new();
+    let cluster = place.start(1);
+    let (port, people) = (place.port.to_string(), place.path("people.json"));
+    // Its limits are the default ones, which allow five sign-ups a minute: three here.
+    let ca = place.path("certs/ca.pem");
+    let target = ["run", "127.0.0.1", &port, "--ca", ca.to_str().unwrap()];
+    let people_words = ["--people", people.to_str().unwrap(), "--clients", "3"];
+    let load = ["--duration", "300ms", "--warmup", "0s", "--json"];
+    let words = [&target[..], &people_words, &load].concat();
+    let names = || {
+        let file: serde_json::Value =
+            serde_json::from_slice(&std::fs::read(&people).unwrap()).unwrap();
+        let of = |person: &serde_json::Value| person["user"].as_str().unwrap().to_owned();
+        file["people"].as_array().unwrap().iter().map(of).collect::<Vec<_>>()
+    };
+    let mut first = Vec::new();
+    for run in 0..3 {
+        let (code, stdout, stderr) = bench(&words);
+        assert_eq!(code, Some(0), "run {run}: {stdout}{stderr}");
+        if run == 0 {
+            first = names();
+        }
+        assert_eq!((names().len(), names()), (3, first.clone()), "run {run}");
+    }
+    cluster.signal(Signal::TERM);
+    cluster.wait();
 }

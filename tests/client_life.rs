@@ -8,6 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
+use fastchat::balancer::fleet::{Member, State, Wish};
 use fastchat::balancer::{self, BalancerConfig, Fleet, Strategy};
 use fastchat::client::account::{self, AccountError, Cluster, IdentitySource, OtherDevice, Where};
 use fastchat::client::{
@@ -18,7 +19,7 @@ use fastchat::limits::Limits;
 use fastchat::net::env::TestOptions;
 use fastchat::net::{Env, QuicKeys};
 use fastchat::testkit::{NetConfig, SimNet};
-use fastchat::types::UserName;
+use fastchat::types::{ServerId, UserName};
 use fastchat::wire::Code;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
@@ -33,6 +34,7 @@ const LONG: Duration = Duration::from_secs(120);
 struct Town {
     net: SimNet,
     servers: raw::Cluster,
+    fleet: Fleet,
     dir: tempfile::TempDir,
     hosts: u8,
 }
@@ -41,15 +43,16 @@ impl Town {
     async fn new(servers: u16, limits: Limits) -> Self {
         let net = SimNet::new(7, NetConfig::default());
         let servers = raw::Cluster::simulated(&net, servers, limits.clone()).await;
-        let town = Self { net, servers, dir: tempfile::tempdir().unwrap(), hosts: 0 };
+        let fleet = Fleet::new(&servers.map);
+        let town = Self { net, servers, fleet, dir: tempfile::tempdir().unwrap(), hosts: 0 };
         let env = town.env(BALANCER.into(), 1);
         let config = BalancerConfig {
             listen: SocketAddr::new(BALANCER.into(), 9000),
-            credentials: town.servers.balancer.clone(),
+            credentials: town.servers.balancer.clone().into(),
             quic_keys: QuicKeys::create(&env),
             cluster: town.servers.authority.cluster_id(),
             map: town.servers.map.clone(),
-            fleet: Fleet::new(&town.servers.map),
+            fleet: town.fleet.clone(),
             admission_key: town.servers.key.clone(),
             strategy: Strategy::Random,
             limits,
@@ -303,6 +306,111 @@ async fn texts_wait_for_a_home_that_is_away_and_others_do_not() {
     alice.stands(waits, &MessageState::Delivered).await;
 }
 
+/// Where somebody is connected next; being offline in between fails the test.
+async fn next_edge(life: &mut Life) -> ServerId {
+    let event = life.told(|event| matches!(event, Event::Online { .. } | Event::Offline { .. }));
+    match event.await {
+        Event::Online { server } => server,
+        other => panic!("{other:?}"),
+    }
+}
+
+impl Town {
+    /// What the operator wants, once the server says it itself.
+    async fn wish(&self, server: &ServerId, wish: Wish, state: State) {
+        self.fleet.wish(server, wish).unwrap();
+        let mut members = self.fleet.subscribe();
+        let is_so = |members: &Vec<Member>| {
+            members.iter().any(|member| member.entry.id == *server && member.state == state)
+        };
+        timeout(LONG, members.wait_for(is_so)).await.unwrap().unwrap();
+    }
+
+    fn connections(&self, server: &ServerId) -> u64 {
+        let members = self.fleet.members();
+        members.iter().find(|m| m.entry.id == *server).unwrap().load.connections
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_is_sent_on_is_never_offline_and_loses_nothing() {
+    let mut town = Town::new(3, Limits { bcrypt_cost: 4, ..Limits::default() }).await;
+    let (alices, bobs) = (town.name(1, "alice"), town.name(2, "bob"));
+    let mut alice = town.sign_up(&alices, "a").await;
+    let mut bob = town.sign_up(&bobs, "b").await;
+    let mut at = next_edge(&mut alice).await;
+    let mut left = Vec::new();
+    let mut ids = Vec::new();
+    for round in 0..2 {
+        // The texts are on their way in both directions while everybody moves.
+        for n in 0..30 {
+            ids.push(alice.writes(&bobs, &format!("{round} {n}")));
+            bob.writes(&alices, &format!("{round} {n}"));
+        }
+        town.wish(&at, Wish::Drain, State::Drain).await;
+        left.push(at);
+        at = next_edge(&mut alice).await;
+        assert!(!left.contains(&at), "back at {at}, which drains");
+    }
+    let expected: Vec<String> =
+        (0..2).flat_map(|round| (0..30).map(move |n| format!("{round} {n}"))).collect();
+    assert_eq!(bob.sees(60).await, expected);
+    assert_eq!(alice.sees(60).await, expected);
+    for id in ids {
+        alice.stands(id, &MessageState::Delivered).await;
+    }
+    // Nobody is left where nobody should be.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert!(left.iter().all(|server| town.connections(server) == 0));
+    town.wish(&left[0], Wish::Serve, State::Ready).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_balancer_hears_every_second_how_busy_a_server_is() {
+    let mut town = one_server().await;
+    let (alices, bobs) = (town.name(1, "alice"), town.name(1, "bob"));
+    let mut alice = town.sign_up(&alices, "a").await;
+    let mut bob = town.sign_up(&bobs, "b").await;
+    let load = || town.fleet.members()[0].load;
+    alice.writes(&bobs, "first");
+    assert_eq!(bob.sees(1).await, ["first"]);
+    let ids: Vec<LocalId> = (0..3).map(|n| alice.writes(&bobs, &format!("{n}"))).collect();
+    alice.stands(ids[2], &MessageState::Delivered).await;
+    let told = async {
+        let mut most = 0;
+        while most < 3 || load().p99_us == 0 || load().busy.bytes_per_s == 0 {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            most = load().messages_per_s.max(most);
+        }
+    };
+    timeout(LONG, told).await.expect("no such report");
+    tokio::time::sleep(Duration::from_secs(15)).await;
+    assert_eq!((load().messages_per_s, load().p99_us), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_finds_no_other_server_stays_and_goes_on_writing() {
+    let mut town = one_server().await;
+    let (alices, bobs) = (town.name(1, "alice"), town.name(1, "bob"));
+    let mut alice = town.sign_up(&alices, "a").await;
+    let mut bob = town.sign_up(&bobs, "b").await;
+    let at = next_edge(&mut alice).await;
+    assert_eq!(next_edge(&mut bob).await, at);
+    town.wish(&at, Wish::Drain, State::Drain).await;
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    let id = alice.writes(&bobs, "still here");
+    assert_eq!(bob.sees(1).await, ["still here"]);
+    alice.stands(id, &MessageState::Delivered).await;
+    let nothing = alice.events.try_recv();
+    assert!(!matches!(nothing, Ok(Event::Offline { .. } | Event::Online { .. })), "{nothing:?}");
+    // Who comes anew is refused, until clients are taken again.
+    let (env, ip) = bob.stop().await;
+    let mut bob = with_key(&town, env, ip, "b").await;
+    bob.told(|event| matches!(event, Event::Offline { .. })).await;
+    town.wish(&at, Wish::Serve, State::Ready).await;
+    bob.told(is_online).await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_session_with_more_to_send_than_it_may_serves_everybody() {
     let mut town = Town::new(1, Limits { bcrypt_cost: 4, ..Limits::default() }).await;
@@ -544,7 +652,7 @@ async fn a_key_file_makes_another_device_and_survives_a_lost_database() {
     let listen = SocketAddr::from(([127, 0, 0, 1], port));
     let config = BalancerConfig {
         listen,
-        credentials: servers.balancer.clone(),
+        credentials: servers.balancer.clone().into(),
         quic_keys: QuicKeys::create(&env),
         cluster: servers.authority.cluster_id(),
         map: servers.map.clone(),

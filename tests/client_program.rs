@@ -2,176 +2,15 @@
 //! real terminal (a pty by `script`, where there is one; its screen is read by vt100).
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+mod world;
+
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::UdpSocket;
-use std::path::PathBuf;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use serde_json::Value;
-
-const PATIENCE: Duration = Duration::from_secs(60);
-const PASSWORD: &str = "correct horse battery";
-
-/// A cluster of two servers in a folder of its own; ends with the test.
-struct World {
-    folder: tempfile::TempDir,
-    balancer: Child,
-    port: u16,
-    ca: String,
-}
-
-impl Drop for World {
-    fn drop(&mut self) {
-        self.stop();
-    }
-}
-
-/// A port whose neighbours, for two servers and their links, are free as well.
-fn free_port() -> u16 {
-    let free = |port: u16| UdpSocket::bind(("127.0.0.1", port)).is_ok();
-    loop {
-        let found = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        if found < 65_000 && [0, 1, 2, 101, 102].iter().all(|offset| free(found + offset)) {
-            return found;
-        }
-    }
-}
-
-impl World {
-    fn start() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let port = free_port();
-        fs::write(folder.path().join("password"), PASSWORD).unwrap();
-        fs::create_dir(folder.path().join("run")).unwrap();
-        let mut world = Self::run_balancer(folder, port);
-        world.ca = world.ready();
-        world
-    }
-
-    /// Stops the balancer and its servers in order.
-    fn stop(&mut self) {
-        if self.balancer.try_wait().unwrap().is_none() {
-            let pid = self.balancer.id().to_string();
-            Command::new("kill").args(["-TERM", &pid]).status().unwrap();
-            self.balancer.wait().unwrap();
-        }
-    }
-
-    fn run_balancer(folder: tempfile::TempDir, port: u16) -> Self {
-        let balancer = Command::new(env!("CARGO_BIN_EXE_load_balancer"))
-            .args(["2", &port.to_string()])
-            .current_dir(folder.path())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        Self { folder, balancer, port, ca: String::new() }
-    }
-
-    /// Waits for the join line and returns the fingerprint in it.
-    fn ready(&mut self) -> String {
-        let out = self.balancer.stdout.take().unwrap();
-        let (sender, lines) = mpsc::channel();
-        std::thread::spawn(move || {
-            for line in BufReader::new(out).lines().map_while(Result::ok) {
-                let _ = sender.send(line);
-            }
-        });
-        loop {
-            let line = lines.recv_timeout(PATIENCE).expect("the cluster gets ready");
-            if let Some((_, rest)) = line.split_once("--ca ") {
-                return rest.split_whitespace().next().unwrap().to_owned();
-            }
-        }
-    }
-
-    fn server(&self) -> String {
-        format!("127.0.0.1:{}", self.port)
-    }
-
-    fn command(&self, program: &str) -> Command {
-        let mut command = Command::new(program);
-        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("FASTCHAT_")) {
-            command.env_remove(name);
-        }
-        command
-            .env("XDG_DATA_HOME", self.folder.path().join("data"))
-            .env("XDG_STATE_HOME", self.folder.path().join("state"))
-            .env("XDG_RUNTIME_DIR", self.folder.path().join("run"))
-            .env("XDG_CONFIG_HOME", self.folder.path().join("config"))
-            .env("TZ", "UTC")
-            .env_remove("NO_COLOR")
-            .current_dir(self.folder.path())
-            .stdin(Stdio::null());
-        command
-    }
-
-    fn client(&self, words: &[&str]) -> Command {
-        let mut command = self.command(env!("CARGO_BIN_EXE_client"));
-        command.args(words);
-        command
-    }
-
-    #[track_caller]
-    fn run(&self, words: &[&str], exit: i32) -> Ran {
-        let ran = Ran(self.client(words).output().unwrap());
-        assert_eq!(ran.0.status.code(), Some(exit), "{words:?}\n{}{}", ran.out(), ran.err());
-        ran
-    }
-
-    #[track_caller]
-    fn run_with_input(&self, words: &[&str], input: &str, exit: i32) -> Ran {
-        let mut child = self
-            .client(words)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
-        let ran = Ran(child.wait_with_output().unwrap());
-        assert_eq!(ran.0.status.code(), Some(exit), "{words:?}\n{}{}", ran.out(), ran.err());
-        ran
-    }
-
-    fn register(&self, names: &[&str]) {
-        let (server, ca) = (self.server(), self.ca.as_str());
-        std::thread::scope(|scope| {
-            for name in names {
-                let words = ["register", name, "--server", &server, "--ca", ca];
-                let words = [&words[..], &["--password-file", "password"]].concat();
-                scope.spawn(move || self.run(&words, 0));
-            }
-        });
-    }
-
-    fn profile(&self, name: &str) -> PathBuf {
-        self.folder.path().join("data/fastchat").join(name)
-    }
-}
-
-struct Ran(Output);
-
-impl Ran {
-    fn out(&self) -> String {
-        String::from_utf8(self.0.stdout.clone()).unwrap()
-    }
-
-    fn err(&self) -> String {
-        String::from_utf8(self.0.stderr.clone()).unwrap()
-    }
-
-    fn json(&self) -> Vec<Value> {
-        self.out().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
-    }
-
-    fn json_error(&self) -> Value {
-        serde_json::from_str(self.err().lines().last().unwrap()).unwrap()
-    }
-}
+use world::{PASSWORD, PATIENCE, World};
 
 #[test]
 fn the_commands_do_what_help_and_exit_codes_promise() {
@@ -268,8 +107,9 @@ fn messages_arrive_once_and_in_order(world: &World) {
     let mut lines = BufReader::new(follow.stdout.take().unwrap()).lines();
     world.run(&["-p", "bob", "send", "alice", "live"], 0);
     assert!(lines.next().unwrap().unwrap().contains("\"text\":\"live\""));
-    // While it runs, nobody else opens the profile; the pid is named.
-    let busy = world.run(&["-p", "alice", "chats"], 9);
+    // While it runs, commands go through it, and a line client says who has the profile.
+    world.run(&["-p", "alice", "chats"], 0);
+    let busy = world.run(&["-p", "alice"], 9);
     assert!(busy.err().contains(&format!("process {}", follow.id())), "{}", busy.err());
     drop(lines);
     world.run(&["-p", "bob", "send", "alice", "into a closed pipe"], 0);

@@ -22,6 +22,7 @@ use super::fleet::Fleet;
 use super::process::{self, Ask, Holder};
 use crate::limits;
 use crate::net::Env;
+use crate::ops::service::ENVIRONMENT;
 use crate::types::ServerId;
 
 /// First pause before a restart; doubles up to [`RESTART_PAUSE_MAX`].
@@ -148,7 +149,7 @@ pub fn leftover(spec: &ChildSpec) -> io::Result<Leftover> {
 
 /// Stops a process that holds `pid_file`: in order, then by force.
 pub async fn stop_leftover(pid: u32, pid_file: &Path) {
-    process::signal(pid, Ask::Stop);
+    process::signal(pid, Ask::StopNow);
     if timeout(limits::STOP_DEADLINE - KILL_RESERVE, released(pid_file)).await.is_err() {
         process::signal(pid, Ask::Die);
         released(pid_file).await;
@@ -262,7 +263,7 @@ impl Supervisor {
                     return None;
                 }
                 ended = process.ended(&self.spec.pid_file) => return Some(ended),
-                () = self.fleet.wait_ready(&self.spec.id), if !is_ready => {
+                () = self.fleet.wait_up(&self.spec.id), if !is_ready => {
                     is_ready = true;
                     *before = Before::Later;
                     if let Some(since) = died.take() {
@@ -283,7 +284,11 @@ impl Supervisor {
         let own_image = Path::new("/proc/self/exe");
         let program =
             if self.spec.program.exists() { self.spec.program.as_path() } else { own_image };
-        Command::new(program)
+        let mut command = Command::new(program);
+        for name in ENVIRONMENT {
+            command.env_remove(name);
+        }
+        command
             .args(&self.spec.arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -297,7 +302,7 @@ impl Supervisor {
     /// Stops the process: in order, then by force.
     async fn end(&self, process: &mut Process) {
         let Some(pid) = process.pid() else { return };
-        process::signal(pid, Ask::Stop);
+        process::signal(pid, Ask::StopNow);
         tokio::select! {
             biased;
             _ = process.ended(&self.spec.pid_file) => return,
@@ -393,7 +398,7 @@ mod tests {
         let event = stage.events.recv().await.unwrap();
         let ended = Ended::Signal(9);
         assert_eq!(event, ChildEvent::Died { id: id.clone(), ended, before: Before::Later });
-        assert!(stage.fleet.ready().is_empty());
+        assert!(!stage.fleet.members()[0].state.is_up());
         assert_ne!(pid_of(&stage.fleet).await, first);
         ready(&stage.fleet);
         assert!(matches!(stage.events.recv().await, Some(ChildEvent::Back { .. })));
@@ -411,7 +416,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_child_that_ignores_the_request_to_stop_is_killed_when_asked_twice() {
-        let stage = stage("trap '' TERM; while :; do sleep 1; done");
+        let stage = stage("trap '' TERM INT; while :; do sleep 1; done");
         let pid = pid_of(&stage.fleet).await;
         stage.children.kill();
         stage.children.stop().await;

@@ -24,10 +24,10 @@ use crate::types::{ClusterId, ServerId};
 pub const MAP_FILE: &str = "placement.json";
 /// The map of a first start that is not finished.
 const DRAFT_FILE: &str = "placement.json.draft";
+/// The file that a balancer holds, so that no second one runs on the same data.
+pub const LOCK_FILE: &str = "balancer.pid";
 /// The key of the admission tickets, in the certificate folder.
 pub const ADMISSION_FILE: &str = "admission.key";
-/// A certificate with less than this left is renewed at start.
-const RENEW_BELOW_MS: u64 = 30 * 24 * 3600 * 1000;
 
 /// What cluster is wanted, and where it is kept.
 #[derive(Clone, Debug)]
@@ -356,7 +356,7 @@ fn credentials(
             expected: authority.cluster_id(),
         });
     }
-    if found.expires_unix_ms() >= env.unix_ms().saturating_add(RENEW_BELOW_MS) {
+    if !found.is_due(env.unix_ms()) {
         return Ok(found);
     }
     let renewed = authority.renew(env, role, &found)?;

@@ -4,34 +4,69 @@
 //! Deliberately starts, stops and asks nobody.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::strategy::{Busy, Candidate, Strategy};
+use crate::net::Env;
 use crate::placement::{PlacementMap, ServerEntry};
 use crate::types::ServerId;
 
-/// Whether a server may be handed out.
+/// What a server is fit for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
     /// Not heard of yet, or it answers but does not accept work yet.
     Starting,
-    /// It answers and accepts work.
+    /// It answers and accepts work: the only state in which it is handed out.
     Ready,
+    /// It serves whom it has and takes nobody new.
+    Drain,
+    /// It has no room for another connection.
+    Full,
     /// Its process ended, or it stopped answering.
     Down,
 }
 
 impl State {
+    /// Every state.
+    pub const ALL: &'static [Self] =
+        &[Self::Starting, Self::Ready, Self::Drain, Self::Full, Self::Down];
+
     /// The word in `status`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Starting => "starting",
             Self::Ready => "ready",
+            Self::Drain => "drain",
+            Self::Full => "full",
             Self::Down => "down",
         }
     }
+
+    /// Whether it serves, be it only those whom it has.
+    pub fn is_up(self) -> bool {
+        match self {
+            Self::Ready | Self::Drain | Self::Full => true,
+            Self::Starting | Self::Down => false,
+        }
+    }
 }
+
+/// What the operator wants of a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wish {
+    /// That it takes clients.
+    Serve,
+    /// That it sends its clients on and takes no new ones.
+    Drain,
+}
+
+/// The map has no such server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no such server")]
+pub struct NoSuchServer;
 
 /// Whether a server that fell silent was handed out until then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,6 +107,14 @@ pub struct Load {
     pub queue: u64,
     /// Bytes of its database.
     pub database_bytes: u64,
+    /// Messages stored in the last second.
+    pub messages_per_s: u64,
+    /// 99 of 100 messages of the last ten seconds were stored and answered within this.
+    pub p99_us: u64,
+    /// Processor time and UDP bytes of the last second.
+    pub busy: Busy,
+    /// Bytes free on the disk of its database; 0 when unknown.
+    pub disk_free_bytes: u64,
 }
 
 /// One server.
@@ -81,8 +124,8 @@ pub struct Member {
     pub entry: ServerEntry,
     /// Whether it may be handed out.
     pub state: State,
-    /// Since when it has been ready. `None` while it is not.
-    pub ready_since: Option<Instant>,
+    /// Since when it has been up. `None` while it is not.
+    pub up_since: Option<Instant>,
     /// Its last word, kept while it is down.
     pub load: Load,
     /// Its process.
@@ -91,6 +134,63 @@ pub struct Member {
     pub restarts: u32,
     /// Counts its processes; a health link of an earlier one is void.
     pub life: u64,
+    /// What the operator said last. `None`: nothing, then the server's own word holds.
+    pub wish: Option<Wish>,
+    /// How often it stood first in an answer.
+    pub offered_first: u64,
+    /// What the strategy goes by, beside the report.
+    pub(super) offers: Offers,
+}
+
+/// What was given away that no report can show yet.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Offers {
+    /// Clients sent there since the latest full second of reports, and in the one before: some of
+    /// them are still on their way.
+    reserved: [u64; 2],
+    since: Instant,
+    /// The load of the last seconds.
+    busy: Busy,
+    /// When it last stood first, in answers.
+    turn: u64,
+}
+
+/// How long answers are counted before they grow old.
+const REPORT_INTERVAL: Duration = Duration::from_secs(1);
+
+impl Offers {
+    fn new() -> Self {
+        Self { reserved: [0; 2], since: Instant::now(), busy: Busy::default(), turn: 0 }
+    }
+
+    /// A report came in.
+    fn reported(&mut self, busy: Busy) {
+        let now = Instant::now();
+        if now.duration_since(self.since) >= REPORT_INTERVAL {
+            let [latest, _] = self.reserved;
+            self.reserved = [0, latest];
+            self.since = now;
+            self.busy = self.busy.smoothed(busy);
+        }
+    }
+
+    fn given(&mut self, turn: u64) {
+        let [latest, _] = &mut self.reserved;
+        *latest += 1;
+        self.turn = turn;
+    }
+}
+
+impl Member {
+    fn candidate(&self) -> (ServerId, Candidate) {
+        let candidate = Candidate {
+            connections: self.load.connections,
+            busy: self.offers.busy,
+            reserved: self.offers.reserved.iter().sum(),
+            turn: self.offers.turn,
+        };
+        (self.entry.id.clone(), candidate)
+    }
 }
 
 /// All servers of the map. Cheap to clone.
@@ -105,11 +205,14 @@ impl Fleet {
         let member = |entry: &ServerEntry| Member {
             entry: entry.clone(),
             state: State::Starting,
-            ready_since: None,
+            up_since: None,
             load: Load::default(),
             process: Process::Unwatched,
             restarts: 0,
             life: 0,
+            wish: None,
+            offered_first: 0,
+            offers: Offers::new(),
         };
         let members = map.servers.iter().map(member).collect();
         Self { members: Arc::new(watch::Sender::new(members)) }
@@ -120,11 +223,72 @@ impl Fleet {
         self.members.borrow().clone()
     }
 
-    /// Those that may be handed out.
-    pub fn ready(&self) -> Vec<ServerEntry> {
+    /// Those that may be handed out, the best first, and counts that as an answer given.
+    pub fn offer(
+        &self,
+        env: &Env,
+        strategy: Strategy,
+        home: Option<&ServerId>,
+    ) -> Vec<ServerEntry> {
+        let mut offered = Vec::new();
+        self.members.send_if_modified(|members| {
+            let ready = members.iter().filter(|member| member.state == State::Ready);
+            let mut ranked: Vec<_> = ready.map(Member::candidate).collect();
+            strategy.rank(env, home, &mut ranked);
+            let turn = 1 + members.iter().map(|member| member.offers.turn).max().unwrap_or(0);
+            for (place, (id, _)) in ranked.iter().enumerate() {
+                let Some(member) = members.iter_mut().find(|m| m.entry.id == *id) else { continue };
+                if place == 0 {
+                    member.offers.given(turn);
+                    member.offered_first += 1;
+                }
+                offered.push(member.entry.clone());
+            }
+            // Nobody waits for an answer to be given.
+            false
+        });
+        offered
+    }
+
+    /// Whether some server would do but for being full or told to drain.
+    pub fn is_closed_on_purpose(&self) -> bool {
         let members = self.members.borrow();
-        let ready = members.iter().filter(|member| member.state == State::Ready);
-        ready.map(|member| member.entry.clone()).collect()
+        members.iter().any(|member| matches!(member.state, State::Drain | State::Full))
+    }
+
+    /// Notes what the operator wants of a server. It is not handed out from this moment, or may be
+    /// once it says so itself.
+    ///
+    /// # Errors
+    /// [`NoSuchServer`].
+    pub fn wish(&self, id: &ServerId, wish: Wish) -> Result<(), NoSuchServer> {
+        let mut known = Err(NoSuchServer);
+        self.change(id, |member| {
+            known = Ok(());
+            member.wish = Some(wish);
+            if wish == Wish::Drain && member.state.is_up() {
+                member.state = State::Drain;
+            }
+        });
+        known
+    }
+
+    /// Returns once the operator wants something of a server that it was not told yet.
+    pub(super) async fn wish_other_than(&self, id: &ServerId, told: Option<Wish>) -> Wish {
+        let mut members = self.subscribe();
+        loop {
+            let wish = {
+                let members = members.borrow_and_update();
+                members.iter().find(|member| member.entry.id == *id).and_then(|m| m.wish)
+            };
+            match wish {
+                Some(wish) if Some(wish) != told => return wish,
+                Some(_) | None => {}
+            }
+            if members.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
     }
 
     /// Tells when anything changes.
@@ -132,21 +296,20 @@ impl Fleet {
         self.members.subscribe()
     }
 
-    /// Returns once this server is ready. Never for a server that is not in the map.
-    pub async fn wait_ready(&self, id: &ServerId) {
-        let is_ready = |members: &Vec<Member>| {
-            members.iter().any(|member| member.entry.id == *id && member.state == State::Ready)
+    /// Returns once this server is up. Never for a server that is not in the map.
+    pub async fn wait_up(&self, id: &ServerId) {
+        let is_up = |members: &Vec<Member>| {
+            members.iter().any(|member| member.entry.id == *id && member.state.is_up())
         };
-        if self.subscribe().wait_for(is_ready).await.is_err() {
+        if self.subscribe().wait_for(is_up).await.is_err() {
             std::future::pending::<()>().await;
         }
     }
 
-    /// Returns once every server is ready at the same time.
-    pub async fn wait_all_ready(&self) {
-        let all_ready =
-            |members: &Vec<Member>| members.iter().all(|member| member.state == State::Ready);
-        if self.subscribe().wait_for(all_ready).await.is_err() {
+    /// Returns once every server is up at the same time.
+    pub async fn wait_all_up(&self) {
+        let all_up = |members: &Vec<Member>| members.iter().all(|member| member.state.is_up());
+        if self.subscribe().wait_for(all_up).await.is_err() {
             std::future::pending::<()>().await;
         }
     }
@@ -156,7 +319,7 @@ impl Fleet {
         self.change(id, |member| {
             member.process = Process::Alive(pid);
             member.state = State::Starting;
-            member.ready_since = None;
+            member.up_since = None;
             member.life += 1;
         });
     }
@@ -166,7 +329,7 @@ impl Fleet {
         self.change(id, |member| {
             member.process = Process::Ended;
             member.state = State::Down;
-            member.ready_since = None;
+            member.up_since = None;
             member.restarts = member.restarts.saturating_add(1);
             member.life += 1;
         });
@@ -180,12 +343,14 @@ impl Fleet {
                 return;
             }
             member.load = load;
-            member.state = state;
-            match state {
-                State::Ready => {
-                    member.ready_since.get_or_insert_with(Instant::now);
-                }
-                State::Starting | State::Down => member.ready_since = None,
+            member.offers.reported(load.busy);
+            // It may not have heard of the operator's wish yet.
+            let drains = member.wish == Some(Wish::Drain) && state.is_up();
+            member.state = if drains { State::Drain } else { state };
+            if state.is_up() {
+                member.up_since.get_or_insert_with(Instant::now);
+            } else {
+                member.up_since = None;
             }
         });
     }
@@ -194,10 +359,16 @@ impl Fleet {
     pub(super) fn silent(&self, id: &ServerId, life: u64) -> WasReady {
         let mut was_ready = WasReady::No;
         self.change(id, |member| {
-            if member.life == life && member.state == State::Ready {
+            if member.life != life {
+                return;
+            }
+            if member.state.is_up() {
                 was_ready = WasReady::Yes;
+            }
+            // One that somebody here has just started is still on its way.
+            if member.state.is_up() || member.process == Process::Unwatched {
                 member.state = State::Down;
-                member.ready_since = None;
+                member.up_since = None;
             }
         });
         was_ready
@@ -244,7 +415,13 @@ mod tests {
     }
 
     fn ready_ids(fleet: &Fleet) -> Vec<String> {
-        fleet.ready().iter().map(|entry| entry.id.to_string()).collect()
+        let mut ids: Vec<String> = fleet
+            .offer(&Env::system(), Strategy::Random, None)
+            .iter()
+            .map(|entry| entry.id.to_string())
+            .collect();
+        ids.sort();
+        ids
     }
 
     #[tokio::test]
@@ -274,5 +451,57 @@ mod tests {
         fleet.answered(&s1, life, Load::default(), State::Ready);
         assert!(ready_ids(&fleet).is_empty());
         assert_eq!(fleet.members()[0].restarts, 1);
+    }
+
+    #[tokio::test]
+    async fn a_server_told_to_drain_is_up_but_not_handed_out_until_that_is_taken_back() {
+        let fleet = fleet();
+        let (s1, s2) = (ServerId::numbered(1), ServerId::numbered(2));
+        for id in [&s1, &s2] {
+            fleet.answered(id, 0, Load::default(), State::Ready);
+        }
+        fleet.wish(&s1, Wish::Drain).unwrap();
+        assert_eq!(ready_ids(&fleet), ["s2"]);
+        // It has not heard of it yet; then it restarts.
+        fleet.answered(&s1, 0, Load::default(), State::Ready);
+        assert_eq!(ready_ids(&fleet), ["s2"]);
+        fleet.process_ended(&s1);
+        fleet.process_started(&s1, 42);
+        fleet.answered(&s1, fleet.life(&s1), Load::default(), State::Ready);
+        assert_eq!(ready_ids(&fleet), ["s2"]);
+        assert!(fleet.is_closed_on_purpose());
+        fleet.wish(&s1, Wish::Serve).unwrap();
+        fleet.answered(&s1, fleet.life(&s1), Load::default(), State::Ready);
+        assert_eq!(ready_ids(&fleet), ["s1", "s2"]);
+        assert_eq!(fleet.wish(&ServerId::numbered(9), Wish::Drain), Err(NoSuchServer));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_was_sent_counts_until_the_report_can_show_it() {
+        let fleet = fleet();
+        let (s1, s2) = (ServerId::numbered(1), ServerId::numbered(2));
+        let report = |id: &ServerId, connections| {
+            let load = Load { connections, ..Load::default() };
+            fleet.answered(id, 0, load, State::Ready);
+        };
+        let first = || {
+            let offered = fleet.offer(&Env::system(), Strategy::LeastConnections, None);
+            offered[0].id.to_string()
+        };
+        report(&s1, 0);
+        report(&s2, 2);
+        assert_eq!([first(), first()], ["s1", "s1"]);
+        // Reports that come too early to know of them do not bring them all to s1 again.
+        report(&s1, 0);
+        report(&s2, 2);
+        first();
+        first();
+        assert_eq!(fleet.members()[1].offered_first, 1);
+        for _ in 0..2 {
+            tokio::time::advance(REPORT_INTERVAL).await;
+            report(&s1, 3);
+            report(&s2, 2);
+        }
+        assert_eq!(first(), "s2");
     }
 }

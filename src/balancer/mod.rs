@@ -8,13 +8,17 @@
 pub mod children;
 pub mod cluster;
 pub mod fleet;
+pub mod folders;
+pub mod hosts;
 pub mod operator;
 pub mod process;
+pub mod renew;
 mod requests;
 pub mod strategy;
 #[cfg(test)]
 mod tests;
 mod watch;
+mod watched;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -27,14 +31,16 @@ use tokio_util::task::TaskTracker;
 
 use crate::admission::AdmissionKey;
 use crate::limits::Limits;
+use crate::net::endpoint::Renewal;
 use crate::net::{
-    AcceptGate, Credentials, Env, ListenError, ListenKind, QuicKeys, client_endpoint, listen,
+    AcceptGate, Credentials, Env, ListenError, ListenKind, Live, QuicKeys, client_endpoint, listen,
 };
 use crate::placement::PlacementMap;
 use crate::types::ClusterId;
 
 pub use fleet::Fleet;
 pub use strategy::Strategy;
+pub use watched::Watched;
 
 /// How long the connections that a stopping balancer closes may take to say so.
 const GOODBYE_MAX: Duration = Duration::from_millis(250);
@@ -44,8 +50,8 @@ const GOODBYE_MAX: Duration = Duration::from_millis(250);
 pub struct BalancerConfig {
     /// Where clients ask. An unspecified address means "the host you reached me at" in answers.
     pub listen: SocketAddr,
-    /// The certificate of [`crate::net::Role::Balancer`].
-    pub credentials: Credentials,
+    /// The certificate of [`crate::net::Role::Balancer`], renewed while it runs.
+    pub credentials: Live<Credentials>,
     /// Reset, connection-id and retry keys, so that a restart is noticed at once.
     pub quic_keys: QuicKeys,
     /// Which cluster.
@@ -104,7 +110,8 @@ struct Ports {
 impl Ports {
     fn open(env: &Env, config: &BalancerConfig) -> Result<Self, BalancerError> {
         let BalancerConfig { listen: addr, credentials, quic_keys, limits, .. } = config;
-        let clients = listen(env, *addr, ListenKind::Balancer, credentials, quic_keys, limits)?;
+        let shown = &credentials.now();
+        let clients = listen(env, *addr, ListenKind::Balancer, shown, quic_keys, limits)?;
         let from = SocketAddr::new(cluster::reachable(addr.ip()), 0);
         Ok(Self { clients, links: client_endpoint(env, from)? })
     }
@@ -129,6 +136,10 @@ async fn serve(
         fleet: config.fleet.clone(),
     });
     let tasks = TaskTracker::new();
+    let kept = config.limits.clone().into();
+    let renewal = Renewal::new(&env, &config.credentials, &config.quic_keys, &kept);
+    let renewal = renewal.keep(vec![(clients.clone(), ListenKind::Balancer)]);
+    env.spawn(tasks.track_future(shutdown.clone().run_until_cancelled_owned(renewal)));
     for server in config.map.servers.clone() {
         let link = shutdown.clone().run_until_cancelled_owned(watch.clone().run(server));
         env.spawn(tasks.track_future(link));

@@ -131,17 +131,23 @@ pub fn arguments_of(pid: u32) -> Vec<OsString> {
 /// What to ask of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ask {
-    /// Stop in order (SIGTERM).
+    /// Stop in order, after whatever has to be said to others (SIGTERM).
     Stop,
+    /// Stop in order, and wait for nobody (SIGINT): all that could take over stop as well.
+    StopNow,
     /// End at once (SIGKILL).
     Die,
+    /// Read certificate and log level again (SIGHUP).
+    Reload,
 }
 
 /// Sends a signal. A process that is gone already is no error.
 pub fn signal(pid: u32, ask: Ask) {
     let signal = match ask {
         Ask::Stop => Signal::TERM,
+        Ask::StopNow => Signal::INT,
         Ask::Die => Signal::KILL,
+        Ask::Reload => Signal::HUP,
     };
     let Some(target) = i32::try_from(pid).ok().and_then(Pid::from_raw) else { return };
     if let Err(error) = kill_process(target, signal) {

@@ -1,7 +1,7 @@
 //! One connection to the balancer's port: a request per stream, an answer to each.
 //!
-//! Everybody may ask for a server; the state of the cluster and its stop are for whoever holds the
-//! operator's certificate. Deliberately trusts nothing that arrives.
+//! Everybody may ask for a server; the state of the cluster, draining and the stop are for whoever
+//! holds the operator's certificate. Deliberately trusts nothing that arrives.
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout};
 
-use super::fleet::{Fleet, Member};
-use super::{BalancerConfig, Strategy};
+use super::BalancerConfig;
+use super::fleet::{Member, NoSuchServer, Wish};
 use crate::admission::AdmissionKey;
 use crate::edge::limits::{AddressKey, Connections, PerAddress, Rate};
 use crate::limits::{EDGES_PER_ANSWER_MAX, FRAME_BYTES_MAX, Limits};
@@ -20,11 +20,12 @@ use crate::net::pki::OPERATOR_NAME;
 use crate::net::stream::ReadError;
 use crate::net::{Env, FrameReader, FrameWriter, presented};
 use crate::placement::ServerEntry;
-use crate::types::UserName;
+use crate::types::{ServerId, UserName};
 use crate::wire::balancer::balancer_reply::Body as Reply;
 use crate::wire::balancer::balancer_request::Body as Request;
 use crate::wire::balancer::{
-    Ask, BalancerReply, BalancerRequest, Edge, Edges, Refusal, ServerStatus, StatusReply, Stopping,
+    Ask, BalancerReply, BalancerRequest, Drain, Drained, Edge, Edges, Refusal, ServerStatus,
+    StatusReply, Stopping,
 };
 use crate::wire::{Code, PROTOCOL_VERSION};
 
@@ -32,6 +33,8 @@ use crate::wire::{Code, PROTOCOL_VERSION};
 const REQUEST_BYTES_MAX: usize = 1024;
 /// A caller who was told that no server is ready comes back after this.
 const NO_SERVER_PAUSE: Duration = Duration::from_millis(500);
+/// As long as servers are full or told to drain, which takes longer than a start.
+const CLOSED_PAUSE: Duration = Duration::from_secs(2);
 /// Malformed requests are counted over this time.
 const MALFORMED_WINDOW: Duration = Duration::from_secs(600);
 /// A connection on which nothing is asked is given up after this: an answer takes one request.
@@ -162,8 +165,10 @@ impl Desk {
             Some(Request::Stop(_)) if is_operator(connection) => {
                 (Reply::Stopping(Stopping {}), Then::Stop)
             }
-            Some(Request::Drain(_)) => refuse(Code::Unsupported, "not yet", None),
-            Some(Request::Status(_) | Request::Stop(_)) => {
+            Some(Request::Drain(drain)) if is_operator(connection) => {
+                (self.drain(&drain), Then::Go)
+            }
+            Some(Request::Status(_) | Request::Stop(_) | Request::Drain(_)) => {
                 refuse(Code::Forbidden, "needs the operator's certificate", None)
             }
         }
@@ -171,20 +176,47 @@ impl Desk {
 
     /// Up to three servers, each with a ticket for it.
     fn edges(&self, ask: &Ask, address: AddressKey) -> Reply {
-        if !ask.user.is_empty() && UserName::canonical(&ask.user).is_err() {
-            return refusal(Code::Malformed, "not a user name", None);
-        }
+        let user = match ask.user.as_str() {
+            "" => None,
+            name => match UserName::canonical(name) {
+                Ok(user) => Some(user),
+                Err(_) => return refusal(Code::Malformed, "not a user name", None),
+            },
+        };
         let now = Instant::now();
         let asks = &mut self.asks.lock().unwrap_or_else(PoisonError::into_inner);
         if let Err(wait) = asks.check(address, now) {
+            self.env.meters().rate_limited();
             return refusal(Code::SlowDown, "too many requests", Some(wait));
         }
-        let edges =
-            offer(&self.env, self.config.strategy, &self.config.fleet, &self.config.admission_key);
+        let BalancerConfig { map, fleet, strategy, admission_key, .. } = &self.config;
+        let home = user.and_then(|user| map.home_of_user(&user)).map(|server| &server.id);
+        let ranked = fleet.offer(&self.env, *strategy, home);
+        let edges = tickets(&self.env, &ranked, admission_key);
+        if let Some(first) = edges.first().and_then(|edge| ServerId::parse(&edge.server).ok()) {
+            self.env.meters().offered(&first);
+        }
         if edges.is_empty() {
-            return refusal(Code::Busy, "no server is ready", Some(NO_SERVER_PAUSE));
+            return match fleet.is_closed_on_purpose() {
+                true => refusal(Code::Busy, "no server takes new clients", Some(CLOSED_PAUSE)),
+                false => refusal(Code::Busy, "no server is ready", Some(NO_SERVER_PAUSE)),
+            };
         }
         Reply::Edges(Edges { edges, map_version: self.config.map.version })
+    }
+
+    fn drain(&self, drain: &Drain) -> Reply {
+        let wish = if drain.on { Wish::Drain } else { Wish::Serve };
+        let known = ServerId::parse(&drain.server)
+            .map_err(|_| NoSuchServer)
+            .and_then(|id| self.config.fleet.wish(&id, wish));
+        match known {
+            Ok(()) => {
+                tracing::info!(server = %drain.server, ?wish, "the operator said");
+                Reply::Drained(Drained {})
+            }
+            Err(NoSuchServer) => refusal(Code::Malformed, "no such server", None),
+        }
     }
 
     fn status(&self) -> StatusReply {
@@ -202,17 +234,15 @@ fn is_operator(connection: &quinn::Connection) -> bool {
     presented(connection).is_some_and(|shown| shown.name == OPERATOR_NAME)
 }
 
-/// The servers that are ready, the best first, with tickets.
-fn offer(env: &Env, strategy: Strategy, fleet: &Fleet, key: &AdmissionKey) -> Vec<Edge> {
-    let mut ready = fleet.ready();
-    strategy.rank(env, &mut ready);
+/// The first of these servers, with a ticket for each.
+fn tickets(env: &Env, ranked: &[ServerEntry], key: &AdmissionKey) -> Vec<Edge> {
     let edge = |server: &ServerEntry| Edge {
         server: server.id.to_string(),
         port: server.addr.port().into(),
         host: host(server.addr.ip()),
         ticket: key.issue(env, &server.id),
     };
-    ready.iter().take(EDGES_PER_ANSWER_MAX).map(edge).collect()
+    ranked.iter().take(EDGES_PER_ANSWER_MAX).map(edge).collect()
 }
 
 /// Empty for "any address of this machine": the client takes the host it reached the balancer at.
@@ -239,7 +269,7 @@ fn server_status(member: &Member) -> ServerStatus {
     ServerStatus {
         server: member.entry.id.to_string(),
         state: member.state.name().into(),
-        up_ms: member.ready_since.map_or(0, |since| millis(since.elapsed())),
+        up_ms: member.up_since.map_or(0, |since| millis(since.elapsed())),
         sessions: member.load.sessions,
         connections: member.load.connections,
         queue: member.load.queue,
@@ -247,7 +277,11 @@ fn server_status(member: &Member) -> ServerStatus {
         pid: member.process.pid().unwrap_or(0),
         port: member.entry.addr.port().into(),
         restarts: member.restarts,
-        ..ServerStatus::default()
+        messages_per_s: member.load.messages_per_s,
+        p99_us: member.load.p99_us,
+        bytes_per_s: member.load.busy.bytes_per_s,
+        cpu_permille: u32::try_from(member.load.busy.cpu_permille).unwrap_or(u32::MAX),
+        offered_first: member.offered_first,
     }
 }
 

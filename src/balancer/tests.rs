@@ -19,7 +19,7 @@ use crate::types::ServerId;
 use crate::wire::Code;
 use crate::wire::balancer::balancer_reply::Body as Reply;
 use crate::wire::balancer::balancer_request::Body as Request;
-use crate::wire::balancer::{Ask, BalancerReply, BalancerRequest, Edges, Refusal, Stop};
+use crate::wire::balancer::{Ask, BalancerReply, BalancerRequest, Drain, Edges, Refusal, Stop};
 use crate::wire::peer::{PeerFrame, PeerHelloOk, Pong, peer_frame};
 
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -29,6 +29,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 struct Mood {
     refuses_work: AtomicBool,
     is_silent: AtomicBool,
+    drains: AtomicBool,
+    is_full: AtomicBool,
 }
 
 struct Server {
@@ -87,7 +89,7 @@ impl Bed {
         let (stop_asked, shutdown) = (CancellationToken::new(), CancellationToken::new());
         let config = BalancerConfig {
             listen: ([127, 0, 0, 1], 0).into(),
-            credentials: authority.issue(&env, &Role::Balancer).unwrap(),
+            credentials: authority.issue(&env, &Role::Balancer).unwrap().into(),
             quic_keys: QuicKeys::create(&env),
             cluster: authority.cluster_id(),
             map,
@@ -106,7 +108,7 @@ impl Bed {
 
     async fn all_ready(servers: u16) -> Self {
         let bed = Self::new(servers, Limits::default()).await;
-        timeout(PATIENCE, bed.fleet.wait_all_ready()).await.unwrap();
+        timeout(PATIENCE, bed.fleet.wait_all_up()).await.unwrap();
         bed
     }
 
@@ -182,8 +184,14 @@ async fn pong_server(env: Env, endpoint: quinn::Endpoint, id: ServerId, mood: Ar
                         id: ping.id,
                         sessions: 5,
                         accepting,
+                        draining: mood.drains.load(Ordering::Relaxed),
+                        full: mood.is_full.load(Ordering::Relaxed),
                         ..Pong::default()
                     }),
+                    Some(peer_frame::Body::Drain(drain)) => {
+                        mood.drains.store(drain.on, Ordering::Relaxed);
+                        continue;
+                    }
                     other => panic!("{other:?}"),
                 };
                 if writer.send(&PeerFrame { body: Some(body) }).await.is_err() {
@@ -302,6 +310,65 @@ async fn stop_needs_the_operators_certificate() {
     timeout(PATIENCE, bed.stop_asked.cancelled()).await.unwrap();
 }
 
+fn drain(server: &str, on: bool) -> Request {
+    Request::Drain(Drain { server: server.into(), on })
+}
+
+#[tokio::test]
+async fn a_drained_server_hears_of_it_again_when_its_link_comes_back() {
+    let bed = Bed::all_ready(2).await;
+    let link = bed.link(Some(Role::Operator)).await;
+    assert!(matches!(request(&link, drain("s1", true)).await, Reply::Drained(_)));
+    assert_eq!(bed.offered().await, ["s2"]);
+    until(&bed.servers[0].mood.drains, true).await;
+    // As after a restart: the link breaks, and the server has forgotten.
+    bed.servers[0].mood.is_silent.store(true, Ordering::Relaxed);
+    bed.wait_for(0, State::Down).await;
+    bed.servers[0].mood.drains.store(false, Ordering::Relaxed);
+    bed.servers[0].mood.is_silent.store(false, Ordering::Relaxed);
+    until(&bed.servers[0].mood.drains, true).await;
+    assert_eq!(bed.offered().await, ["s2"]);
+
+    assert!(matches!(request(&link, drain("s1", false)).await, Reply::Drained(_)));
+    until(&bed.servers[0].mood.drains, false).await;
+    bed.wait_for(0, State::Ready).await;
+    assert_eq!(bed.offered().await, ["s1", "s2"]);
+    assert_eq!(refusal(request(&link, drain("s9", true)).await).detail, "no such server");
+}
+
+async fn until(flag: &AtomicBool, wanted: bool) {
+    let flips = async {
+        while flag.load(Ordering::Relaxed) != wanted {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(PATIENCE, flips).await.unwrap();
+}
+
+#[tokio::test]
+async fn draining_needs_the_operators_certificate() {
+    let bed = Bed::all_ready(1).await;
+    for role in [None, Some(Role::Balancer), Some(Role::Server(ServerId::numbered(1)))] {
+        let refused = refusal(request(&bed.link(role).await, drain("s1", true)).await);
+        assert_eq!(refused.code, Code::Forbidden as u32);
+    }
+    assert_eq!(bed.offered().await, ["s1"]);
+}
+
+#[tokio::test]
+async fn full_and_draining_servers_are_not_offered_and_if_all_are_that_is_said() {
+    let bed = Bed::all_ready(2).await;
+    bed.servers[0].mood.is_full.store(true, Ordering::Relaxed);
+    bed.wait_for(0, State::Full).await;
+    assert_eq!(bed.offered().await, ["s2"]);
+    bed.servers[1].mood.drains.store(true, Ordering::Relaxed);
+    bed.wait_for(1, State::Drain).await;
+    let refused = refusal(request(&bed.link(None).await, ask()).await);
+    assert_eq!(refused.code, Code::Busy as u32);
+    assert_eq!(refused.detail, "no server takes new clients");
+    assert!(refused.retry_after_ms > 0);
+}
+
 #[tokio::test]
 async fn the_third_malformed_request_closes_the_connection() {
     let bed = Bed::all_ready(1).await;
@@ -348,7 +415,7 @@ async fn another_version_is_told_ours_and_an_unknown_request_is_unsupported() {
 #[tokio::test]
 async fn a_request_that_does_not_complete_times_out_on_its_stream_only() {
     let bed = Bed::new(1, Limits { frame_deadline_ms: 50, ..Limits::default() }).await;
-    timeout(PATIENCE, bed.fleet.wait_all_ready()).await.unwrap();
+    timeout(PATIENCE, bed.fleet.wait_all_up()).await.unwrap();
     let link = bed.link(None).await;
     let (mut send, recv) = link.open_bi().await.unwrap();
     send.write_all(b"\0\0").await.unwrap();
@@ -362,7 +429,7 @@ async fn a_request_that_does_not_complete_times_out_on_its_stream_only() {
 #[tokio::test]
 async fn who_asks_too_often_is_told_to_slow_down() {
     let bed = Bed::new(1, Limits { asks_per_ip_per_min: 3, ..Limits::default() }).await;
-    timeout(PATIENCE, bed.fleet.wait_all_ready()).await.unwrap();
+    timeout(PATIENCE, bed.fleet.wait_all_up()).await.unwrap();
     let link = bed.link(None).await;
     for _ in 0..3 {
         assert!(matches!(request(&link, ask()).await, Reply::Edges(_)));

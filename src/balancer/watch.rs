@@ -1,22 +1,23 @@
 //! Health links: one to each server's peer port, over which it says four times a second that it is
 //! there and takes work.
 //!
-//! A server that is silent for a second is not handed out. Deliberately judges nothing else, and
-//! neither starts nor stops a process.
+//! A server that is silent for a second is not handed out. The same link tells a server to drain,
+//! or to serve again. Deliberately judges nothing else, and neither starts nor stops a process.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, timeout};
 
-use super::fleet::{Fleet, Load, State, WasReady};
+use super::fleet::{Fleet, Load, State, WasReady, Wish};
+use super::strategy::Busy;
 use crate::limits::{Limits, PEER_FRAME_BYTES_MAX};
 use crate::net::pki::BALANCER_NAME;
-use crate::net::{Credentials, Env, FrameReader, FrameWriter, Target, connect, presented};
+use crate::net::{Credentials, Env, FrameReader, FrameWriter, Live, Target, connect, presented};
 use crate::placement::ServerEntry;
 use crate::types::ClusterId;
 use crate::wire::PROTOCOL_VERSION;
-use crate::wire::peer::{PeerFrame, PeerHello, PeerHelloOk, Ping, Pong, peer_frame::Body};
+use crate::wire::peer::{Drain, PeerFrame, PeerHello, PeerHelloOk, Ping, Pong, peer_frame::Body};
 
 /// How often a server is asked.
 const PING_INTERVAL: Duration = Duration::from_millis(250);
@@ -35,7 +36,7 @@ const MISFIT_PAUSE: Duration = Duration::from_secs(5);
 pub(super) struct Watch {
     pub(super) env: Env,
     pub(super) endpoint: quinn::Endpoint,
-    pub(super) credentials: Credentials,
+    pub(super) credentials: Live<Credentials>,
     pub(super) cluster: ClusterId,
     pub(super) map_version: u64,
     pub(super) limits: Arc<Limits>,
@@ -110,6 +111,7 @@ impl Watch {
     }
 
     async fn opened(&self, server: &ServerEntry, patience: Duration) -> Result<Link, LinkError> {
+        let credentials = self.credentials.now();
         let connection = connect(
             &self.endpoint,
             &self.env,
@@ -117,7 +119,7 @@ impl Watch {
             server.id.as_str(),
             Target::Peer,
             &self.cluster,
-            Some(&self.credentials),
+            Some(&credentials),
             &self.limits,
         );
         let connection =
@@ -148,6 +150,8 @@ impl Watch {
         next.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut id = 0;
         let mut heard = Instant::now();
+        // What an operator said holds for every process of that server, and for every link.
+        let mut told = None;
         loop {
             tokio::select! {
                 biased;
@@ -166,6 +170,14 @@ impl Watch {
                     Err(error) => return error.into(),
                 },
                 () = sleep_until(heard + SILENCE_MAX) => return LinkError::Silent,
+                wish = self.fleet.wish_other_than(&server.id, told) => {
+                    told = Some(wish);
+                    let on = wish == Wish::Drain;
+                    let drain = PeerFrame { body: Some(Body::Drain(Drain { on })) };
+                    if let Err(error) = link.writer.send(&drain).await {
+                        return error.into();
+                    }
+                }
                 _ = next.tick() => {
                     id += 1;
                     let ping = PeerFrame { body: Some(Body::Ping(Ping { id })) };
@@ -217,9 +229,18 @@ fn load(pong: &Pong) -> Load {
         connections: pong.connections,
         queue: pong.queue,
         database_bytes: pong.database_bytes,
+        messages_per_s: pong.messages_per_s,
+        p99_us: pong.p99_us,
+        busy: Busy { cpu_permille: pong.cpu_permille.into(), bytes_per_s: pong.bytes_per_s },
+        disk_free_bytes: pong.disk_free_bytes,
     }
 }
 
 fn state(pong: &Pong) -> State {
-    if pong.accepting { State::Ready } else { State::Starting }
+    match (pong.draining, pong.full, pong.accepting) {
+        (true, _, _) => State::Drain,
+        (false, true, _) => State::Full,
+        (false, false, true) => State::Ready,
+        (false, false, false) => State::Starting,
+    }
 }

@@ -11,17 +11,16 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, ChildStdout, Command};
 use tokio::time::{Instant, timeout};
 
-use super::{BenchError, PATIENCE};
+use super::load::{Aim, Place};
+use super::{BenchError, PATIENCE, unexpected};
 use crate::balancer::cluster::{pid_path, read_map};
 use crate::balancer::process;
 use crate::limits::PEER_PORT_OFFSET;
 use crate::net::files::create_private_dir;
 use crate::net::{CaCert, Env};
 use crate::placement::PlacementMap;
-use crate::types::UserName;
+use crate::types::{ClusterId, UserName};
 
-/// Every message is sent by a client of its own, and each asks the balancer.
-const LIMITS: &str = "asks_per_ip_per_min = 1000000\nhandshakes_per_ip_per_s = 10000\n";
 /// Ports are looked for from here.
 const PORTS_FROM: u16 = 20_000;
 const PORTS_APART: u16 = 250;
@@ -34,19 +33,21 @@ pub(super) struct Cluster {
     pub(super) ready_after: Duration,
     programs: PathBuf,
     port: u16,
-    ca: String,
+    ca: ClusterId,
     balancer: Child,
 }
 
 impl Cluster {
-    /// Starts `load_balancer` of the folder `programs` with so many servers.
+    /// Starts `load_balancer` of the folder `programs` with so many servers and the text of a
+    /// limits file.
     pub(super) async fn start(
         env: &Env,
         programs: &Path,
         servers: u16,
+        limits: &str,
     ) -> Result<Self, BenchError> {
         let folder = std::env::temp_dir().join(format!("fastchat-bench-{:016x}", env.random_u64()));
-        let cluster = Self::start_in(env, &folder, programs, servers).await;
+        let cluster = Self::start_in(env, &folder, programs, servers, limits).await;
         if cluster.is_err() {
             let _ = fs::remove_dir_all(&folder);
         }
@@ -58,12 +59,13 @@ impl Cluster {
         folder: &Path,
         programs: &Path,
         servers: u16,
+        limits: &str,
     ) -> Result<Self, BenchError> {
         for part in ["", "home", "run"] {
             create_private_dir(&folder.join(part))
                 .map_err(|error| BenchError::Unexpected(error.to_string()))?;
         }
-        write(&folder.join("limits.toml"), LIMITS)?;
+        write(&folder.join("limits.toml"), limits)?;
         let port = free_port(env, servers)?;
         let program = programs.join("load_balancer");
         let errors = folder.join("load_balancer.stderr");
@@ -84,12 +86,11 @@ impl Cluster {
             let said = fs::read_to_string(&errors).unwrap_or_default();
             return Err(failed("the start of a cluster", &said));
         }
-        let unexpected = |error: &dyn std::error::Error| BenchError::Unexpected(error.to_string());
-        let map = read_map(&folder.join("databases")).map_err(|error| unexpected(&error))?;
+        let map = read_map(&folder.join("databases")).map_err(unexpected)?;
         let map = map.ok_or_else(|| BenchError::Unexpected("there is no placement map".into()))?;
-        let ca = CaCert::load(&folder.join("certs/ca.pem")).map_err(|error| unexpected(&error))?;
+        let ca = CaCert::load(&folder.join("certs/ca.pem")).map_err(unexpected)?;
         let (folder, programs) = (folder.to_owned(), programs.to_owned());
-        let ca = ca.cluster_id().to_string();
+        let ca = ca.cluster_id();
         Ok(Self { folder, map, ready_after, programs, port, ca, balancer })
     }
 
@@ -106,7 +107,8 @@ impl Cluster {
     pub(super) fn client<S: AsRef<OsStr>>(&self, user: &UserName, words: &[S]) -> Command {
         let mut command = Command::new(self.programs.join("client"));
         command.arg("-p").arg(user.as_str());
-        command.arg("--server").arg(format!("127.0.0.1:{}", self.port)).arg("--ca").arg(&self.ca);
+        command.arg("--server").arg(format!("127.0.0.1:{}", self.port)).arg("--ca");
+        command.arg(self.ca.to_string());
         command.arg("--data-dir").arg(self.folder.join("profiles"));
         command.args(["--timeout", "30"]).args(words);
         command.env("HOME", self.folder.join("home"));
@@ -114,6 +116,13 @@ impl Cluster {
         command.current_dir(&self.folder).stdin(Stdio::null());
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
         command
+    }
+
+    /// Where load on it goes.
+    pub(super) fn aim(&self) -> Aim {
+        let at = SocketAddr::from((Ipv4Addr::LOCALHOST, self.port));
+        let processes = self.processes().into_iter().map(|(_, pid)| pid).collect();
+        Aim { place: Place::Balancer(at), cluster: self.ca, people: None, processes }
     }
 
     /// The processes of the cluster and their numbers.

@@ -15,9 +15,12 @@ use tokio::process::{Child, ChildStdout};
 use tokio::time::{Instant, timeout};
 
 use super::cluster::{Cluster, done, no_pipe, write};
-use super::{BenchError, Durations, PATIENCE, Summary};
+use super::{BenchError, Durations, PATIENCE, Summary, process};
 use crate::net::Env;
 use crate::types::UserName;
+
+/// Every message is sent by a client of its own, and each asks the balancer.
+const LIMITS: &str = "asks_per_ip_per_min = 1000000\nhandshakes_per_ip_per_s = 10000\n";
 
 /// What becomes of the folder with databases, logs and profiles.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,7 +77,7 @@ pub struct Memory {
 /// # Errors
 /// [`BenchError`]; nothing is left running, and nothing on disk either.
 pub async fn run(env: &Env, options: &Options) -> Result<Report, BenchError> {
-    let cluster = Cluster::start(env, &options.programs, options.servers).await?;
+    let cluster = Cluster::start(env, &options.programs, options.servers, LIMITS).await?;
     let report = tokio::select! {
         biased;
         _ = tokio::signal::ctrl_c() => Err(BenchError::Interrupted),
@@ -95,7 +98,7 @@ async fn measure(cluster: &Cluster, options: &Options) -> Result<Report, BenchEr
     let reader = cluster.name_at(2, "ben")?;
     let password = cluster.folder.join("password");
     write(&password, "correct horse battery staple\n")?;
-    let mut sign_up = Durations::new()?;
+    let mut sign_up = Durations::new();
     for user in [&author, &reader] {
         let words = ["register", user.as_str(), "--password-file"];
         let mut command = cluster.client(user, &words);
@@ -108,8 +111,11 @@ async fn measure(cluster: &Cluster, options: &Options) -> Result<Report, BenchEr
     exchange(cluster, &author, &reader, &mut following, "hello").await?;
     let mut processes = cluster.processes();
     processes.extend(following.child.id().map(|pid| ("client recv --follow".to_owned(), pid)));
-    let memory = processes.into_iter().map(memory).collect::<Result<_, _>>()?;
-    let (mut sent, mut shown) = (Durations::new()?, Durations::new()?);
+    let memory = processes.into_iter().map(|(process, pid)| {
+        Ok::<_, BenchError>(Memory { process, rss_bytes: process::resident_bytes(pid)? })
+    });
+    let memory = memory.collect::<Result<_, _>>()?;
+    let (mut sent, mut shown) = (Durations::new(), Durations::new());
     for number in 1..=options.messages {
         let text = format!("message number {number}, as long as people write");
         let (to_exit, to_line) = exchange(cluster, &author, &reader, &mut following, &text).await?;
@@ -178,14 +184,4 @@ impl Following {
         }
         Err(BenchError::Unexpected("client recv --follow ended".to_owned()))
     }
-}
-
-/// What a process holds in memory, as Linux tells.
-fn memory((process, pid): (String, u32)) -> Result<Memory, BenchError> {
-    let path = PathBuf::from(format!("/proc/{pid}/status"));
-    let status = fs::read_to_string(&path).map_err(|source| BenchError::File { path, source })?;
-    let kib = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kib: Option<u64> = kib.and_then(|rest| rest.trim().strip_suffix(" kB")?.parse().ok());
-    let kib = kib.ok_or_else(|| BenchError::Unexpected(format!("no VmRSS for {process}")))?;
-    Ok(Memory { process, rss_bytes: kib * 1024 })
 }

@@ -1,17 +1,31 @@
 //! Measurements of the product as its users run it: real programs, real disks, real sockets.
 //!
-//! [`exchange`] measures what one person feels. Deliberately shares no code with what it measures:
-//! it starts the programs that lie beside it and holds a watch.
+//! [`exchange`] measures what one person feels: it starts the programs that lie beside it and holds
+//! a watch. [`run`] measures how much load a cluster carries, with the sessions of [`load`], and
+//! [`ceilings`] what the machine would give a server that does nothing but pass on and store.
+//! Deliberately judges nothing: the figures, and whether a message was lost, are the result.
 
+pub mod ceilings;
 mod cluster;
 pub mod exchange;
+pub mod load;
+mod process;
+pub mod relay;
+pub mod report;
+pub mod run;
 
+use std::fmt::Display;
 use std::io;
+use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
 use serde::Serialize;
+
+use crate::net::ConnectError;
+use crate::wire::Code;
 
 /// Why there is no figure.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +52,35 @@ pub enum BenchError {
     /// A program said something unexpected.
     #[error("{0}")]
     Unexpected(String),
+    /// Nobody answers, or somebody else than expected.
+    #[error("no connection to {addr}")]
+    Connect {
+        /// Where.
+        addr: SocketAddr,
+        /// Why not.
+        source: Arc<ConnectError>,
+    },
+    /// A typed answer that ends the measurement.
+    #[error("the cluster refuses: {code} {detail}", code = .code.name())]
+    Refused {
+        /// The code.
+        code: Code,
+        /// When to try again; zero: not said.
+        after: Duration,
+        /// The server's own words.
+        detail: String,
+    },
+    /// A name that resolves to nothing.
+    #[error("{0} is unknown")]
+    NoSuchHost(String),
+    /// A file of people cannot be used.
+    #[error("{} is of no use: {what}", .path.display())]
+    People {
+        /// Which.
+        path: PathBuf,
+        /// Why not.
+        what: String,
+    },
     /// A file of the measurement itself.
     #[error("cannot use {}", .path.display())]
     File {
@@ -63,28 +106,56 @@ const DIGITS: u8 = 3;
 const LONGEST_US: u64 = 3_600_000_000;
 
 /// A number of durations.
-#[derive(Debug)]
-struct Durations(Histogram<u64>);
+#[derive(Clone, Debug)]
+pub struct Durations(Histogram<u64>);
+
+impl Default for Durations {
+    fn default() -> Self {
+        Self::new()
+    }
+}
 
 impl Durations {
-    fn new() -> Result<Self, BenchError> {
-        let histogram = Histogram::new_with_bounds(1, LONGEST_US, DIGITS);
-        Ok(Self(histogram.map_err(|error| BenchError::Unexpected(error.to_string()))?))
+    /// None yet.
+    pub fn new() -> Self {
+        #[expect(clippy::expect_used, reason = "the bounds are constants, and good ones")]
+        Self(Histogram::new_with_bounds(1, LONGEST_US, DIGITS).expect("bounds of a histogram"))
     }
 
-    fn add(&mut self, duration: Duration) {
+    /// Counts one.
+    pub fn add(&mut self, duration: Duration) {
         self.0.saturating_record(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX));
     }
 
-    fn summary(&self) -> Summary {
+    /// Counts all of another.
+    fn add_all(&mut self, other: &Self) {
+        // Fails only between histograms of different bounds, of which there are none.
+        let _ = self.0.add(&other.0);
+    }
+
+    /// In microseconds.
+    pub(super) fn histogram(&self) -> &Histogram<u64> {
+        &self.0
+    }
+
+    /// What they come down to.
+    pub fn summary(&self) -> Summary {
         let ms = |us: u64| Duration::from_micros(us).as_secs_f64() * 1000.0;
+        let at = |quantile| ms(self.0.value_at_quantile(quantile));
         Summary {
             count: self.0.len(),
-            p50_ms: ms(self.0.value_at_quantile(0.50)),
-            p99_ms: ms(self.0.value_at_quantile(0.99)),
+            p50_ms: at(0.50),
+            p90_ms: at(0.90),
+            p99_ms: at(0.99),
+            p999_ms: at(0.999),
             max_ms: ms(self.0.max()),
         }
     }
+}
+
+/// Something that does not happen, in its own words.
+fn unexpected(error: impl Display) -> BenchError {
+    BenchError::Unexpected(error.to_string())
 }
 
 /// What many durations come down to.
@@ -94,8 +165,12 @@ pub struct Summary {
     pub count: u64,
     /// Half of them took no longer.
     pub p50_ms: f64,
+    /// One in ten took longer.
+    pub p90_ms: f64,
     /// One in a hundred took longer.
     pub p99_ms: f64,
+    /// One in a thousand took longer.
+    pub p999_ms: f64,
     /// The longest.
     pub max_ms: f64,
 }
@@ -106,13 +181,19 @@ mod tests {
 
     #[test]
     fn a_summary_says_what_half_and_what_nearly_all_took() {
-        let mut durations = Durations::new().unwrap();
+        let mut durations = Durations::new();
         for ms in 1..=100 {
             durations.add(Duration::from_millis(ms));
         }
-        let Summary { count, p50_ms, p99_ms, max_ms } = durations.summary();
-        assert_eq!(count, 100);
-        for (got, expected) in [(p50_ms, 50.0), (p99_ms, 99.0), (max_ms, 100.0)] {
+        let summary = durations.summary();
+        assert_eq!(summary.count, 100);
+        for (got, expected) in [
+            (summary.p50_ms, 50.0),
+            (summary.p90_ms, 90.0),
+            (summary.p99_ms, 99.0),
+            (summary.p999_ms, 100.0),
+            (summary.max_ms, 100.0),
+        ] {
             assert!((got / expected - 1.0).abs() < 0.002, "{got} instead of {expected}");
         }
     }

@@ -1,4 +1,5 @@
-//! `load_balancer`: one command starts a cluster; two more ask it for its state and stop it.
+//! `load_balancer`: one command starts a cluster; others ask it for its state, drain a server, stop
+//! it, or prepare a cluster on several machines.
 //!
 //! Judges the arguments, makes or finds the cluster on disk, runs the balancer and the server
 //! processes, prints what happens, and stops all in order. Deliberately decides nothing about
@@ -7,28 +8,40 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{Parser, Subcommand};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
+use super::certs::{self, CertsCommand, Renewer};
+use super::doctor::{
+    self,
+    cluster::{Questions, Scope},
+};
 use super::exit::{Exit, Failure, finish, sentence};
+use super::init::{Init, init};
 use super::logs::{self, LogFormat};
 use super::operator::{self, Folders, Form, Whom};
 use super::refusals;
 use super::screen::Screen;
 use super::server::{self, ChildArguments};
 use super::signals::Signals;
+use super::upkeep::{Options, Upkeep};
 use crate::balancer::children::{
     Before, ChildEvent, ChildSpec, Children, Ended, Leftover, leftover, stop_leftover,
 };
-use crate::balancer::cluster::{self, Cluster, Wanted};
+use crate::balancer::cluster::{self, Cluster, LOCK_FILE, Wanted};
+use crate::balancer::fleet::Wish;
+use crate::balancer::folders::{self, ClusterFile, folder_of};
 use crate::balancer::process::{PidFile, PidFileError, udp_owner};
 use crate::balancer::{self, BalancerConfig, BalancerError, Fleet, Strategy};
 use crate::limits::{Limits, SERVERS_MAX, STOP_DEADLINE};
-use crate::net::{Env, ListenError, files};
+use crate::net::{Credentials, Env, ListenError, Live, files};
+use crate::ops::health::Stage;
+use crate::ops::service;
 use crate::placement::ServerEntry;
 use crate::types::ServerId;
 
@@ -36,8 +49,6 @@ pub(super) use super::refusals::port_taken;
 
 /// The hidden first word with which this program starts itself as a server.
 const CHILD_WORD: &str = "serve-child";
-/// The file that a balancer holds, so that no second one runs on the same data.
-const LOCK_FILE: &str = "balancer.pid";
 /// A server that dies this often before it was ever ready will not get better by itself.
 const FIRST_DEATHS_MAX: u32 = 3;
 
@@ -48,7 +59,10 @@ const FIRST_DEATHS_MAX: u32 = 3;
 #[derive(Debug, Parser)]
 #[command(name = "load_balancer", version, subcommand_precedence_over_arg = true)]
 #[command(override_usage = "load_balancer [OPTIONS] <NUM_SERVERS> <PORT>\n       \
-                            load_balancer [OPTIONS] status|stop [--server HOST:PORT]")]
+                            load_balancer [OPTIONS] --no-spawn --cluster FILE\n       \
+                            load_balancer status|drain|undrain|stop [--server HOST:PORT]\n       \
+                            load_balancer [OPTIONS] doctor|certs show|certs rotate\n       \
+                            load_balancer init --servers FILE [--out DIR]")]
 struct Args {
     /// How many servers to start, from 1 to 99
     num_servers: Option<String>,
@@ -57,7 +71,8 @@ struct Args {
     /// Address to listen on; 0.0.0.0 for all of this machine
     #[arg(long, value_name = "IP", default_value = "127.0.0.1")]
     bind: IpAddr,
-    /// In which order clients are offered servers: random
+    /// In which order clients are offered servers: random, round-robin, least-connections,
+    /// least-load (processor and bytes of the last seconds), home (each user's own server)
     #[arg(long, value_name = "NAME", default_value = "random", value_parser = parse_strategy)]
     strategy: Strategy,
     /// Folder of the placement map and the databases
@@ -72,6 +87,14 @@ struct Args {
     /// How log lines look
     #[arg(long, value_enum, default_value_t = LogFormat::Text, global = true)]
     log_format: LogFormat,
+    #[command(flatten)]
+    upkeep: Options,
+    /// Watch servers that others start, and start none
+    #[arg(long)]
+    no_spawn: bool,
+    /// The balancer's cluster.toml, as made by init, instead of --data and --certs
+    #[arg(long, value_name = "FILE", global = true)]
+    cluster: Option<PathBuf>,
     #[command(subcommand)]
     command: Option<Command>,
 }
@@ -86,11 +109,39 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Stop a running cluster in order
+    /// Send the clients of a server on and hand it out no more
+    Drain {
+        /// Which: s1, s2, ...
+        #[arg(value_parser = server::parse_id)]
+        id: ServerId,
+        #[command(flatten)]
+        whom: Whom,
+    },
+    /// Hand a drained server out again
+    Undrain {
+        /// Which: s1, s2, ...
+        #[arg(value_parser = server::parse_id)]
+        id: ServerId,
+        #[command(flatten)]
+        whom: Whom,
+    },
+    /// Stop a running cluster in order; with --no-spawn, the balancer alone
     Stop {
         #[command(flatten)]
         whom: Whom,
     },
+    /// Look for what is wrong with the cluster, running or stopped
+    Doctor {
+        #[command(flatten)]
+        questions: Questions,
+    },
+    /// Show or renew the cluster's certificates
+    Certs {
+        #[command(subcommand)]
+        command: CertsCommand,
+    },
+    /// Prepare a cluster on several machines: a folder for each
+    Init(Init),
 }
 
 fn parse_strategy(text: &str) -> Result<Strategy, String> {
@@ -108,7 +159,8 @@ pub fn main() -> ExitCode {
 }
 
 fn run(args: Args) -> Result<Exit, Failure> {
-    let folders = Folders { data: &args.data, certs: &args.certs };
+    let cluster = args.cluster.as_deref();
+    let folders = Folders { data: &args.data, certs: &args.certs, cluster };
     let Some(command) = &args.command else { return start(args) };
     logs::start(args.log_format, "balancer");
     let runtime = server::runtime()?;
@@ -117,7 +169,18 @@ fn run(args: Args) -> Result<Exit, Failure> {
             let form = if *json { Form::Json } else { Form::Table };
             runtime.block_on(operator::status(whom, &folders, form))
         }
+        Command::Drain { id, whom } => {
+            runtime.block_on(operator::drain(whom, &folders, id, Wish::Drain))
+        }
+        Command::Undrain { id, whom } => {
+            runtime.block_on(operator::drain(whom, &folders, id, Wish::Serve))
+        }
         Command::Stop { whom } => runtime.block_on(operator::stop(whom, &folders)),
+        Command::Doctor { questions } => {
+            Ok(runtime.block_on(doctor::cluster::run(questions, &folders, Scope::Cluster)))
+        }
+        Command::Certs { command } => certs::run(*command, &folders),
+        Command::Init(args) => init(args),
     }
 }
 
@@ -137,21 +200,70 @@ struct Plan {
     limits: Limits,
     limits_file: Option<PathBuf>,
     log_format: LogFormat,
+    upkeep: Options,
+    servers: Servers,
+    /// The balancer's `cluster.toml`.
+    cluster: Option<PathBuf>,
+}
+
+/// Who starts the servers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Servers {
+    /// This program, on this machine.
+    Ours,
+    /// Somebody else, anywhere.
+    Others,
 }
 
 impl Plan {
     fn judge(args: Args) -> Result<Self, Failure> {
-        let (count, port) =
-            refusals::judge_numbers(args.num_servers.as_deref(), args.port.as_deref())?;
-        let limits_file = args.limits.map(absolute).transpose()?;
-        let wanted = Wanted { count, port, bind: args.bind, data: args.data, certs: args.certs };
-        cluster::check_ports(&wanted).map_err(|error| refusals::of_cluster(&error, &wanted))?;
+        let servers = if args.no_spawn { Servers::Others } else { Servers::Ours };
+        let limits_file = args.limits.clone().map(absolute).transpose()?;
+        let wanted = match &args.cluster {
+            Some(file) => Self::judge_cluster(&args, file)?,
+            None => {
+                let (count, port) =
+                    refusals::judge_numbers(args.num_servers.as_deref(), args.port.as_deref())?;
+                Wanted { count, port, bind: args.bind, data: args.data, certs: args.certs }
+            }
+        };
+        if args.cluster.is_none() {
+            cluster::check_ports(&wanted).map_err(|error| refusals::of_cluster(&error, &wanted))?;
+        }
         Ok(Self {
+            servers,
+            cluster: args.cluster,
             wanted,
             strategy: args.strategy,
             limits: server::read_limits(limits_file.as_deref())?,
             limits_file,
             log_format: args.log_format,
+            upkeep: args.upkeep,
+        })
+    }
+
+    /// What a `cluster.toml` says, in place of the numbers on the command line.
+    fn judge_cluster(args: &Args, file: &Path) -> Result<Wanted, Failure> {
+        let usage = |what: &str| {
+            let remedy = "Like this:  load_balancer --no-spawn --cluster cluster.toml";
+            Failure::new(Exit::Usage, what, remedy)
+        };
+        if args.num_servers.is_some() {
+            return Err(usage(
+                "With --cluster the file says how many servers there are, and where.",
+            ));
+        }
+        if !args.no_spawn {
+            return Err(usage("The servers of a --cluster are on machines of their own."));
+        }
+        let read = ClusterFile::read(file).map_err(|error| refusals::of_folders(&error))?;
+        let folder = folder_of(file).to_owned();
+        Ok(Wanted {
+            count: u16::try_from(read.placement.servers.len()).unwrap_or(u16::MAX),
+            port: read.listen.port(),
+            bind: read.listen.ip(),
+            data: read.data_folder(file),
+            certs: folder,
         })
     }
 
@@ -163,13 +275,40 @@ impl Plan {
         check_free(&env, listen)?;
         let signals = Signals::listen().map_err(|error| internal(&error))?;
         let _lock = lock(&wanted.data)?;
-        let cluster = env
-            .in_place(|| cluster::prepare(&env, wanted))
-            .map_err(|error| refusals::of_cluster(&error, wanted))?;
-        let specs = self.specs(&cluster)?;
-        make_way(&env, &specs, &cluster.map.servers, &wanted.data).await?;
-        Screen::starting(listen, self.strategy, cluster.map.servers.len(), &wanted.data);
-        Running::begin(&env, self, listen, cluster, specs, started).await?.attend(signals).await
+        let cluster = env.in_place(|| self.prepare(&env))?;
+        let specs = match self.servers {
+            Servers::Ours => self.specs(&cluster)?,
+            Servers::Others => Vec::new(),
+        };
+        if self.servers == Servers::Ours {
+            make_way(&env, &specs, &cluster.map.servers, &wanted.data).await?;
+        }
+        logs::read_level(&wanted.data);
+        let upkeep = self.upkeep.prepare(&cluster.admission_key).await?;
+        let env = upkeep.env();
+        let count = cluster.map.servers.len();
+        Screen::starting(listen, self.strategy, count, &wanted.data, self.servers);
+        let beside = Beside {
+            strategy: self.strategy,
+            certs: wanted.certs.clone(),
+            data: wanted.data.clone(),
+            reload: signals.reload(),
+        };
+        let running = Running::begin(&env, self, listen, cluster, specs, started).await?;
+        running.look_after(&env, upkeep, beside);
+        running.attend(signals).await
+    }
+
+    fn prepare(&self, env: &Env) -> Result<Cluster, Failure> {
+        let wanted = &self.wanted;
+        match &self.cluster {
+            Some(file) => {
+                folders::open_balancer(env, file).map_err(|error| refusals::of_folders(&error))
+            }
+            None => {
+                cluster::prepare(env, wanted).map_err(|error| refusals::of_cluster(&error, wanted))
+            }
+        }
     }
 
     /// How each server is started.
@@ -177,7 +316,7 @@ impl Plan {
         let program = std::env::current_exe().map_err(|error| internal(&error))?;
         let data = absolute(self.wanted.data.clone())?;
         let certs = absolute(self.wanted.certs.clone())?;
-        let spec = |server: &ServerEntry| {
+        let spec = |(number, server): (u16, &ServerEntry)| {
             let words = ChildArguments {
                 id: &server.id,
                 listen: server.addr,
@@ -187,13 +326,14 @@ impl Plan {
                 limits: self.limits_file.as_deref(),
                 log_format: self.log_format,
                 map_version: cluster.map.version,
+                upkeep: &self.upkeep.of_server(number),
             };
             let mut arguments = vec![CHILD_WORD.into()];
             arguments.extend(words.words());
             let pid_file = cluster::pid_path(&data, &server.id);
             ChildSpec { id: server.id.clone(), program: program.clone(), arguments, pid_file }
         };
-        Ok(cluster.map.servers.iter().map(spec).collect())
+        Ok((1..).zip(&cluster.map.servers).map(spec).collect())
     }
 }
 
@@ -286,6 +426,17 @@ struct Running {
     stop_asked: CancellationToken,
     screen: Screen,
     phase: Phase,
+    stage: Stage,
+    credentials: Live<Credentials>,
+    servers: Servers,
+}
+
+/// What goes on beside the work needs to know besides.
+struct Beside {
+    strategy: Strategy,
+    certs: PathBuf,
+    data: PathBuf,
+    reload: Arc<Notify>,
 }
 
 /// How far a cluster has come.
@@ -311,10 +462,11 @@ impl Running {
         started: Instant,
     ) -> Result<Self, Failure> {
         let fleet = Fleet::new(&cluster.map);
+        let credentials = Live::from(cluster.credentials.clone());
         let (shutdown, stop_asked) = (CancellationToken::new(), CancellationToken::new());
         let config = BalancerConfig {
             listen,
-            credentials: cluster.credentials.clone(),
+            credentials: credentials.clone(),
             quic_keys: cluster.quic_keys.clone(),
             cluster: cluster.id,
             map: cluster.map.clone(),
@@ -344,13 +496,39 @@ impl Running {
             stop_asked,
             screen,
             phase,
+            stage: Stage::default(),
+            credentials,
+            servers: plan.servers,
         })
+    }
+
+    /// Begins what goes on beside: answers to whoever watches, certificates, files read again.
+    fn look_after(&self, env: &Env, upkeep: Upkeep, of: Beside) {
+        upkeep.introduce(balancer::Watched {
+            env: env.clone(),
+            fleet: self.fleet.clone(),
+            strategy: of.strategy,
+            credentials: self.credentials.clone(),
+            stage: self.stage.clone(),
+        });
+        upkeep.begin(env);
+        let renewer = Renewer {
+            env: env.clone(),
+            certs: of.certs,
+            data: of.data,
+            map: self.cluster.map.clone(),
+            fleet: self.fleet.clone(),
+            credentials: self.credentials.clone(),
+        };
+        drop(env.spawn(renewer.keep(of.reload)));
     }
 
     /// Reports what happens until there is a reason to stop, then stops all in order.
     async fn attend(mut self, mut signals: Signals) -> Result<Exit, Failure> {
         let outcome = self.until_reason_to_stop(&mut signals).await;
         let stopping = Instant::now();
+        self.stage.stopping();
+        service::stopping();
         tokio::select! {
             biased;
             () = self.children.stop() => {}
@@ -379,10 +557,13 @@ impl Running {
                 () = self.stop_asked.cancelled() => return Ok(Exit::Done),
                 ended = &mut self.balancer => return Err(balancer_ended(ended)),
                 Some(event) = self.events.recv() => self.child(event)?,
-                () = self.fleet.wait_all_ready(), if is_starting => {
+                () = self.fleet.wait_all_up(), if is_starting => {
                     self.phase = Phase::Started;
+                    self.stage.running();
+                    service::ready("all servers are ready");
                     let (servers, took) = (&self.cluster.map.servers, self.started.elapsed());
-                    Screen::ready(self.listen, servers, took, &self.cluster.id);
+                    let id = &self.cluster.id;
+                    Screen::ready(self.listen, servers, took, id, self.servers);
                 }
                 () = sleep_until(overdue.unwrap_or(self.started)), if overdue.is_some() => {
                     self.screen.overdue();

@@ -4,6 +4,8 @@
 //! Deliberately the only place that sets up tracing.
 
 use std::io::{self, Write};
+use std::path::Path;
+use std::sync::OnceLock;
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
@@ -11,6 +13,9 @@ use tracing_subscriber::fmt::MakeWriter;
 /// What is logged unless `RUST_LOG` says otherwise. A link between servers breaks whenever one of
 /// them stops or is restarted; the screen reports that already, and better.
 const DEFAULT_FILTER: &str = "warn,fastchat::peer::link=error";
+
+/// In the data folder: what is logged instead, read at the start and at every SIGHUP.
+pub const LEVEL_FILE: &str = "log-level";
 
 /// How a log line looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -35,8 +40,7 @@ impl LogFormat {
 ///
 /// A second call in one process changes nothing.
 pub fn start(format: LogFormat, process: &str) {
-    let filter =
-        EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(DEFAULT_FILTER));
+    let filter = started_with();
     let writer = Named { format, process: process.to_owned() };
     // `log_internal_errors` prints with a macro that panics when the terminal is gone; a server
     // must outlive the terminal it was started from.
@@ -45,10 +49,49 @@ pub fn start(format: LogFormat, process: &str) {
         .with_writer(writer)
         .with_ansi(false)
         .log_internal_errors(false);
-    let _ = match format {
-        LogFormat::Text => builder.try_init(),
-        LogFormat::Json => builder.json().try_init(),
+    match format {
+        LogFormat::Text => {
+            let builder = builder.with_filter_reloading();
+            let handle = builder.reload_handle();
+            keep(builder.try_init().is_ok(), move |filter| handle.reload(filter).is_ok());
+        }
+        LogFormat::Json => {
+            // The innermost span is the connection; a list of one more would say nothing.
+            let builder = builder.json().with_span_list(false).with_filter_reloading();
+            let handle = builder.reload_handle();
+            keep(builder.try_init().is_ok(), move |filter| handle.reload(filter).is_ok());
+        }
+    }
+}
+
+type SetFilter = Box<dyn Fn(EnvFilter) -> bool + Send + Sync>;
+
+/// How the filter of this process is changed, once its logs go anywhere.
+static SET_FILTER: OnceLock<SetFilter> = OnceLock::new();
+
+fn keep(started: bool, set: impl Fn(EnvFilter) -> bool + Send + Sync + 'static) {
+    if started {
+        let _ = SET_FILTER.set(Box::new(set));
+    }
+}
+
+/// Puts the filter in [`LEVEL_FILE`] of the data folder into force, if there is such a file:
+/// `info`, or `warn,fastchat::edge=debug`. Without one: what the process was started with.
+pub fn read_level(data: &Path) {
+    let Some(set) = SET_FILTER.get() else { return };
+    let filter = match std::fs::read_to_string(data.join(LEVEL_FILE)) {
+        Ok(text) => EnvFilter::try_new(text.trim()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(started_with()),
+        Err(error) => return tracing::warn!(%error, "cannot read {LEVEL_FILE}"),
     };
+    match filter {
+        Ok(filter) => drop(set(filter)),
+        Err(error) => tracing::warn!(%error, "{LEVEL_FILE} is no log filter"),
+    }
+}
+
+fn started_with() -> EnvFilter {
+    EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(DEFAULT_FILTER))
 }
 
 /// Puts the process's name in front of each line (text) or into each object (JSON).

@@ -3,8 +3,11 @@
 //! Deliberately holds no logic of the product.
 
 pub mod bench;
+mod certs;
 pub mod client;
+mod doctor;
 pub mod exit;
+mod init;
 pub mod load_balancer;
 pub mod logs;
 mod operator;
@@ -12,3 +15,4 @@ mod refusals;
 mod screen;
 pub mod server;
 mod signals;
+mod upkeep;

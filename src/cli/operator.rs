@@ -1,5 +1,5 @@
-//! `load_balancer status` and `load_balancer stop`: questions to a running balancer, asked with the
-//! operator's certificate.
+//! `load_balancer status`, `drain`, `undrain` and `stop`: questions to a running balancer, asked
+//! with the operator's certificate.
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
@@ -10,15 +10,19 @@ use serde_json::json;
 use tokio::time::timeout;
 
 use super::exit::{Exit, Failure, sentence};
+use super::refusals::of_folders;
 use super::server::unreadable;
 use crate::balancer::cluster::{self, reachable};
+use crate::balancer::fleet::Wish;
+use crate::balancer::folders::{ClusterFile, folder_of};
 use crate::balancer::operator::{OperatorError, OperatorLink};
 use crate::limits::STOP_DEADLINE;
 use crate::net::pki::OPERATOR_NAME;
 use crate::net::{ConnectError, Credentials, Env};
+use crate::types::ServerId;
 use crate::wire::balancer::balancer_reply::Body as Reply;
 use crate::wire::balancer::balancer_request::Body as Request;
-use crate::wire::balancer::{Refusal, ServerStatus, Status, StatusReply, Stop};
+use crate::wire::balancer::{Drain, Refusal, ServerStatus, Status, StatusReply, Stop};
 
 /// Which balancer, and as whom.
 #[derive(Clone, Debug, clap::Args)]
@@ -28,10 +32,18 @@ pub(super) struct Whom {
     server: Option<String>,
 }
 
-/// The folders of the cluster.
+/// Where the cluster's own files are.
 pub(super) struct Folders<'a> {
     pub(super) data: &'a Path,
     pub(super) certs: &'a Path,
+    /// The balancer's `cluster.toml`, which then says all.
+    pub(super) cluster: Option<&'a Path>,
+}
+
+impl Folders<'_> {
+    fn certs(&self) -> &Path {
+        self.cluster.map_or(self.certs, folder_of)
+    }
 }
 
 /// Prints one line per server.
@@ -61,6 +73,29 @@ pub(super) enum Form {
     Json,
 }
 
+/// Tells a server to send its clients on, or to take clients again.
+///
+/// # Errors
+/// [`Failure`] when the balancer cannot be reached, refuses, or knows no such server.
+pub(super) async fn drain(
+    whom: &Whom,
+    folders: &Folders<'_>,
+    server: &ServerId,
+    wish: Wish,
+) -> Result<Exit, Failure> {
+    let drain = Drain { server: server.to_string(), on: wish == Wish::Drain };
+    let (reply, _) = ask(whom, folders, Request::Drain(drain)).await?;
+    let Reply::Drained(_) = reply else { return Err(unexpected(reply)) };
+    print(&match wish {
+        Wish::Drain => format!(
+            "{server} takes no new clients and sends the present ones on.\n\
+             How many are left:  load_balancer status      Back:  load_balancer undrain {server}"
+        ),
+        Wish::Serve => format!("{server} takes clients again."),
+    });
+    Ok(Exit::Done)
+}
+
 /// Stops the cluster; returns when it has stopped.
 ///
 /// # Errors
@@ -80,7 +115,8 @@ pub(super) async fn stop(whom: &Whom, folders: &Folders<'_>) -> Result<Exit, Fai
     Ok(Exit::Done)
 }
 
-fn print(text: &str) {
+/// Prints to standard output.
+pub(super) fn print(text: &str) {
     use std::io::Write as _;
     // A reader that went away (`| head`) has what it wanted.
     let _ = writeln!(std::io::stdout().lock(), "{text}");
@@ -91,8 +127,8 @@ async fn ask(
     folders: &Folders<'_>,
     request: Request,
 ) -> Result<(Reply, OperatorLink), Failure> {
-    let addr = address(whom, folders.data).await?;
-    let operator = Credentials::load(folders.certs, OPERATOR_NAME).map_err(|error| {
+    let addr = address(whom, folders).await?;
+    let operator = Credentials::load(folders.certs(), OPERATOR_NAME).map_err(|error| {
         let remedy = "Run this where the cluster was started, or give --certs DIR.";
         Failure { remedy: remedy.into(), ..unreadable(&error) }
     })?;
@@ -115,8 +151,12 @@ async fn ask(
 }
 
 /// The address that was given, or the one the cluster's own files lead to.
-async fn address(whom: &Whom, data: &Path) -> Result<SocketAddr, Failure> {
-    let Some(given) = &whom.server else { return address_from_map(data) };
+async fn address(whom: &Whom, folders: &Folders<'_>) -> Result<SocketAddr, Failure> {
+    let Some(given) = &whom.server else {
+        let Some(file) = folders.cluster else { return address_from_map(folders.data) };
+        let listen = ClusterFile::read(file).map_err(|error| of_folders(&error))?.listen;
+        return Ok(SocketAddr::new(reachable(listen.ip()), listen.port()));
+    };
     let mut found = tokio::net::lookup_host(given).await.map_err(|error| {
         let what = format!("{given:?} is no address: {error}.");
         Failure::new(Exit::Usage, what, "Write it as HOST:PORT, for example 127.0.0.1:9000.")
@@ -182,11 +222,13 @@ fn unexpected(_: Reply) -> Failure {
     Failure::new(Exit::Internal, what, "Use the version of the program that runs there.")
 }
 
+const HEADS: [&str; 9] =
+    ["SERVER", "STATE", "UP", "USERS", "CONN", "MSG/S", "P99", "QUEUE", "DISK"];
+
 fn table(status: &StatusReply) -> String {
-    let heads = ["SERVER", "STATE", "UP", "USERS", "CONN", "QUEUE", "DISK"];
-    let mut rows = vec![heads.map(str::to_owned)];
+    let mut rows = vec![HEADS.map(str::to_owned)];
     rows.extend(status.servers.iter().map(row));
-    let mut widths = [0; 7];
+    let mut widths = [0; HEADS.len()];
     for row in &rows {
         for (width, cell) in widths.iter_mut().zip(row) {
             *width = cell.chars().count().max(*width);
@@ -205,17 +247,45 @@ fn table(status: &StatusReply) -> String {
     text
 }
 
-fn row(server: &ServerStatus) -> [String; 7] {
-    let up = if server.state == "ready" { up(server.up_ms) } else { "-".into() };
+fn row(server: &ServerStatus) -> [String; HEADS.len()] {
+    let (name, state) = (server.server.clone(), server.state.clone());
+    let disk = size(server.database_bytes);
+    // What it said before it went away holds no more, but for what is on its disk.
+    if !matches!(server.state.as_str(), "ready" | "drain" | "full") {
+        let [up, users, conn, messages, wait, queue] = ["-"; 6].map(str::to_owned);
+        return [name, state, up, users, conn, messages, wait, queue, disk];
+    }
     [
-        server.server.clone(),
-        server.state.clone(),
-        up,
-        server.sessions.to_string(),
-        server.connections.to_string(),
-        server.queue.to_string(),
-        size(server.database_bytes),
+        name,
+        state,
+        up(server.up_ms),
+        count(server.sessions),
+        count(server.connections),
+        count(server.messages_per_s),
+        wait(server.p99_us),
+        count(server.queue),
+        disk,
     ]
+}
+
+/// In three digits where that is enough: 999, 1.2k, 34k, 5.6M.
+fn count(number: u64) -> String {
+    match number {
+        0..1_000 => number.to_string(),
+        1_000..10_000 => format!("{}.{}k", number / 1_000, number / 100 % 10),
+        10_000..1_000_000 => format!("{}k", number / 1_000),
+        _ => format!("{}.{}M", number / 1_000_000, number / 100_000 % 10),
+    }
+}
+
+/// A time in microseconds; 0 is none.
+fn wait(us: u64) -> String {
+    match us {
+        0 => "-".into(),
+        1..100_000 => format!("{}.{} ms", us / 1_000, us / 100 % 10),
+        100_000..1_000_000 => format!("{} ms", us / 1_000),
+        _ => format!("{}.{} s", us / 1_000_000, us / 100_000 % 10),
+    }
 }
 
 fn up(ms: u64) -> String {
@@ -245,6 +315,9 @@ fn json_lines(status: &StatusReply) -> String {
             "up_ms": server.up_ms, "users": server.sessions, "connections": server.connections,
             "queue": server.queue, "database_bytes": server.database_bytes, "pid": server.pid,
             "port": server.port, "restarts": server.restarts,
+            "messages_per_s": server.messages_per_s, "p99_us": server.p99_us,
+            "bytes_per_s": server.bytes_per_s, "cpu_permille": server.cpu_permille,
+            "offered_first": server.offered_first,
         })
         .to_string()
     };
@@ -269,16 +342,38 @@ mod tests {
             up_ms: 7_380_000,
             sessions: 412,
             connections: 388,
+            messages_per_s: 1_234,
+            p99_us: 1_910,
             database_bytes: 48_200_000,
             ..ServerStatus::default()
         };
-        let down =
-            ServerStatus { server: "s2".into(), state: "down".into(), ..ServerStatus::default() };
-        let status = StatusReply { servers: vec![ready, down], ..StatusReply::default() };
-        let expected = "SERVER  STATE  UP     USERS  CONN  QUEUE  DISK\n\
-                        s1      ready  2h03m  412    388   0      48 MB\n\
-                        s2      down   -      0      0     0      0 B";
+        let drain = ServerStatus {
+            server: "s2".into(),
+            state: "drain".into(),
+            up_ms: 61_000,
+            connections: 12,
+            ..ServerStatus::default()
+        };
+        let down = ServerStatus {
+            server: "s3".into(),
+            state: "down".into(),
+            connections: 40,
+            ..ServerStatus::default()
+        };
+        let status = StatusReply { servers: vec![ready, drain, down], ..StatusReply::default() };
+        let expected = "\
+            SERVER  STATE  UP     USERS  CONN  MSG/S  P99     QUEUE  DISK\n\
+            s1      ready  2h03m  412    388   1.2k   1.9 ms  0      48 MB\n\
+            s2      drain  1m01s  0      12    0      -       0      0 B\n\
+            s3      down   -      -      -     -      -       -      0 B";
         assert_eq!(table(&status), expected);
+    }
+
+    #[test]
+    fn numbers_are_short_and_have_their_units() {
+        assert_eq!([999, 1_234, 34_567, 5_600_000].map(count), ["999", "1.2k", "34k", "5.6M"]);
+        assert_eq!([0, 80, 99_900, 250_000].map(wait), ["-", "0.0 ms", "99.9 ms", "250 ms"]);
+        assert_eq!(wait(3_100_000), "3.1 s");
     }
 
     #[test]

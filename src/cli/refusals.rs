@@ -3,14 +3,19 @@
 //! Words only: the reasons are found elsewhere.
 
 use std::net::SocketAddr;
+use std::path::Path;
 
 use super::exit::{Exit, Failure, sentence};
 use super::load_balancer::owner_of;
 use super::server::unreadable;
 use crate::balancer::children::Ended;
 use crate::balancer::cluster::{ClusterError, Wanted};
+use crate::balancer::folders::FoldersError;
+use crate::balancer::hosts::{HostsError, HostsFault};
+use crate::home::CreateError;
 use crate::limits::SERVERS_MAX;
 use crate::types::ServerId;
+use crate::ui::text::nearest;
 
 /// Judges `<NUM_SERVERS> <PORT>`. They come as text, so that a mistyped command is answered as one.
 pub(super) fn judge_numbers(
@@ -25,7 +30,9 @@ pub(super) fn judge_numbers(
     };
     let Ok(number) = count.parse::<u16>() else {
         return Err(if count.starts_with(|first: char| first.is_ascii_alphabetic()) {
-            usage(format!("There is no command {count:?}; the commands are status and stop."))
+            usage(format!(
+                "There is no command {count:?}; the commands are status, drain, undrain, init and stop."
+            ))
         } else {
             usage(format!("{count:?} is no number of servers (1 to {SERVERS_MAX})."))
         });
@@ -98,6 +105,58 @@ pub(super) fn of_cluster(error: &ClusterError, wanted: &Wanted) -> Failure {
         | ClusterError::QuicKeys(_)
         | ClusterError::Database(_) => unreadable(error),
     }
+}
+
+/// Why a folder of a cluster on several machines cannot be made or used.
+pub(super) fn of_folders(error: &FoldersError) -> Failure {
+    let what = sentence(error);
+    match error {
+        FoldersError::Exists(path) => Failure::new(
+            Exit::Usage,
+            format!("{} is there already.", path.display()),
+            "Nothing was changed. Choose another folder with --out DIR, or move that one away.",
+        ),
+        FoldersError::Syntax { .. } | FoldersError::Map { .. } => Failure::new(
+            Exit::LocalData,
+            what,
+            "Copy it again from where load_balancer init was run.",
+        ),
+        FoldersError::Other { .. } => {
+            Failure::new(Exit::Usage, what, "Give the cluster.toml of that machine's own folder.")
+        }
+        FoldersError::Database(CreateError::Exists(_)) => Failure::new(
+            Exit::LocalData,
+            what,
+            "It was not changed. Start without --create: it holds people's mail.",
+        ),
+        FoldersError::Missing(_)
+        | FoldersError::Cluster(_)
+        | FoldersError::File(_)
+        | FoldersError::Pki(_)
+        | FoldersError::QuicKeys(_)
+        | FoldersError::Database(_) => unreadable(error),
+    }
+}
+
+/// What is wrong in a `hosts.toml`.
+pub(super) fn of_hosts(path: &Path, error: &HostsError) -> Failure {
+    let near = match &error.what {
+        HostsFault::UnknownKey { key, known } => nearest(key, known.iter().map(String::as_str)),
+        HostsFault::Syntax(_)
+        | HostsFault::NotAnAddress(_)
+        | HostsFault::NoPort(_)
+        | HostsFault::NeedsPublic { .. }
+        | HostsFault::NotAnId(_)
+        | HostsFault::TakenName(_)
+        | HostsFault::IdTwice(_)
+        | HostsFault::AddressTwice(_)
+        | HostsFault::Count(_) => None,
+    };
+    let remedy = near.map_or_else(
+        || "Correct that; docs/OPERATIONS.md has an example.".to_owned(),
+        |key| format!("Did you mean {key:?}?"),
+    );
+    Failure::new(Exit::Usage, format!("{}: {error}.", path.display()), remedy)
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::load_balancer::Servers;
 use crate::balancer::Strategy;
 use crate::balancer::children::{ChildEvent, Ended};
 use crate::balancer::cluster::reachable;
@@ -44,8 +45,19 @@ enum Told {
 
 impl Screen {
     /// The first line: what is being started.
-    pub(super) fn starting(listen: SocketAddr, strategy: Strategy, servers: usize, data: &Path) {
+    pub(super) fn starting(
+        listen: SocketAddr,
+        strategy: Strategy,
+        servers: usize,
+        data: &Path,
+        whose: Servers,
+    ) {
         let plural = if servers == 1 { "server" } else { "servers" };
+        if whose == Servers::Others {
+            let balancer = format!("FastChat balancer on {listen} ({strategy})");
+            line(&format!("{balancer}, watching {servers} {plural} that others start"));
+            return;
+        }
         let folder = data.display().to_string();
         let folder = folder.trim_end_matches('/');
         line(&format!(
@@ -59,9 +71,10 @@ impl Screen {
         servers: &[ServerEntry],
         took: Duration,
         cluster: &ClusterId,
+        whose: Servers,
     ) {
         line(&ready_lines(servers, took));
-        line(&join_line(listen, cluster));
+        line(&join_line(listen, cluster, whose));
     }
 
     /// All has been stopped.
@@ -119,7 +132,15 @@ fn line(text: &str) {
 }
 
 fn ready_lines(servers: &[ServerEntry], took: Duration) -> String {
-    let server = |entry: &ServerEntry| format!("{} :{} ready", entry.id, entry.addr.port());
+    let one_machine = servers.windows(2).all(|two| match two {
+        [one, other] => one.addr.ip() == other.addr.ip(),
+        _ => true,
+    });
+    let server = |entry: &ServerEntry| {
+        let at =
+            if one_machine { format!(":{}", entry.addr.port()) } else { entry.addr.to_string() };
+        format!("{} {at} ready", entry.id)
+    };
     let rows: Vec<String> = servers
         .chunks(SERVERS_PER_LINE)
         .map(|row| format!("  {}", row.iter().map(server).collect::<Vec<_>>().join("   ")))
@@ -127,12 +148,13 @@ fn ready_lines(servers: &[ServerEntry], took: Duration) -> String {
     format!("{}      ({})", rows.join("\n"), seconds(took))
 }
 
-fn join_line(listen: SocketAddr, cluster: &ClusterId) -> String {
+fn join_line(listen: SocketAddr, cluster: &ClusterId, whose: Servers) -> String {
+    let end = match whose {
+        Servers::Ours => "Ctrl-C stops everything in order",
+        Servers::Others => "Ctrl-C stops the balancer alone",
+    };
     let (host, port) = (reachable(listen.ip()), listen.port());
-    format!(
-        "  Join:  cargo run --release --bin client -- {host} {port} --ca {cluster}      \
-         Ctrl-C stops everything in order"
-    )
+    format!("  Join:  cargo run --release --bin client -- {host} {port} --ca {cluster}      {end}")
 }
 
 fn seconds(duration: Duration) -> String {
@@ -172,7 +194,7 @@ mod tests {
     #[test]
     fn the_join_line_names_an_address_that_works_here() {
         let cluster = ClusterId([0xab; 32]);
-        let line = join_line("0.0.0.0:9000".parse().unwrap(), &cluster);
+        let line = join_line("0.0.0.0:9000".parse().unwrap(), &cluster, Servers::Ours);
         assert!(line.contains(&format!("-- 127.0.0.1 9000 --ca {cluster} ")), "{line}");
     }
 }

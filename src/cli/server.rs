@@ -1,7 +1,7 @@
 //! `server`: one server process, started by the balancer or alone.
 //!
 //! Reads what the balancer made on disk, runs [`crate::server::run`] until it is told to stop, and
-//! turns every failure into two lines and an exit code. Deliberately makes nothing on disk.
+//! turns every failure into two lines and an exit code. Makes nothing on disk but with `--create`.
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -11,23 +11,32 @@ use std::process::ExitCode;
 use clap::Parser;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
-use tokio_util::sync::CancellationToken;
 
+use super::doctor::{
+    self,
+    cluster::{Questions, Scope},
+};
 use super::exit::{Exit, Failure, finish, sentence};
 use super::logs::{self, LogFormat};
+use super::operator::{self, Folders};
 use super::refusals;
 use super::signals::Signals;
+use super::upkeep::{Options, Reload, warn_of_expiry};
 use crate::balancer::cluster::{self, MAP_FILE};
+use crate::balancer::folders::{self, ClusterFile, folder_of};
 use crate::balancer::process::{PidFile, PidFileError};
 use crate::home::OpenError;
 use crate::limits::{Limits, STOP_DEADLINE};
 use crate::net::{CaCert, Credentials, Env, ListenError, QuicKeys};
-use crate::server::{self, ServerConfig, ServerError};
+use crate::ops::service;
+use crate::placement::PlacementMap;
+use crate::server::{self, ServerConfig, ServerError, Stop};
 use crate::types::ServerId;
 
 /// One server of a FastChat cluster. Started by `load_balancer`, or alone for one that stopped.
 #[derive(Debug, Parser)]
 #[command(name = "server", version)]
+#[command(override_usage = "server [OPTIONS] --id <ID>\n       server doctor [OPTIONS]")]
 struct Args {
     /// Which server of the placement map this is: s1, s2, ...
     #[arg(long, value_name = "ID", value_parser = parse_id)]
@@ -44,24 +53,67 @@ struct Args {
     /// Folder of the certificates and keys
     #[arg(long, value_name = "DIR", default_value = "certs")]
     certs: PathBuf,
+    /// The cluster.toml of this machine's folder, instead of --data and --certs
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["data", "certs"])]
+    cluster: Option<PathBuf>,
+    /// Make the database of a new cluster, once, and end
+    #[arg(long, requires = "cluster")]
+    create: bool,
     /// Limits to use instead of the defaults (TOML)
     #[arg(long, value_name = "FILE")]
     limits: Option<PathBuf>,
     /// How log lines look
     #[arg(long, value_enum, default_value_t = LogFormat::Text)]
     log_format: LogFormat,
+    #[command(flatten)]
+    upkeep: Options,
     /// The version of the placement map that the balancer started this server for
     #[arg(long, hide = true)]
     map_version: Option<u64>,
 }
 
-fn parse_id(text: &str) -> Result<ServerId, String> {
+/// The name of a server, on the command line.
+pub(super) fn parse_id(text: &str) -> Result<ServerId, String> {
     ServerId::parse(text).map_err(|error| error.to_string())
+}
+
+/// The first word that asks for a doctor instead of a server.
+const DOCTOR_WORD: &str = "doctor";
+
+/// Look for what is wrong with a server, running or stopped.
+#[derive(Debug, Parser)]
+#[command(name = "server doctor", version)]
+struct DoctorArgs {
+    /// Which server of the placement map. Default: all of them, and the balancer
+    #[arg(long, value_name = "ID", value_parser = parse_id)]
+    id: Option<ServerId>,
+    /// Folder of the placement map and the databases
+    #[arg(long, value_name = "DIR", default_value = "databases")]
+    data: PathBuf,
+    /// Folder of the certificates and keys
+    #[arg(long, value_name = "DIR", default_value = "certs")]
+    certs: PathBuf,
+    /// The server's cluster.toml, which says where all of that is
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["data", "certs"])]
+    cluster: Option<PathBuf>,
+    #[command(flatten)]
+    questions: Questions,
 }
 
 /// The whole program `server`.
 pub fn main() -> ExitCode {
+    if std::env::args_os().nth(1).is_some_and(|word| word == DOCTOR_WORD) {
+        let words = std::env::args_os().skip(1);
+        return finish(examine(&DoctorArgs::parse_from(words)));
+    }
     finish(serve(&Args::parse()))
+}
+
+fn examine(args: &DoctorArgs) -> Result<Exit, Failure> {
+    let cluster = args.cluster.as_deref();
+    let folders = Folders { data: &args.data, certs: &args.certs, cluster };
+    let scope = args.id.as_ref().map_or(Scope::Cluster, Scope::Server);
+    Ok(runtime()?.block_on(doctor::cluster::run(&args.questions, &folders, scope)))
 }
 
 /// The same program inside `load_balancer`; `words` are its arguments without its name.
@@ -80,6 +132,7 @@ pub(super) struct ChildArguments<'a> {
     pub(super) limits: Option<&'a Path>,
     pub(super) log_format: LogFormat,
     pub(super) map_version: u64,
+    pub(super) upkeep: &'a Options,
 }
 
 impl ChildArguments<'_> {
@@ -96,6 +149,12 @@ impl ChildArguments<'_> {
         option("--map-version", self.map_version.to_string().into());
         if let Some(limits) = self.limits {
             option("--limits", limits.into());
+        }
+        if let Some(addr) = self.upkeep.admin {
+            option("--admin", addr.to_string().into());
+        }
+        if self.upkeep.log_names {
+            words.push("--log-names".into());
         }
         words
     }
@@ -121,10 +180,15 @@ pub(super) fn read_limits(file: Option<&Path>) -> Result<Limits, Failure> {
 fn serve(args: &Args) -> Result<Exit, Failure> {
     logs::start(args.log_format, args.id.as_str());
     let limits = read_limits(args.limits.as_deref())?;
-    let _held = hold(args)?;
-    let config = configure(args, limits)?;
+    let place = Place::of(args)?;
+    logs::read_level(&place.data);
+    if let (true, Some(file)) = (args.create, &args.cluster) {
+        return create(args, file);
+    }
+    let _held = hold(args, &place)?;
+    let config = configure(args, &place, limits)?;
     let runtime = runtime()?;
-    let outcome = runtime.block_on(run(config));
+    let outcome = runtime.block_on(run(args, &place, config));
     // Whatever still runs on a thread has nothing to say that anybody was told of.
     runtime.shutdown_background();
     outcome
@@ -140,9 +204,63 @@ pub(super) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
     })
 }
 
+/// Where a server finds what it needs.
+struct Place {
+    data: PathBuf,
+    certs: PathBuf,
+    listen: Option<SocketAddr>,
+    peer: Option<SocketAddr>,
+    /// From a `cluster.toml`; else it lies in the data folder.
+    map: Option<PlacementMap>,
+}
+
+impl Place {
+    fn of(args: &Args) -> Result<Self, Failure> {
+        let (listen, peer) = (args.listen, args.peer);
+        let Some(path) = &args.cluster else {
+            let (data, certs) = (args.data.clone(), args.certs.clone());
+            return Ok(Self { data, certs, listen, peer, map: None });
+        };
+        let read = || {
+            let file = ClusterFile::read(path)?;
+            file.belongs_to(path, args.id.as_str())?;
+            Ok(file)
+        };
+        let file = read().map_err(|error| refusals::of_folders(&error))?;
+        let data = file.data_folder(path);
+        let database = cluster::database_path(&data, &args.id);
+        if !args.create && !database.exists() {
+            return Err(Failure::new(
+                Exit::LocalData,
+                format!("{} is missing.", database.display()),
+                "It holds people's mail: bring it back. Only on the very first start add --create.",
+            ));
+        }
+        Ok(Self {
+            data,
+            certs: folder_of(path).to_owned(),
+            listen: listen.or(Some(file.listen)),
+            peer: peer.or(file.peer_listen),
+            map: Some(file.placement),
+        })
+    }
+}
+
+fn create(args: &Args, file: &Path) -> Result<Exit, Failure> {
+    let made = folders::create_database(&Env::system(), file, &args.id)
+        .map_err(|error| refusals::of_folders(&error))?;
+    operator::print(&format!(
+        "Made {}. Start it:  server --id {} --cluster {}",
+        made.display(),
+        args.id,
+        file.display()
+    ));
+    Ok(Exit::Done)
+}
+
 /// Makes sure that nobody else serves this database.
-fn hold(args: &Args) -> Result<PidFile, Failure> {
-    PidFile::take(&cluster::pid_path(&args.data, &args.id)).map_err(|error| match &error {
+fn hold(args: &Args, place: &Place) -> Result<PidFile, Failure> {
+    PidFile::take(&cluster::pid_path(&place.data, &args.id)).map_err(|error| match &error {
         PidFileError::Held { pid: Some(pid), .. } => Failure::new(
             Exit::LocalData,
             format!("{} runs already, as pid {pid}.", args.id),
@@ -161,70 +279,101 @@ pub(super) fn unreadable(error: &dyn std::error::Error) -> Failure {
     )
 }
 
-fn configure(args: &Args, limits: Limits) -> Result<ServerConfig, Failure> {
+fn configure(args: &Args, place: &Place, limits: Limits) -> Result<ServerConfig, Failure> {
     let missing = |what: String| {
         Failure::new(Exit::LocalData, what, "Start the cluster first:  load_balancer 3 9000")
     };
-    let map = cluster::read_map(&args.data)
-        .map_err(|error| unreadable(&error))?
-        .ok_or_else(|| missing(format!("No {MAP_FILE} in {}.", args.data.display())))?;
+    let map = match &place.map {
+        Some(map) => map.clone(),
+        None => cluster::read_map(&place.data)
+            .map_err(|error| unreadable(&error))?
+            .ok_or_else(|| missing(format!("No {MAP_FILE} in {}.", place.data.display())))?,
+    };
     let Some(entry) = map.server(&args.id) else {
         return Err(missing(format!("{} is not in the placement map.", args.id)));
     };
     if args.map_version.is_some_and(|version| version != map.version) {
         return Err(missing(format!("The placement map changed to version {}.", map.version)));
     }
-    let admission_key = cluster::read_admission_key(&args.certs)
+    let certs = place.certs.as_path();
+    let admission_key = cluster::read_admission_key(certs)
         .map_err(|error| unreadable(&error))?
-        .ok_or_else(|| missing(format!("No admission key in {}.", args.certs.display())))?;
-    let certs = args.certs.as_path();
+        .ok_or_else(|| missing(format!("No admission key in {}.", certs.display())))?;
     let name = args.id.as_str();
     let ca = CaCert::load(&certs.join("ca.pem")).map_err(|error| unreadable(&error))?;
     Ok(ServerConfig {
         id: args.id.clone(),
-        listen: args.listen.unwrap_or(entry.addr),
-        peer_listen: args.peer.unwrap_or(entry.peer_addr),
-        database: cluster::database_path(&args.data, &args.id),
-        credentials: Credentials::load(certs, name).map_err(|error| unreadable(&error))?,
+        listen: place.listen.unwrap_or(entry.addr),
+        peer_listen: place.peer.unwrap_or(entry.peer_addr),
+        database: cluster::database_path(&place.data, &args.id),
+        credentials: Credentials::load(certs, name).map_err(|error| unreadable(&error))?.into(),
         quic_keys: QuicKeys::load(certs, name).map_err(|error| unreadable(&error))?,
         cluster: ca.cluster_id(),
         map,
-        limits,
+        limits: limits.into(),
         admission_key,
     })
 }
 
-async fn run(config: ServerConfig) -> Result<Exit, Failure> {
+async fn run(args: &Args, place: &Place, config: ServerConfig) -> Result<Exit, Failure> {
     let mut signals = Signals::listen()
         .map_err(|error| Failure::new(Exit::Internal, format!("No signals: {error}."), ""))?;
-    let shutdown = CancellationToken::new();
+    let stop = Stop::default();
     let (ready, is_ready) = oneshot::channel();
     let id = config.id.clone();
-    let server = server::run(Env::system(), config, ready, shutdown.clone());
-    let log_ready = async {
+    let upkeep = args.upkeep.prepare(&config.admission_key).await?;
+    let env = upkeep.env();
+    upkeep.begin(&env);
+    let reload = Reload {
+        certs: &place.certs,
+        data: &place.data,
+        name: args.id.as_str(),
+        credentials: config.credentials.clone(),
+        limits: args.limits.as_deref().map(|file| (file, config.limits.clone())),
+    };
+    let asked = signals.reload();
+    let expiry = warn_of_expiry(env.clone(), config.credentials.clone());
+    let server = server::run_until(env, config, ready, stop.clone());
+    let beside = async {
         if is_ready.await.is_ok() {
             tracing::info!(server = %id, "ready");
+            service::ready("ready");
         }
-        std::future::pending::<()>().await;
+        tokio::join!(reload.keep(&asked), expiry);
     };
-    tokio::pin!(server, log_ready);
+    tokio::pin!(server, beside);
     let exit = tokio::select! {
         biased;
         exit = signals.next() => exit,
         outcome = &mut server => return outcome.map(|()| Exit::Done).map_err(failure),
-        () = &mut log_ready => Exit::Done,
+        () = &mut beside => Exit::Done,
     };
-    shutdown.cancel();
-    tokio::select! {
-        biased;
-        outcome = timeout(STOP_DEADLINE, &mut server) => match outcome {
-            Ok(outcome) => outcome.map(|()| exit).map_err(failure),
-            Err(_) => {
-                tracing::warn!(server = %id, "not everything was finished in time");
-                Ok(exit)
+    service::stopping();
+    if exit == Exit::Interrupted {
+        // Ctrl-C, and the balancer when it stops the whole cluster: nobody could go elsewhere.
+        stop.at_once.cancel();
+    } else {
+        stop.gently.cancel();
+    }
+    let stopping = timeout(STOP_DEADLINE, server);
+    tokio::pin!(stopping);
+    loop {
+        tokio::select! {
+            biased;
+            outcome = &mut stopping => return match outcome {
+                Ok(outcome) => outcome.map(|()| exit).map_err(failure),
+                Err(_) => {
+                    tracing::warn!(server = %id, "not everything was finished in time");
+                    Ok(exit)
+                }
+            },
+            second = signals.next() => {
+                if stop.at_once.is_cancelled() {
+                    return Ok(second);
+                }
+                stop.at_once.cancel();
             }
-        },
-        second = signals.next() => Ok(second),
+        }
     }
 }
 

@@ -19,6 +19,8 @@ use crate::wire::client::{Login, LookUp, PutBundle, SignUp, client_frame, server
 
 use super::connection::{self, DialError, Dialer, EdgeAddr, Wire};
 use super::core::{Core, NewBundle, add_device, check_bundle, generate_encryption_key};
+use super::keys::read_keys;
+use super::password::Pem;
 use super::profile::{
     IDENTITY_PEM, NewKeys, Owner, Profile, ProfileError, Stage, Unlocked, stretch_password,
 };
@@ -89,8 +91,26 @@ pub enum IdentitySource {
     Profile,
     /// A PEM file, opened with the account's password.
     Pem(PathBuf),
+    /// A file that [`super::Client::export_keys`] made, opened with a passphrase of its own. What was
+    /// sealed to the encryption key in it can be read as well.
+    Exported {
+        /// The file.
+        path: PathBuf,
+        /// Its passphrase.
+        passphrase: Passphrase,
+    },
     /// A new one: everybody who knows the user sees that the key changed.
     New,
+}
+
+/// A passphrase, which `Debug` does not show.
+#[derive(Clone)]
+pub struct Passphrase(pub Zeroizing<String>);
+
+impl fmt::Debug for Passphrase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Passphrase")
+    }
 }
 
 /// What to do when another device is logged in.
@@ -276,7 +296,8 @@ async fn finish_sign_up(
         ticket: line.edge.ticket.clone(),
         bundle: bundle.encoded().clone(),
         device: unlocked.device.0,
-        invisible: false,
+        // This connection ends at once; the one that stays says who may see it.
+        invisible: true,
     });
     let answer = line.wire.welcome(request).await.map_err(AccountError::from);
     line.close().await;
@@ -376,8 +397,13 @@ async fn join(
 ) -> Result<Unlocked, AccountError> {
     let (user, at) = (&known.user, line.dialer.balancer().clone());
     let in_folder = matches!(source, IdentitySource::Profile);
-    let identity = find_identity(env, &profile, known, password, source).await?;
-    let keys = make_keys(env, known.cluster, user, Some((known, identity))).await?;
+    let (identity, earlier) = find_identity(env, &profile, known, password, source).await?;
+    let mut keys = make_keys(env, known.cluster, user, Some((known, identity))).await?;
+    keys.earlier = earlier;
+    // Making keys takes long on a busy machine, and a server waits for a login only so long.
+    let cluster = Cluster { at: at.clone(), id: known.cluster };
+    let fresh = Line::open(env, &cluster, user).await?;
+    std::mem::replace(line, fresh).close().await;
     let request = login(user, stretched, &line.edge, keys.device, other);
     line.wire.welcome(request).await?;
     if !in_folder {
@@ -409,7 +435,7 @@ async fn rejoin(
         // as none, and taking the account back is said in so many words.
         match identity {
             IdentitySource::New => {}
-            IdentitySource::Profile | IdentitySource::Pem(_) => {
+            IdentitySource::Profile | IdentitySource::Pem(_) | IdentitySource::Exported { .. } => {
                 return Err(AccountError::NoIdentityKey);
             }
         }
@@ -424,6 +450,7 @@ async fn rejoin(
     }
     let next = core.next_device()?.unwrap_or(core.profile.device);
     line.wire.welcome(login(&user, stretched, &line.edge, next, other)).await?;
+    core.profile.settle_password(stretched)?;
     if !taken {
         for step in core.steps_to_planned(&known)? {
             line.put(step.into()).await?;
@@ -449,7 +476,8 @@ fn login(
         ticket: edge.ticket.clone(),
         device: device.0,
         takeover: other == OtherDevice::TakeOver,
-        invisible: false,
+        // This connection ends at once; the one that stays says who may see it.
+        invisible: true,
     })
 }
 
@@ -506,26 +534,24 @@ async fn find_identity(
     known: &VerifiedBundle,
     password: &str,
     source: IdentitySource,
-) -> Result<IdentityKey, AccountError> {
-    let path = match source {
-        IdentitySource::New => return generate_identity(env).await,
-        IdentitySource::Profile => profile.folder().join(IDENTITY_PEM),
-        IdentitySource::Pem(path) => path,
+) -> Result<(IdentityKey, Option<EncryptionKey>), AccountError> {
+    let own = || Zeroizing::new(password.to_owned());
+    let (path, passphrase) = match source {
+        IdentitySource::New => return Ok((generate_identity(env).await?, None)),
+        IdentitySource::Profile => (profile.folder().join(IDENTITY_PEM), own()),
+        IdentitySource::Pem(path) => (path, own()),
+        IdentitySource::Exported { path, passphrase } => (path, passphrase.0),
     };
-    let pem = match std::fs::read_to_string(&path) {
-        Ok(text) => Zeroizing::new(text),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            return Err(AccountError::NoIdentityKey);
-        }
-        Err(error) => return Err(AccountError::BadKeyFile(error.to_string())),
-    };
-    let password = Zeroizing::new(password.to_owned());
-    let key = env
-        .blocking(move || IdentityKey::from_pem(&pem, &password))
-        .await
-        .map_err(|error| AccountError::BadKeyFile(error.to_string()))?;
+    if !path.exists() {
+        return Err(AccountError::NoIdentityKey);
+    }
+    let (key, earlier) = env.blocking(move || read_keys(&path, &passphrase)).await?;
     // A key file of an earlier identity is as good as none.
-    if key.key_id() == known.identity() { Ok(key) } else { Err(AccountError::NoIdentityKey) }
+    if key.key_id() == known.identity() {
+        Ok((key, earlier))
+    } else {
+        Err(AccountError::NoIdentityKey)
+    }
 }
 
 /// Keys for a new account, or for a new device of the account `known`.
@@ -577,24 +603,34 @@ async fn make_keys(
     add_device(&mut bundle, device, device_key.public());
     let bundle =
         bundle.sign(&identity).map_err(|error| AccountError::BadKeyFile(error.to_string()))?;
-    Ok(NewKeys { identity, encryption, device, device_key, bundle })
+    Ok(NewKeys { identity, encryption, earlier: None, device, device_key, bundle })
 }
 
-/// Writes the key files: two scrypt runs, side by side.
+/// Writes the key files.
 async fn write_pem(env: &Env, unlocked: &Unlocked, password: &str) -> Result<(), AccountError> {
-    // Nobody reads them in the simulator, and scrypt is slow on purpose.
-    if env.is_simulated() {
+    let Some([identity, encryption]) = seal_pem(env, unlocked.rsa_keys()?, password).await? else {
         return Ok(());
+    };
+    Ok(env.in_place(|| unlocked.write_pem(&identity, &encryption))?)
+}
+
+/// The key files' texts: two scrypt runs, side by side. `None` in the simulator, where nobody reads
+/// them: scrypt is slow on purpose.
+pub(crate) async fn seal_pem(
+    env: &Env,
+    (identity, encryption): (IdentityKey, EncryptionKey),
+    password: &str,
+) -> Result<Option<Pem>, AccountError> {
+    if env.is_simulated() {
+        return Ok(None);
     }
-    let (identity, encryption) = unlocked.rsa_keys()?;
     let [one, two] = [0, 1].map(|_| Zeroizing::new(password.to_owned()));
     let (identity, encryption) = tokio::join!(
         env.blocking(move || identity.to_pem(&one)),
         env.blocking(move || encryption.to_pem(&two)),
     );
     let identity = identity.map_err(|error| key_error(&error))?;
-    let encryption = encryption.map_err(|error| key_error(&error))?;
-    Ok(env.in_place(|| unlocked.write_pem(&identity, &encryption))?)
+    Ok(Some([identity, encryption.map_err(|error| key_error(&error))?]))
 }
 
 async fn generate_identity(env: &Env) -> Result<IdentityKey, AccountError> {

@@ -173,7 +173,9 @@ impl Client {
     /// # Errors
     /// [`RequestError::Local`].
     pub fn add_contact(&self, user: &UserName) -> Result<(), RequestError> {
-        Ok(self.core.lock().set_contact(user, Contact::Accepted)?)
+        self.core.lock().set_contact(user, Contact::Accepted)?;
+        self.poke(Request::Follow);
+        Ok(())
     }
 
     /// Makes a contact a stranger again, without an alias; key and history stay.

@@ -7,7 +7,7 @@ use rusqlite::{OptionalExtension, Transaction, params};
 
 use crate::crypto::bundle::VerifiedBundle;
 use crate::crypto::safety::safety_number;
-use crate::types::UserName;
+use crate::types::{UserName, hex};
 
 use super::api::{Contact, Event, KeyView, Trouble, Trust};
 use super::core::{Core, check_bundle};
@@ -220,6 +220,7 @@ impl Core {
         Ok(Some(KeyView {
             user: user.clone(),
             safety_number: number.to_string(),
+            fingerprint: hex(&bundle.identity().0),
             trust: person.trust(),
             pinned_unix_ms: person.pinned_unix_ms,
         }))

@@ -59,7 +59,14 @@ impl SharedCore {
 
     /// Forgets what is due, now and for as long as somebody holds the core.
     pub(crate) fn keep_forgetting(&self, env: &Env) {
-        let alarm = self.lock().alarm.heard_by();
+        let alarm = {
+            let mut core = self.lock();
+            // Nothing that is due may be shown before the timer first runs.
+            if let Err(error) = core.forget_due() {
+                tracing::warn!(%error, "what is due cannot be forgotten");
+            }
+            core.alarm.heard_by()
+        };
         env.spawn(forget_in_time(Arc::downgrade(&self.0), alarm));
     }
 

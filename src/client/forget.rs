@@ -3,8 +3,7 @@
 //! The row of a forgotten message stays, without its text, so that its number is known. SQLite
 //! writes zeros over what was there (`secure_delete`), and the log that still holds it is emptied.
 
-use std::sync::{Arc, Weak};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use rusqlite::{Transaction, params};
@@ -122,8 +121,7 @@ pub(crate) async fn forget_in_time(core: Weak<Mutex<Core>>, alarm: Arc<Notify>) 
     loop {
         let next = {
             let Some(core) = core.upgrade() else { return };
-            let next = core.lock().unwrap_or_else(PoisonError::into_inner).forget_due();
-            next
+            core.lock().unwrap_or_else(PoisonError::into_inner).forget_due()
         };
         match next {
             // The clock of the day may be set meanwhile: it is looked at now and then.

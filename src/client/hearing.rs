@@ -64,7 +64,7 @@ impl Heard<'_> {
                 show_trouble(tx, self.chat, self.audience, trouble, self.now).map(Effect::lines)
             }
             Body::Reaction { .. } | Body::Edit { .. } | Body::Delete { .. } | Body::Read { .. } => {
-                // Whoever signs with a key that nobody accepted may be anybody: they change nothing.
+                // Whoever signs with a key that nobody accepted may be anybody.
                 if self.author_key == Key::NotAccepted {
                     return Ok(Effect::default());
                 }

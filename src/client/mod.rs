@@ -3,26 +3,33 @@
 //! A text is on this disk before anything else happens to it; what is shown is on this disk before
 //! it is shown. A front end holds a [`Client`] and a receiver of [`Event`]s.
 //!
-//! Inside: `core` is the profile and everything that may be done to it, each change one
-//! transaction; `contacts`, `settings`, `outbox` (with `sealing`, `answers`, `rows`), `inbox` (with
-//! `judging`, `taking`), `actions`, `search` and `views` are its chapters; `sender` is where one chat's appends stand; `session` is one connection's life; `run` keeps a session
-//! going.
+//! Inside: `calls` is what front ends ask of a conversation; `core` is the profile and everything
+//! that may be done to it, each change one transaction. Its chapters: `outbox` with `sealing`,
+//! `answers`, `rows`; `inbox` with `judging`, `taking`, `hearing`; `actions`, `notes`, `reads` and
+//! `forget` for what is no text; `contacts`, `settings`, `presence`, `search`, `views`. `sender` is
+//! where one chat's appends stand; `session` is one connection's life; `run` keeps a session going,
+//! `handover` takes it to another edge.
 
 pub mod account;
 mod actions;
 mod answers;
 pub mod api;
+pub mod backup;
 mod calls;
 mod connection;
 mod contacts;
 mod core;
 mod forget;
+mod handover;
 mod hearing;
 mod inbox;
 mod judging;
+pub mod keys;
 mod notes;
 mod outbox;
+pub mod password;
 mod presence;
+pub mod probe;
 pub mod profile;
 mod reads;
 mod rows;
@@ -103,7 +110,15 @@ impl Client {
         request: impl FnOnce(oneshot::Sender<Result<T, RequestError>>) -> Request,
     ) -> Result<T, RequestError> {
         let (reply, answer) = oneshot::channel();
-        self.requests.send(request(reply)).await.map_err(|_| RequestError::Offline)?;
+        self.answered(request(reply), answer).await
+    }
+
+    async fn answered<T>(
+        &self,
+        request: Request,
+        answer: oneshot::Receiver<Result<T, RequestError>>,
+    ) -> Result<T, RequestError> {
+        self.requests.send(request).await.map_err(|_| RequestError::Offline)?;
         match timeout(REQUEST_PATIENCE, answer).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(_)) => Err(RequestError::Offline),
@@ -178,6 +193,23 @@ impl Client {
         Ok(self.core.lock().unshown(max, Note::Nothing)?)
     }
 
+    /// The number of the newest line, if there is one.
+    ///
+    /// # Errors
+    /// [`RequestError::Local`].
+    pub fn last_line(&self) -> Result<Option<LocalId>, RequestError> {
+        Ok(self.core.lock().last_line()?)
+    }
+
+    /// Lines of others, and troubles, that came after the line `id`, oldest first: for a second
+    /// reader, who notes nothing.
+    ///
+    /// # Errors
+    /// [`RequestError::Local`].
+    pub fn lines_after(&self, id: LocalId, max: usize) -> Result<Vec<Line>, RequestError> {
+        Ok(self.core.lock().lines_after(id, max)?)
+    }
+
     /// These lines are on the screen or in the pipe.
     ///
     /// # Errors
@@ -229,6 +261,14 @@ impl Client {
         Ok(self.core.lock().person(user)?.map_or(Trust::Unknown, contacts::Person::trust))
     }
 
+    /// The safety number with a person, if their key is known here.
+    ///
+    /// # Errors
+    /// [`RequestError::Local`].
+    pub fn known_key(&self, user: &UserName) -> Result<Option<KeyView>, RequestError> {
+        Ok(self.core.lock().key_view(user)?)
+    }
+
     /// The safety number with a person; looks their key up when it is not known yet.
     ///
     /// # Errors
@@ -266,7 +306,9 @@ impl Client {
     /// # Errors
     /// [`RequestError::Local`].
     pub fn accept(&self, user: &UserName) -> Result<(), RequestError> {
-        Ok(self.core.lock().set_contact(user, Contact::Accepted)?)
+        self.core.lock().set_contact(user, Contact::Accepted)?;
+        self.poke(Request::Follow);
+        Ok(())
     }
 
     /// Blocks or unblocks a person, here and at one's home.

@@ -21,6 +21,8 @@ use crate::net::Env;
 use crate::types::{ClusterId, DeviceId, UserName};
 
 use super::account::Where;
+use super::backup::RESTORED;
+use super::password::{NEXT, Pem};
 use super::store::{Store, StoreError, meta, meta_text, meta_u64, set_meta, set_meta_u64, unseal};
 
 /// Why a profile cannot be used.
@@ -158,8 +160,13 @@ impl Profile {
     /// As [`Self::unlock`], when the stretch is there already.
     pub(crate) fn unlock_stretched(self, stretched: &Stretched) -> Result<Unlocked, ProfileError> {
         let wrapped = self.required("db_key")?;
-        let key = DbKey::unwrap(&wrapped, &stretched.vault_key)
-            .map_err(|_| ProfileError::WrongPassword)?;
+        // Between the two steps of a change of the password, both open it.
+        let next = meta(self.store.db(), NEXT).ok().flatten();
+        let key = [Some(wrapped), next]
+            .into_iter()
+            .flatten()
+            .find_map(|wrapped| DbKey::unwrap(&wrapped, &stretched.vault_key).ok())
+            .ok_or(ProfileError::WrongPassword)?;
         Unlocked::load(self, key)
     }
 
@@ -198,6 +205,11 @@ impl Profile {
                 set_meta(tx, "identity", &db_key.seal(&keys.identity.to_pkcs8()))?;
                 write_device(tx, &db_key, keys.device, &keys.device_key)?;
                 set_meta(tx, "bundle", &keys.bundle)?;
+                if let Some(earlier) = &keys.earlier {
+                    write_encryption_key(tx, &db_key, earlier, now_unix_ms)?;
+                    let now = i64::try_from(now_unix_ms).unwrap_or(i64::MAX);
+                    tx.execute("UPDATE encryption_keys SET retired_unix_ms = ?1", [now])?;
+                }
                 write_encryption_key(tx, &db_key, &keys.encryption, now_unix_ms)
             })
             .map_err(|error: rusqlite::Error| damaged(&path, &error))?;
@@ -229,7 +241,11 @@ impl Profile {
     /// Whether this password is the one of what is here.
     pub(crate) fn opens_with(&self, stretched: &Stretched) -> bool {
         let wrapped = meta(self.store.db(), "db_key").ok().flatten();
-        wrapped.is_some_and(|wrapped| DbKey::unwrap(&wrapped, &stretched.vault_key).is_ok())
+        let next = meta(self.store.db(), NEXT).ok().flatten();
+        wrapped
+            .into_iter()
+            .chain(next)
+            .any(|wrapped| DbKey::unwrap(&wrapped, &stretched.vault_key).is_ok())
     }
 
     /// The bundle of what was begun here.
@@ -270,6 +286,8 @@ impl Profile {
 pub(crate) struct NewKeys {
     pub(crate) identity: IdentityKey,
     pub(crate) encryption: EncryptionKey,
+    /// One of an earlier device, for what was sealed to it.
+    pub(crate) earlier: Option<EncryptionKey>,
     pub(crate) device: DeviceId,
     pub(crate) device_key: DeviceKey,
     pub(crate) bundle: Bytes,
@@ -327,7 +345,73 @@ impl Unlocked {
         let (owner, stage) = owner.zip(stage).ok_or(ProfileError::Empty)?;
         let bundle = verify_bundle(&encoded, &owner.cluster, &owner.user)
             .map_err(|error| damaged(&path, &error))?;
-        Ok(Self { folder, store, owner, stage, key, device, device_key, bundle, _lock })
+        let mut unlocked =
+            Self { folder, store, owner, stage, key, device, device_key, bundle, _lock };
+        if unlocked.meta(PEM_PENDING)?.is_some() {
+            unlocked.rename_pem()?;
+        }
+        Ok(unlocked)
+    }
+
+    /// A small value of the database.
+    pub(crate) fn meta(&self, key: &str) -> Result<Option<Vec<u8>>, ProfileError> {
+        meta(self.store.db(), key).map_err(|error| damaged(self.store.path(), &error))
+    }
+
+    /// The first step of another password: from here on it opens the profile as well. The key files
+    /// for it lie ready beside the present ones.
+    pub(crate) fn begin_password(
+        &mut self,
+        new: &Stretched,
+        pem: Option<&Pem>,
+    ) -> Result<(), ProfileError> {
+        for (name, pem) in [IDENTITY_PEM, ENCRYPTION_PEM].into_iter().zip(pem.into_iter().flatten())
+        {
+            write_private(&self.folder.join(next_name(name)), pem.as_bytes())?;
+        }
+        let (wrapped, path) = (self.key.wrap(&new.vault_key), self.store.path().to_owned());
+        self.store
+            .commit(|tx| set_meta(tx, NEXT, &wrapped))
+            .map_err(|error: rusqlite::Error| damaged(&path, &error))
+    }
+
+    /// The last step: this is the password that the home takes, the old one or the new one.
+    pub(crate) fn settle_password(&mut self, taken: &Stretched) -> Result<(), ProfileError> {
+        let Some(next) = self.meta(NEXT)? else { return Ok(()) };
+        let is_new = DbKey::unwrap(&next, &taken.vault_key).is_ok();
+        let path = self.store.path().to_owned();
+        self.store
+            .commit(|tx| {
+                if is_new {
+                    set_meta(tx, "db_key", &next)?;
+                    set_meta(tx, PEM_PENDING, b"1")?;
+                }
+                tx.execute("DELETE FROM meta WHERE key = ?1", [NEXT]).map(drop)
+            })
+            .map_err(|error: rusqlite::Error| damaged(&path, &error))?;
+        if is_new {
+            return self.rename_pem();
+        }
+        for name in [IDENTITY_PEM, ENCRYPTION_PEM] {
+            let _ = fs::remove_file(self.folder.join(next_name(name)));
+        }
+        Ok(())
+    }
+
+    /// Puts the key files for the new password in the place of those for the old one.
+    fn rename_pem(&mut self) -> Result<(), ProfileError> {
+        for name in [IDENTITY_PEM, ENCRYPTION_PEM] {
+            let path = self.folder.join(name);
+            match fs::rename(self.folder.join(next_name(name)), &path) {
+                // Renamed before a kill.
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                other => other.map_err(io_error(&path))?,
+            }
+        }
+        let path = self.store.path().to_owned();
+        self.store
+            .commit(|tx| tx.execute("DELETE FROM meta WHERE key = ?1", [PEM_PENDING]).map(drop))
+            .map_err(|error: rusqlite::Error| damaged(&path, &error))
     }
 
     /// Whose it is.
@@ -366,6 +450,19 @@ impl Unlocked {
     /// Notes whether the home refuses this device.
     pub(crate) fn set_signed_out(&mut self, out: bool) -> Result<(), StoreError> {
         Ok(self.store.commit(|tx| set_meta_u64(tx, "signed_out", u64::from(out)))?)
+    }
+
+    /// Whether this profile comes from a copy, and has not become a new device yet.
+    pub(crate) fn is_restored(&self) -> Result<bool, StoreError> {
+        Ok(meta_u64(self.store.db(), RESTORED)? == 1)
+    }
+
+    /// It has, or is about to.
+    pub(crate) fn forget_restored(&mut self) -> Result<(), StoreError> {
+        if self.is_restored()? {
+            self.store.commit(|tx| set_meta_u64(tx, RESTORED, 0))?;
+        }
+        Ok(())
     }
 
     /// Remembers where the balancer was reached.
@@ -409,9 +506,16 @@ impl Unlocked {
     }
 }
 
+/// The password has changed, and the key files are being put in place.
+const PEM_PENDING: &str = "pem_pending";
+
+fn next_name(name: &str) -> String {
+    format!("{name}.next")
+}
+
 /// File names of the PEM files in a profile folder.
 pub(crate) const IDENTITY_PEM: &str = "identity.pem";
-const ENCRYPTION_PEM: &str = "encryption.pem";
+pub(crate) const ENCRYPTION_PEM: &str = "encryption.pem";
 
 /// The stretch of docs/SECURITY.md, section 4, off the async threads.
 pub(crate) async fn stretch_password(

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::limits;
 use crate::net::Env;
@@ -17,8 +17,9 @@ use crate::wire::client::Welcome;
 
 use super::Mode;
 use super::api::{Event, Offline, RequestError};
-use super::connection::{DialError, Dialer, EdgeAddr, Seen, Wire};
+use super::connection::{DialError, Dialer, EdgeAddr, Seen, Unread, Wire};
 use super::core::{NewBundle, SharedCore};
+use super::handover::{Handover, Moving};
 use super::session::{End, Request, Session};
 use super::store::StoreError;
 
@@ -79,6 +80,8 @@ struct Runner {
     round: u32,
     /// Why there is no connection, as the front end was told.
     told: Option<Offline>,
+    /// On the way from an edge that sent us on.
+    moving: Option<Moving>,
 }
 
 /// Runs until the front end stops it or lets go of it.
@@ -94,7 +97,8 @@ pub(crate) async fn run(
         Dialer::new(&env, core.cluster(), &core.profile.owner.balancer)
     };
     let edges = Vec::new();
-    let mut runner = Runner { env, core, mode, link, dialer, edges, round: 0, told: None };
+    let mut runner =
+        Runner { env, core, mode, link, dialer, edges, round: 0, told: None, moving: None };
     runner.edges = runner.remembered();
     let stopped = runner.keep_going(&mut requests).await;
     drop(requests);
@@ -153,7 +157,8 @@ impl Runner {
             let reason = match connected {
                 Ok(wire) => match self.session(wire, requests, backlog).await {
                     End::Lost => Offline::Unreachable,
-                    End::Again => continue,
+                    // Its old connection, if it left one, is in `moving`.
+                    End::Again | End::Left(_) => continue,
                     End::Replaced => return Stopped::For(Event::SessionReplaced),
                     End::Stopped(reply) => return Stopped::Asked(reply),
                     End::Local(error) => return error.into(),
@@ -196,7 +201,10 @@ impl Runner {
         self.link.set(Some(server.clone()), self.env.unix_ms());
         self.told = None;
         self.emit(Event::Online { server: server.clone() });
-        let end = Session::new(&self.env, &self.core, self.mode, wire, requests).run(backlog).await;
+        let handover = Handover::default();
+        let (env, core) = (self.env.clone(), self.core.clone());
+        let session = Session::new(&env, &core, self.mode, wire, requests, handover.clone());
+        let end = self.carry(session.run(backlog), &server, &handover).await;
         // Next time another edge first.
         if let Some(index) = self.edges.iter().position(|edge| edge.server == server) {
             let edge = self.edges.remove(index);
@@ -204,6 +212,48 @@ impl Runner {
         }
         self.round = 1;
         end
+    }
+
+    /// Runs a session to its end, and finds its successor when the edge sends us on.
+    async fn carry(
+        &mut self,
+        session: impl Future<Output = End>,
+        server: &ServerId,
+        handover: &Handover,
+    ) -> End {
+        tokio::pin!(session);
+        let new = tokio::select! {
+            biased;
+            end = &mut session => return end,
+            new = self.other_edge(server, handover) => new,
+        };
+        handover.ready.cancel();
+        match session.await {
+            End::Left(old) => {
+                self.moving = Some(Moving { old: *old, new });
+                End::Again
+            }
+            end => end,
+        }
+    }
+
+    /// Once asked to leave `server`: a connection to another one, however long it takes.
+    async fn other_edge(&mut self, server: &ServerId, handover: &Handover) -> Wire {
+        handover.asked.cancelled().await;
+        // Not all clients of that server at the same moment.
+        sleep(self.env.jitter(GO_AWAY_SPREAD)).await;
+        let mut pause = limits::RECONNECT_PAUSE_MIN;
+        loop {
+            // Without the balancer the edges known so far will do.
+            let _ = self.ask(PATIENCE_MIN).await;
+            for edge in self.edges.clone().into_iter().filter(|edge| edge.server != *server) {
+                if let Ok(wire) = self.dialer.dial(&edge, PATIENCE_MIN).await {
+                    return wire;
+                }
+            }
+            sleep(self.env.jitter(pause)).await;
+            pause = (pause * 2).min(limits::RECONNECT_PAUSE_MAX);
+        }
     }
 
     /// Pauses before the next round; requests of the front end get their answer meanwhile.
@@ -227,6 +277,12 @@ impl Runner {
 
     /// One round: at first the balancer, else the known edges, then the other of the two.
     async fn connect(&mut self) -> Result<Wire, Failure> {
+        if let Some(Moving { old, new }) = self.moving.take()
+            && let Some(wire) = self.resume(new).await?
+        {
+            old.close(Unread::Nothing).await;
+            return Ok(wire);
+        }
         let patience = PATIENCE_MIN * 2u32.saturating_pow(self.round.min(3));
         let first_start = self.round == 0;
         self.round += 1;
@@ -337,10 +393,12 @@ impl Runner {
     fn welcome(&mut self, welcome: &Welcome, counts: Counts) -> Result<(), StoreError> {
         let mut core = self.core.lock();
         core.welcomed(&welcome.bundle)?;
-        if counts == Counts::Skipped && core.next_device()?.is_none() {
+        let is_old = counts == Counts::Skipped || core.profile.is_restored()?;
+        if is_old && core.next_device()?.is_none() {
             core.plan_bundle(NewBundle::NewDevice)?;
         }
-        Ok(())
+        // The plan is on the disk: it is carried out whatever happens now.
+        core.profile.forget_restored()
     }
 
     fn remember(&self, edges: &[EdgeAddr]) -> Result<(), StoreError> {
@@ -374,5 +432,7 @@ struct KnownEdge {
 
 /// For one connection or one question in the first round; doubles with each failed round.
 const PATIENCE_MIN: Duration = Duration::from_millis(700);
+/// Over how long the clients of one server spread that leave it at its wish.
+const GO_AWAY_SPREAD: Duration = Duration::from_millis(500);
 /// For the answer to `Resume`; an edge gives a connection 10 s to log in.
 const RESUME_PATIENCE: Duration = Duration::from_secs(15);

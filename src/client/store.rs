@@ -15,7 +15,7 @@ use super::api::RequestError;
 use super::profile::ProfileError;
 
 /// Numbered, never edited once released.
-const MIGRATIONS: &[&str] =
+pub(crate) const MIGRATIONS: &[&str] =
     &[include_str!("migrations/001_init.sql"), include_str!("migrations/002_conversations.sql")];
 
 /// Why the store could not do it.

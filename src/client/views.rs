@@ -188,6 +188,23 @@ impl Core {
         Ok(lines)
     }
 
+    /// The number of the newest line.
+    pub(crate) fn last_line(&self) -> Result<Option<LocalId>, StoreError> {
+        let db = self.profile.store.db();
+        let id: Option<i64> = db.query_row("SELECT max(id) FROM lines", [], |row| row.get(0))?;
+        Ok(id.map(LocalId))
+    }
+
+    /// Lines that are not one's own after the line `id`, oldest first.
+    pub(crate) fn lines_after(&self, id: LocalId, max: usize) -> Result<Vec<Line>, StoreError> {
+        self.lines(
+            &format!(
+                "SELECT {LINE_COLUMNS} FROM lines WHERE id > ?1 AND kind <> 0 ORDER BY id LIMIT ?2"
+            ),
+            params![id.0, i64::try_from(max).unwrap_or(i64::MAX)],
+        )
+    }
+
     /// Notes that lines are on the screen.
     pub(crate) fn shown(&mut self, ids: &[LocalId]) -> Result<(), StoreError> {
         self.set_shown(ids, SHOWN)

@@ -17,6 +17,7 @@ use crate::home::{
 };
 use crate::limits::Limits;
 use crate::net::Env;
+use crate::ops::meters::AuthFailure;
 use crate::types::{DeviceId, LogEpoch, LogName, Seq, ServerId, SessionEpoch, SessionId, UserName};
 use crate::wire::Code;
 use crate::wire::client::{self, Done, ServerFrame, client_frame::Body, server_frame};
@@ -49,6 +50,12 @@ impl HomeDoor {
     pub fn new(env: &Env, server: ServerId, limits: Arc<Limits>, home: HomeHandle) -> Arc<Self> {
         let passwords = Passwords::new(env, limits, home.clone());
         Arc::new(Self { env: env.clone(), server, home, passwords })
+    }
+
+    /// Puts other limits into force: quotas at the home, and the price of guessing.
+    pub async fn set_limits(&self, limits: &Limits) {
+        self.passwords.set_limits(limits);
+        self.home.set_limits(limits.clone()).await;
     }
 
     /// How the home behind it is doing.
@@ -98,7 +105,10 @@ impl Inlet {
                         Ok(Proven::DoneBefore) => {
                             Some(answer::frame(rid, server_frame::Body::Done(Done::default())))
                         }
-                        Err(error) => Some(password_answer(rid, &door.server, error)),
+                        Err(error) => {
+                            door.env.meters().auth_failed(reason(&error));
+                            Some(password_answer(rid, &door.server, error))
+                        }
                     };
                     if let Some(frame) = frame {
                         let _ = answers.send(Output { to: vec![to], frame }).await;
@@ -183,6 +193,17 @@ enum Proven {
     Passed,
     /// There was nothing left to do.
     DoneBefore,
+}
+
+fn reason(error: &PasswordError) -> AuthFailure {
+    match error {
+        PasswordError::Wrong => AuthFailure::Password,
+        PasswordError::NoSuchUser => AuthFailure::NoSuchUser,
+        PasswordError::NameTaken => AuthFailure::NameTaken,
+        PasswordError::SlowDown(_) => AuthFailure::TooFast,
+        PasswordError::Busy(_) => AuthFailure::Busy,
+        PasswordError::HomeGone(_) | PasswordError::Internal => AuthFailure::Other,
+    }
 }
 
 fn password_answer(rid: u64, home: &ServerId, error: PasswordError) -> ServerFrame {

@@ -90,6 +90,11 @@ impl PerAddress {
         Self { rate, meters: BTreeMap::new(), swept_at: None }
     }
 
+    /// Changes the rate; what was counted stays counted.
+    pub fn set_rate(&mut self, rate: Rate) {
+        self.rate = rate;
+    }
+
     /// Counts one event of an address.
     ///
     /// # Errors

@@ -8,6 +8,7 @@ mod datagram;
 pub mod door;
 pub mod limits;
 pub mod local;
+mod losses;
 mod outbox;
 pub mod passwords;
 mod request;
@@ -19,18 +20,20 @@ mod tests;
 mod who;
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
 use crate::admission::{AdmissionKey, TicketError, TicketGate};
 use crate::home::Target;
-use crate::limits::Limits;
+use crate::limits::{Limits, LimitsInForce};
 use crate::net::endpoint::close;
 use crate::net::{AcceptGate, Env};
+use crate::ops::meters::AuthFailure;
 use crate::placement::PlacementMap;
 use crate::types::{ServerId, SessionId};
 use crate::wire::Code;
@@ -38,6 +41,7 @@ use crate::wire::client::{ServerFrame, server_frame};
 use crate::wire::code::Fate;
 
 use self::limits::{AddressKey, Connections, PerAddress, Rate};
+use self::losses::Losses;
 use self::router::{Generation, Router, ToHome};
 use self::session::{Outcome, Session, catch_panic};
 use self::state::{Conduct, State};
@@ -59,7 +63,7 @@ pub struct EdgeConfig {
 pub struct Edge {
     env: Env,
     id: ServerId,
-    limits: Arc<Limits>,
+    limits: LimitsInForce,
     router: Router,
     gate: Mutex<TicketGate>,
     rates: Mutex<Rates>,
@@ -69,7 +73,14 @@ pub struct Edge {
     next_sid: AtomicU64,
     panics: AtomicU64,
     datagrams_dropped: AtomicU64,
+    /// Whether clients are sent on and new ones are refused.
+    is_draining: AtomicBool,
+    /// Handshakes begun since the start: numbers the connections in the logs.
+    connected: AtomicU64,
 }
+
+/// How often is looked whether the last client has left.
+const EMPTY_POLL: Duration = Duration::from_millis(20);
 
 /// What is counted per address, minute by minute.
 struct Rates {
@@ -102,8 +113,10 @@ impl Edge {
             next_sid: AtomicU64::new(env.random_u64() >> 1),
             panics: AtomicU64::new(0),
             datagrams_dropped: AtomicU64::new(0),
+            is_draining: AtomicBool::new(false),
+            connected: AtomicU64::new(1),
             id,
-            limits,
+            limits: LimitsInForce::new(Limits::clone(&limits)),
         })
     }
 
@@ -122,14 +135,57 @@ impl Edge {
         &self.limits
     }
 
+    /// Puts other limits into force, for what happens from now on.
+    pub fn set_limits(&self, limits: &Limits) {
+        if !self.limits.replace(limits.clone()) {
+            return tracing::warn!("the limits changed too often: they stay until a restart");
+        }
+        let mut rates = lock(&self.rates);
+        rates.look_ups.set_rate(Rate::per_minute(limits.look_ups_per_ip_per_min));
+        rates.sign_ups.set_rate(Rate::per_minute(limits.sign_ups_per_ip_per_min));
+        rates.logins.set_rate(Rate::per_minute(limits.logins_per_ip_per_min));
+    }
+
     /// Client connections now open.
     pub fn connections(&self) -> u64 {
         u64::from(lock(&self.connections).total())
     }
 
+    /// Session streams now open.
+    pub fn streams_open(&self) -> usize {
+        lock(&self.sessions).len()
+    }
+
     /// Whether one more client would get in.
     pub fn has_room(&self) -> bool {
         lock(&self.connections).total() < self.limits.connections_max
+    }
+
+    /// Sends every client on and refuses new ones, until [`Self::undrain`]. Whoever finds no other
+    /// server stays.
+    pub fn drain(&self) {
+        self.is_draining.store(true, Ordering::SeqCst);
+        let sessions: Vec<_> = lock(&self.sessions).values().cloned().collect();
+        for session in sessions {
+            session.change(State::go_away);
+        }
+    }
+
+    /// Takes clients again.
+    pub fn undrain(&self) {
+        self.is_draining.store(false, Ordering::SeqCst);
+    }
+
+    /// Whether clients are sent on.
+    pub fn is_draining(&self) -> bool {
+        self.is_draining.load(Ordering::SeqCst)
+    }
+
+    /// Returns once no client is connected.
+    pub async fn wait_empty(&self) {
+        while self.connections() > 0 {
+            sleep(EMPTY_POLL).await;
+        }
     }
 
     /// Sessions ended by a bug of ours since the start. Fails every test run that sees one.
@@ -152,13 +208,23 @@ impl Edge {
                 incoming = endpoint.accept() => incoming,
             };
             let Some(incoming) = incoming else { return };
+            if self.is_draining() {
+                // At once, so that the client tries the next server.
+                incoming.refuse();
+                continue;
+            }
+            gate.set_limits(&self.limits);
             let Some(handshake) = gate.admit(incoming) else { continue };
             let edge = Arc::clone(&self);
-            self.env.spawn(async move {
+            // In each log line about this connection. The level is the one that is never off.
+            let number = self.connected.fetch_add(1, Ordering::Relaxed);
+            let span = tracing::error_span!("client", conn = number);
+            let serve = async move {
                 if let Some(conn) = handshake.finish().await {
                     edge.connection(&conn).await;
                 }
-            });
+            };
+            self.env.spawn(serve.instrument(span));
         }
     }
 
@@ -170,8 +236,14 @@ impl Edge {
             let session = lock(&self.sessions).get(&target.sid).cloned();
             if let Some(session) = session {
                 let frame = frame.clone();
+                // Whoever was logging in when the draining began.
+                let late = self.is_draining()
+                    && matches!(frame.body, Some(server_frame::Body::Welcome(_)));
                 session.change(|state| {
                     state.deliver(home, target.open_id, frame, &self.limits, now);
+                    if late {
+                        state.go_away();
+                    }
                 });
             } else if matches!(frame.body, Some(server_frame::Body::Welcome(_))) {
                 // The client left while its password was checked: the home must not keep the
@@ -197,29 +269,45 @@ impl Edge {
     }
 
     fn count_look_up(&self, address: AddressKey, now: Instant) -> Result<(), Duration> {
-        lock(&self.rates).look_ups.check(address, now)
+        let counted = lock(&self.rates).look_ups.check(address, now);
+        counted.inspect_err(|_| self.env.meters().rate_limited())
     }
 
     fn count_sign_up(&self, address: AddressKey, now: Instant) -> Result<(), Duration> {
-        lock(&self.rates).sign_ups.check(address, now)
+        let counted = lock(&self.rates).sign_ups.check(address, now);
+        counted.inspect_err(|_| self.env.meters().rate_limited())
     }
 
     fn count_login(&self, address: AddressKey, now: Instant) -> Result<(), Duration> {
-        lock(&self.rates).logins.check(address, now)
+        let counted = lock(&self.rates).logins.check(address, now);
+        counted.inspect_err(|_| self.env.meters().rate_limited())
     }
 
     fn admit(&self, ticket: &[u8]) -> Result<(), TicketError> {
-        lock(&self.gate).check(ticket, self.env.unix_ms())
+        let admitted = lock(&self.gate).check(ticket, self.env.unix_ms());
+        admitted.inspect_err(|_| self.env.meters().auth_failed(AuthFailure::Ticket))
     }
 
     async fn connection(&self, conn: &quinn::Connection) {
-        let address = AddressKey::of(conn.remote_address().ip());
+        let ip = conn.remote_address().ip();
+        let address = AddressKey::of(ip);
         let entered = lock(&self.connections).enter(address, &self.limits);
         if entered.is_err() {
+            tracing::info!("refused: the server takes no more connections");
             return close(conn, Code::ServerFull, "the server takes no more connections");
         }
-        self.streams(conn, address).await;
+        tracing::debug!(%ip, "a client connected");
+        let losses = Losses::new(conn, self.env.meters());
+        tokio::select! {
+            biased;
+            () = self.streams(conn, address) => {}
+            () = losses.watch() => {}
+        }
         lock(&self.connections).leave(address);
+        match conn.close_reason() {
+            Some(reason) => tracing::info!(%reason, "a client left"),
+            None => tracing::info!("a client left"),
+        }
     }
 
     /// One session stream after the other: a connection outlives a stream closed for a fault.

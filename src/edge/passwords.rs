@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 use super::answer::RETRY_AFTER;
 use super::lock;
 use crate::home::{HomeGone, HomeHandle};
-use crate::limits::{self, Limits};
+use crate::limits::{self, Limits, LimitsInForce};
 use crate::net::Env;
 use crate::types::UserName;
 
@@ -80,7 +80,7 @@ pub enum Change {
 /// The password pool of one home.
 pub struct Passwords {
     env: Env,
-    limits: Arc<Limits>,
+    limits: LimitsInForce,
     home: HomeHandle,
     /// One permit per thread.
     threads: Semaphore,
@@ -99,9 +99,17 @@ impl Passwords {
             threads: Semaphore::new(threads),
             queue: Semaphore::new(threads + limits.password_queue_max as usize),
             attempts: Mutex::new(Attempts::new(&limits)),
-            limits,
+            limits: LimitsInForce::new(Limits::clone(&limits)),
             home,
         }
+    }
+
+    /// Puts other limits into force. The length of the queue stays as it was.
+    pub fn set_limits(&self, limits: &Limits) {
+        let _ = self.limits.replace(limits.clone());
+        let mut attempts = lock(&self.attempts);
+        attempts.free = limits.password_failures_free;
+        attempts.delay_max = Duration::from_secs(limits.password_delay_max_s);
     }
 
     /// Proves the password of an account.

@@ -116,6 +116,7 @@ impl State {
             Some(Body::Cursor(cursor)) => {
                 let checked = self.cursors.check(rate, now);
                 if checked.is_err() {
+                    edge.env.meters().rate_limited();
                     self.drop_open(&cursor.log, cursor.open_id, Code::SlowDown);
                 }
                 checked.is_ok()
@@ -123,6 +124,7 @@ impl State {
             Some(Body::Open(open)) => match self.requests.check(rate, now) {
                 Ok(()) => true,
                 Err(after) => {
+                    edge.env.meters().rate_limited();
                     let about = About { log: &open.log, open_id: open.open_id, n: 0 };
                     let refused = answer::refused_later(about, Code::SlowDown, after, "");
                     self.outbox.answer(refused);
@@ -132,6 +134,7 @@ impl State {
             Some(_) | None => match self.requests.check(rate, now) {
                 Ok(()) => true,
                 Err(after) => {
+                    edge.env.meters().rate_limited();
                     self.too_fast(frame.rid, after);
                     false
                 }

@@ -112,6 +112,11 @@ impl Port {
         }
     }
 
+    /// Items that wait on the line.
+    pub fn waiting(&self) -> usize {
+        self.line().queue.as_ref().map_or(0, |queue| queue.max_capacity() - queue.capacity())
+    }
+
     /// Whether there is a line now.
     pub fn is_up(&self) -> bool {
         self.line().queue.is_some()

@@ -212,6 +212,7 @@ impl Session {
         {
             if matches!(frame.body, Some(server_frame::Body::Welcome(_))) {
                 raise_after_login(conn);
+                self.look(|state| state.log_login(edge.env.names()));
             }
             for frame in edge.env.on_the_way_out(|| self.look(|state| state.user()), frame) {
                 if let Err(error) = writer.push(&frame) {

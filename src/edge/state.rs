@@ -9,9 +9,10 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::limits::{self, Limits};
+use crate::ops::Names;
 use crate::types::{DeviceId, ServerId, SessionEpoch, SessionId, UserName};
 use crate::wire::Code;
-use crate::wire::client::{ServerFrame, server_frame::Body};
+use crate::wire::client::{GoAway, ServerFrame, server_frame::Body};
 use crate::wire::code::Fate;
 
 use super::answer;
@@ -200,6 +201,13 @@ impl State {
     /// The client says that it sends nothing more: it gets what waits, then the connection ends.
     pub(super) fn hang_up(&mut self) {
         self.finish(None, Fate::Closed);
+    }
+
+    /// Tells the client to connect elsewhere and then leave; before a login nobody is told.
+    pub(super) fn go_away(&mut self) {
+        if self.end.is_none() && matches!(self.phase, Phase::LoggedIn(_)) {
+            self.outbox.answer(answer::frame(0, Body::GoAway(GoAway {})));
+        }
     }
 
     /// Answers something malformed: the stream ends, and with the last allowed time the connection.
@@ -401,6 +409,14 @@ impl State {
                 generation: via.generation,
             });
             self.wake_reader = true;
+        }
+    }
+
+    /// Says in the log who is here now.
+    pub(super) fn log_login(&self, names: &Names) {
+        if let Phase::LoggedIn(me) = &self.phase {
+            let device = format_args!("{:016x}", me.device.0);
+            tracing::info!(user = %names.of(&me.user), device, "logged in");
         }
     }
 

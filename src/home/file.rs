@@ -265,15 +265,28 @@ pub(super) fn open(env: &Env, config: &HomeConfig) -> Result<Database, OpenError
     let judged = |cause: rusqlite::Error| judge(path, cause);
     let conn = connect(path).map_err(judged)?;
     // Before anything is written: a file that is not ours is left as it was.
-    let mark: i32 = pragma(&conn, "application_id").map_err(judged)?;
-    if mark != APPLICATION_ID {
-        return Err(OpenError::NotOurs(path.clone()));
-    }
+    check_mark(path, &conn)?;
     prepare(env, &conn).map_err(judged)?;
     quick_check(path, &conn)?;
     update(path, &conn)?;
     check_owner(config, &conn)?;
     Ok(Database { conn, _lock: lock })
+}
+
+/// Refuses a file that another program made.
+pub(super) fn check_mark(path: &Path, conn: &Connection) -> Result<(), OpenError> {
+    let mark: i32 = pragma(conn, "application_id").map_err(|cause| judge(path, cause))?;
+    if mark == APPLICATION_ID { Ok(()) } else { Err(OpenError::NotOurs(path.to_owned())) }
+}
+
+/// The version of a file, which must be known here.
+pub(super) fn check_version(path: &Path, conn: &Connection) -> Result<u32, OpenError> {
+    let got: u32 = pragma(conn, "user_version").map_err(|cause| judge(path, cause))?;
+    let known = u32::try_from(MIGRATIONS.len()).unwrap_or(u32::MAX);
+    if got > known {
+        return Err(OpenError::Newer { path: path.to_owned(), got, known });
+    }
+    Ok(got)
 }
 
 fn lock(path: &Path) -> Result<File, OpenError> {
@@ -294,7 +307,7 @@ fn lock(path: &Path) -> Result<File, OpenError> {
     }
 }
 
-fn judge(path: &Path, cause: rusqlite::Error) -> OpenError {
+pub(super) fn judge(path: &Path, cause: rusqlite::Error) -> OpenError {
     match cause.sqlite_error_code() {
         Some(ErrorCode::NotADatabase) => OpenError::NotOurs(path.to_owned()),
         Some(ErrorCode::DatabaseCorrupt) => {
@@ -329,7 +342,7 @@ fn prepare(env: &Env, conn: &Connection) -> rusqlite::Result<()> {
     Ok(())
 }
 
-fn quick_check(path: &Path, conn: &Connection) -> Result<(), OpenError> {
+pub(super) fn quick_check(path: &Path, conn: &Connection) -> Result<(), OpenError> {
     let found: String = conn
         .query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
         .map_err(|cause| judge(path, cause))?;
@@ -342,11 +355,8 @@ fn quick_check(path: &Path, conn: &Connection) -> Result<(), OpenError> {
 /// Compares the migrations in the file with those known here, and applies what is missing.
 fn update(path: &Path, conn: &Connection) -> Result<(), OpenError> {
     let judged = |cause: rusqlite::Error| judge(path, cause);
-    let version: u32 = pragma(conn, "user_version").map_err(judged)?;
+    let version = check_version(path, conn)?;
     let known = u32::try_from(MIGRATIONS.len()).unwrap_or(u32::MAX);
-    if version > known {
-        return Err(OpenError::Newer { path: path.to_owned(), got: version, known });
-    }
     for (number, sql) in (1..=version).zip(MIGRATIONS) {
         let stored: Option<Vec<u8>> = conn
             .query_row("SELECT sha256 FROM migrations WHERE version = ?1", [number], |r| r.get(0))

@@ -5,6 +5,8 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use tokio::time::Instant;
+
 use super::request::Visibility;
 use crate::types::{DeviceId, N, Seq, SessionEpoch, SessionId, UserName};
 
@@ -53,6 +55,9 @@ pub(super) struct Reader {
     pub(super) pushed: Seq,
     /// Waits in [`Live::behind`] or for room towards its edge.
     pub(super) queued: bool,
+    /// One entry on its way to the reader, and when it was accepted: how long readers take is
+    /// measured on one entry of each at a time.
+    pub(super) timed: Option<(Seq, Instant)>,
 }
 
 enum Undo {

@@ -12,10 +12,11 @@ use super::live::{OpenLog, Reader};
 use super::producer::Appended;
 use super::refusal::{No, Refusal};
 use super::sql::{self, logs::NewEntry};
-use super::state::{Asker, Home, Mode};
+use super::state::{Asker, Fresh, Home, Mode};
 use crate::crypto::{EnvelopeError, HeaderInfo, Kind, parse_header};
 use crate::limits::Limits;
 use crate::net::env::Bug;
+use crate::ops::meters::Stage;
 use crate::types::{LogEpoch, LogName, N, Seq, UserName};
 use crate::wire::Code;
 use crate::wire::client::{self as wire, server_frame::Body};
@@ -155,7 +156,8 @@ impl Home {
         };
         let stored = insert(conn, log, id, &header, append.envelope)?;
         self.logs.touch(owner);
-        let entry = (stored.seq, append.envelope.clone());
+        let (seq, envelope) = (stored.seq, append.envelope.clone());
+        let entry = Fresh { seq, envelope, since: asker.since };
         self.fresh.entry(owner.clone()).or_default().push(entry);
         Ok(appended(append, header.upto, Some(stored)))
     }
@@ -184,6 +186,9 @@ impl Home {
         }
         reader.cursor = upto;
         reader.pushed = reader.pushed.max(upto);
+        if let Some((_, since)) = reader.timed.take_if(|(seq, _)| *seq <= upto) {
+            self.env.meters().delivered(Stage::Acknowledged, since.elapsed());
+        }
         if self.mode != Mode::Frozen && upto > log.cursor {
             self.passed += upto.0 - log.cursor.0;
             log.pass(upto);
@@ -203,7 +208,7 @@ fn start_reader(log: &mut Log, open: &Open<'_>) -> Reader {
         log.pass(held);
     }
     let pushed = held.min(log.head).max(Seq(log.first.0.saturating_sub(1)));
-    Reader { cursor: pushed, pushed, queued: false }
+    Reader { cursor: pushed, pushed, queued: false, timed: None }
 }
 
 fn fitting_header(

@@ -11,8 +11,10 @@ mod cache;
 mod edges;
 mod farewell;
 mod file;
+mod inspect;
 mod live;
 mod logs;
+mod meter;
 mod presence;
 mod producer;
 mod push;
@@ -30,6 +32,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
 
 use self::state::{Home, Job};
 use self::writer::{Item, Shared, Writer};
@@ -39,6 +42,8 @@ use crate::placement::PlacementMap;
 use crate::types::{ClusterId, ServerId, UserName};
 
 pub use file::{CreateError, OpenError, create};
+pub use inspect::{Inspection, inspect};
+pub use meter::Reading;
 pub use request::{
     Call, Caller, HomeFailure, HomeGone, HomeRequest, HomeStats, Output, StoredVerifier, Takeover,
     Target, Visibility,
@@ -113,7 +118,7 @@ impl HomeHandle {
         let Some(generation) = self.shared.attachments.generation(edge) else {
             return if self.queue.is_closed() { Err(HomeGone) } else { Ok(()) };
         };
-        let job = Job { edge: edge.clone(), generation, call };
+        let job = Job { edge: edge.clone(), generation, call, since: Instant::now() };
         self.queue.send(Item::Call(job)).await.map_err(|_| HomeGone)
     }
 
@@ -123,7 +128,8 @@ impl HomeHandle {
             return;
         }
         if let Some(generation) = self.shared.attachments.generation(edge) {
-            let _ = self.queue.try_send(Item::Call(Job { edge: edge.clone(), generation, call }));
+            let job = Job { edge: edge.clone(), generation, call, since: Instant::now() };
+            let _ = self.queue.try_send(Item::Call(job));
         }
     }
 
@@ -138,6 +144,23 @@ impl HomeHandle {
         answered.await.map_err(|_| HomeGone)
     }
 
+    /// Messages stored here that their reader has not taken yet. Whoever gets an answer knows that
+    /// the writer works.
+    ///
+    /// # Errors
+    /// [`HomeGone`] after a stop or a failure.
+    pub async fn unread(&self) -> Result<u64, HomeGone> {
+        let (answer, answered) = oneshot::channel();
+        self.queue.send(Item::Unread(answer)).await.map_err(|_| HomeGone)?;
+        answered.await.map_err(|_| HomeGone)
+    }
+
+    /// Puts other quotas into force, for what is queued from now on.
+    pub async fn set_limits(&self, limits: Limits) {
+        // One that stopped needs none.
+        let _ = self.queue.send(Item::Limits(Box::new(limits))).await;
+    }
+
     /// How the home is doing. Looks at the size of two files.
     pub fn stats(&self) -> HomeStats {
         let waiting = self.queue.max_capacity() - self.queue.capacity();
@@ -149,6 +172,11 @@ impl HomeHandle {
             queue: waiting as u64,
             database_bytes: bytes(&self.database) + bytes(Path::new(&log)),
         }
+    }
+
+    /// What was stored and how long it took, since the start.
+    pub fn reading(&self) -> Reading {
+        self.shared.meter.reading()
     }
 
     /// Finishes what waits, checkpoints, closes the file. Later calls get [`HomeGone`].

@@ -4,6 +4,7 @@
 
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
+use tokio::time::Instant;
 use tracing::warn;
 
 use super::cache::Flush;
@@ -12,8 +13,9 @@ use super::live::{EdgeNumber, Place, Reader};
 use super::refusal::{Fault, Severity};
 use super::request::{HomeFailure, Output, Target};
 use super::sql;
-use super::state::Home;
+use super::state::{Fresh, Home};
 use crate::limits::ENTRIES_BEYOND_CURSOR_MAX;
+use crate::ops::meters::{self, Stage, StoreOp};
 use crate::types::{LogName, N, Seq, UserName};
 use crate::wire::client::{self as wire, server_frame::Body};
 
@@ -31,9 +33,14 @@ const REAP_ENTRIES_MAX: u64 = 10_000;
 impl Home {
     /// Sends what the committed batch has to say.
     pub(super) fn publish(&mut self) -> Result<(), HomeFailure> {
+        let (mut appended, mut refused) = (0, 0);
         for (place, output) in std::mem::take(&mut self.out) {
+            appended += u64::from(matches!(output.frame.body, Some(Body::Appended(_))));
+            let is_refusal = matches!(&output.frame.body, Some(Body::Refused(no)) if no.n != 0);
+            refused += u64::from(is_refusal);
             self.edges.send(place.edge, output);
         }
+        self.count(appended, refused);
         for (owner, entries) in std::mem::take(&mut self.fresh) {
             self.push_fresh(&owner, &entries);
         }
@@ -44,12 +51,29 @@ impl Home {
         Ok(())
     }
 
+    /// Counts what became of the messages of this batch.
+    fn count(&self, appended: u64, refused: u64) {
+        let meters = self.env.meters();
+        if !meters.is_on() {
+            return;
+        }
+        let (mut stored, now) = (0, Instant::now());
+        for entry in self.fresh.values().flatten() {
+            stored += 1;
+            meters.delivered(Stage::Stored, now.saturating_duration_since(entry.since));
+        }
+        meters.messages(meters::Fate::Stored, stored);
+        meters.messages(meters::Fate::Repeated, appended.saturating_sub(stored));
+        meters.messages(meters::Fate::Refused, refused);
+    }
+
     /// Entries of this batch, to readers who have everything before them.
-    fn push_fresh(&mut self, owner: &UserName, entries: &[(Seq, Bytes)]) {
+    fn push_fresh(&mut self, owner: &UserName, entries: &[Fresh]) {
+        let now = Instant::now();
         let readers: Vec<Place> = self.readers(owner).map(|(place, _)| place).collect();
         for place in readers {
             let mut behind = false;
-            for (seq, envelope) in entries {
+            for Fresh { seq, envelope, since } in entries {
                 let room = self.edges.has_room(place.edge);
                 let Some((open_id, reader)) = self.reader_mut(owner, place) else { break };
                 if reader.queued || *seq <= reader.pushed {
@@ -60,7 +84,10 @@ impl Home {
                     break;
                 }
                 reader.pushed = *seq;
+                reader.timed = reader.timed.or(Some((*seq, *since)));
                 self.send_entry(owner, place, open_id, *seq, envelope.clone());
+                let after = now.saturating_duration_since(*since);
+                self.env.meters().delivered(Stage::Forwarded, after);
             }
             // Beyond the window the next Cursor wakes the reader; it is queued here for the other
             // reasons, and found idle otherwise.
@@ -114,6 +141,7 @@ impl Home {
     }
 
     fn page(&mut self, owner: UserName, place: Place) -> Result<(), Fault> {
+        let began = Instant::now();
         let room = self.edges.room(place.edge);
         let Some((open_id, reader)) = self.reader_mut(&owner, place) else { return Ok(()) };
         if room == 0 {
@@ -132,11 +160,13 @@ impl Home {
         }
         let entries = room.min(PAGE_ENTRIES_MAX);
         let page = sql::logs::page(conn, log.id, reader.pushed, upto, entries, PAGE_BYTES_MAX)?;
+        self.env.meters().stored(StoreOp::Page, began.elapsed());
         let Some(last) = page.last().map(|entry| entry.seq) else { return Ok(()) };
         for entry in page {
             let sha256: [u8; 32] = Sha256::digest(&entry.envelope).into();
             if sha256 != *entry.sha256 {
-                return Err(Fault::Damaged(format!("entry {} of log @{owner}", entry.seq)));
+                let owner = self.env.names().of(&owner);
+                return Err(Fault::Damaged(format!("entry {} of log {owner}", entry.seq)));
             }
             self.send_entry(&owner, place, open_id, entry.seq, entry.envelope);
         }
@@ -193,7 +223,11 @@ impl Home {
     /// Deletes passed entries, as many as fit one transaction.
     pub(super) fn reap(&mut self) -> Result<(), HomeFailure> {
         self.passed = 0;
-        let Err(fault) = self.try_reap() else { return Ok(()) };
+        let began = Instant::now();
+        let Err(fault) = self.try_reap() else {
+            self.env.meters().stored(StoreOp::Reap, began.elapsed());
+            return Ok(());
+        };
         self.rollback()?;
         match fault.severity() {
             Severity::Full => {

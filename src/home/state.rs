@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use rusqlite::Connection;
+use tokio::time::Instant;
 use tracing::{error, warn};
 
 use super::HomeConfig;
@@ -19,6 +20,7 @@ use super::{logs, push, sql};
 use crate::limits::Limits;
 use crate::net::Env;
 use crate::net::env::Bug;
+use crate::ops::meters::AuthFailure;
 use crate::placement::slot_of_user;
 use crate::types::{ClusterId, MapVersion, N, Seq, ServerId, SlotId, UserName};
 use crate::wire::Code;
@@ -32,6 +34,8 @@ pub(super) struct Job {
     pub(super) edge: ServerId,
     pub(super) generation: Generation,
     pub(super) call: Call,
+    /// When it was queued.
+    pub(super) since: Instant,
 }
 
 /// Who asks, and where the answer goes.
@@ -40,6 +44,16 @@ pub(super) struct Asker<'a> {
     pub(super) place: Place,
     pub(super) from: &'a Caller,
     pub(super) rid: u64,
+    /// Since when the request has been here.
+    pub(super) since: Instant,
+}
+
+/// An entry of the current batch.
+pub(super) struct Fresh {
+    pub(super) seq: Seq,
+    pub(super) envelope: Bytes,
+    /// When its request was queued.
+    pub(super) since: Instant,
 }
 
 /// How much may be written.
@@ -107,7 +121,7 @@ pub(super) struct Home {
     /// Answers of this batch; nobody sees them before the COMMIT.
     pub(super) out: Vec<(Place, Output)>,
     /// Entries of this batch, by the log's owner.
-    pub(super) fresh: BTreeMap<UserName, Vec<(Seq, Bytes)>>,
+    pub(super) fresh: BTreeMap<UserName, Vec<Fresh>>,
     /// Logs in which a cursor moved or an Open began in this batch.
     pub(super) moved: BTreeSet<UserName>,
     /// Logs with entries that every reader has passed, and about how many those are.
@@ -176,7 +190,8 @@ impl Home {
             self.execute("BEGIN IMMEDIATE").map_err(Fault::fatal)?;
             for (index, job) in batch.iter().enumerate() {
                 let Some(place) = self.place_of(job) else { continue };
-                let asker = Asker { place, from: &job.call.from, rid: job.call.rid };
+                let Call { from, rid, request: _ } = &job.call;
+                let asker = Asker { place, from, rid: *rid, since: job.since };
                 if failed.contains(&index) {
                     let refusal = Refusal::because(Code::Internal, "see the server's log");
                     self.refuse(asker, &job.call.request, &refusal);
@@ -225,6 +240,11 @@ impl Home {
         let row = sql::accounts::verifier(self.conn(), user);
         let row = row.map_err(|error| Fault::from(error).fatal())?;
         Ok(row.map(|(hash, bundle)| StoredVerifier { hash, bundle: bundle.into() }))
+    }
+
+    /// Messages that their reader has not taken yet.
+    pub(super) fn unread(&self) -> Result<u64, HomeFailure> {
+        sql::logs::unread(self.conn()).map_err(|error| Fault::from(error).fatal())
     }
 
     pub(super) fn execute(&self, sql: &'static str) -> Result<(), Fault> {
@@ -364,6 +384,12 @@ impl Home {
     }
 
     fn refuse(&mut self, asker: Asker<'_>, request: &HomeRequest, refusal: &Refusal) {
+        if let HomeRequest::Resume { .. } = request {
+            self.env.meters().auth_failed(match refusal.code {
+                Code::NoSuchUser => AuthFailure::NoSuchUser,
+                _ => AuthFailure::Device,
+            });
+        }
         let refused = |log: String, open_id: u32, n: N| {
             Body::Refused(wire::Refused {
                 log,

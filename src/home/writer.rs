@@ -15,11 +15,13 @@ use tracing::error;
 use super::edges::Attachments;
 use super::farewell::NextLook;
 use super::live::EdgeNumber;
-use super::request::{HomeFailure, StoredVerifier};
+use super::meter::Meter;
+use super::request::{HomeFailure, HomeRequest, StoredVerifier};
 use super::state::{Committed, Home, Job};
-use crate::limits::{PRESENCE_PAUSE, WRITER_BATCH_MAX};
+use crate::limits::{Limits, PRESENCE_PAUSE, WRITER_BATCH_MAX};
 use crate::net::Env;
 use crate::net::env::Bug;
+use crate::ops::meters::StoreOp;
 use crate::types::UserName;
 
 /// How long an edge gets to take outputs before readers behind it are tried again.
@@ -33,6 +35,10 @@ const LOOK_PAUSE_MAX: Duration = Duration::from_secs(3600);
 pub(super) enum Item {
     Call(Job),
     Verifier(UserName, oneshot::Sender<Option<StoredVerifier>>),
+    /// Somebody wants to know whether the writer still works, and how much lies here unread.
+    Unread(oneshot::Sender<u64>),
+    /// Other quotas.
+    Limits(Box<Limits>),
     /// An edge attached.
     Attached,
     /// An edge that had no room may have some.
@@ -53,6 +59,7 @@ pub(super) enum Item {
 pub(super) struct Shared {
     pub(super) attachments: Attachments,
     pub(super) sessions: AtomicU64,
+    pub(super) meter: Meter,
     /// Set by tests: stop as if the process were killed.
     pub(super) killed: AtomicBool,
 }
@@ -150,6 +157,7 @@ impl Writer {
     fn do_batch(&mut self, items: Vec<Item>) -> Result<(), End> {
         let batch = self.sort(items)?;
         if !batch.jobs.is_empty() {
+            let began = Instant::now();
             loop {
                 self.home.apply_all(&batch.jobs)?;
                 match self.home.commit()? {
@@ -157,6 +165,7 @@ impl Writer {
                     Committed::Full => {}
                 }
             }
+            self.env.meters().stored(StoreOp::Commit, began.elapsed());
         }
         self.after_commit(batch)
     }
@@ -224,6 +233,8 @@ impl Writer {
             match item {
                 Item::Call(job) => batch.jobs.push(job),
                 Item::Verifier(user, answer) => batch.verifiers.push((user, answer)),
+                Item::Unread(answer) => batch.unread.push(answer),
+                Item::Limits(limits) => self.home.limits = Arc::from(limits),
                 Item::Attached => {}
                 Item::Room(edge) => self.home.resume_edge(edge),
                 Item::Presence => {
@@ -246,10 +257,15 @@ impl Writer {
     }
 
     fn after_commit(&mut self, batch: Batch) -> Result<(), End> {
+        let stored: usize = self.home.fresh.values().map(Vec::len).sum();
         self.home.publish()?;
+        self.measure(&batch.jobs, stored);
         for (user, answer) in batch.verifiers {
             // Whoever asked may have gone.
             let _ = answer.send(self.home.verifier(&user)?);
+        }
+        for answer in batch.unread {
+            let _ = answer.send(self.home.unread()?);
         }
         if let Some(answer) = batch.stop {
             return Err(End::Stopped(answer));
@@ -269,6 +285,17 @@ impl Writer {
         let sessions = self.home.live.session_count() as u64;
         self.tell.shared.sessions.store(sessions, Ordering::Relaxed);
         Ok(())
+    }
+
+    fn measure(&self, answered: &[Job], stored: usize) {
+        let meter = &self.tell.shared.meter;
+        meter.stored(stored as u64);
+        let now = Instant::now();
+        for job in answered {
+            if matches!(job.call.request, HomeRequest::Append { .. }) {
+                meter.answered(now.saturating_duration_since(job.since));
+            }
+        }
     }
 
     fn wake_later(&self, edge: EdgeNumber) {
@@ -336,6 +363,7 @@ impl Writer {
 struct Batch {
     jobs: Vec<Job>,
     verifiers: Vec<(UserName, oneshot::Sender<Option<StoredVerifier>>)>,
+    unread: Vec<oneshot::Sender<u64>>,
     stop: Option<oneshot::Sender<()>>,
     presence: bool,
 }

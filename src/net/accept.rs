@@ -64,6 +64,14 @@ impl AcceptGate {
         }
     }
 
+    /// Takes other numbers, for the attempts from now on.
+    pub fn set_limits(&mut self, limits: &Limits) {
+        self.retry_above = limits.handshakes_before_retry as usize;
+        self.refuse_above = limits.handshakes_max as usize;
+        self.per_ip_per_s = limits.handshakes_per_ip_per_s;
+        self.deadline = Duration::from_millis(limits.handshake_deadline_ms);
+    }
+
     /// Judges one attempt from `ip`.
     pub fn judge(&mut self, ip: IpAddr, address: Address) -> Verdict {
         let now = Instant::now();

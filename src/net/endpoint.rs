@@ -16,6 +16,7 @@ use tokio::time::timeout;
 
 use super::Env;
 use super::keys::QuicKeys;
+use super::live::Live;
 use super::pki::{BALANCER_NAME, Credentials};
 use super::tls::{self, ClientAuth, ClusterVerifier, Judgement, Purpose, TlsError};
 use crate::limits::{DATAGRAM_BUFFER_BYTES, Limits};
@@ -215,6 +216,49 @@ pub fn server_config(
         .incoming_buffer_size_total(INCOMING_BYTES_TOTAL_MAX)
         .time_source(Arc::new(TokenClock(env.clone())));
     Ok(config)
+}
+
+/// Puts renewed certificates and changed limits into use on listening endpoints.
+pub struct Renewal {
+    env: Env,
+    credentials: Live<Credentials>,
+    keys: QuicKeys,
+    limits: Live<Limits>,
+}
+
+impl Renewal {
+    /// What a new certificate is put together with.
+    pub fn new(
+        env: &Env,
+        credentials: &Live<Credentials>,
+        keys: &QuicKeys,
+        limits: &Live<Limits>,
+    ) -> Self {
+        let (credentials, keys) = (credentials.clone(), keys.clone());
+        Self { env: env.clone(), credentials, keys, limits: limits.clone() }
+    }
+
+    /// For as long as it is polled, every new connection sees the certificate and the limits in
+    /// force. Connections that are open go on.
+    pub async fn keep(self, endpoints: Vec<(quinn::Endpoint, ListenKind)>) {
+        let (mut renewed, mut changed) = (self.credentials.changes(), self.limits.changes());
+        loop {
+            let what = tokio::select! {
+                biased;
+                Ok(()) = renewed.changed() => "certificate",
+                Ok(()) = changed.changed() => "limits",
+                else => return,
+            };
+            let (credentials, limits) = (self.credentials.now(), self.limits.now());
+            for (endpoint, kind) in &endpoints {
+                match server_config(&self.env, *kind, &credentials, &self.keys, &limits) {
+                    Ok(config) => endpoint.set_server_config(Some(config)),
+                    Err(error) => tracing::error!(%error, "the certificate is of no use"),
+                }
+            }
+            tracing::info!(what, name = credentials.name(), "read again, and in use");
+        }
+    }
 }
 
 /// Connects and checks that the other side is `name` of the cluster `pin`.

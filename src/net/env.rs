@@ -7,6 +7,8 @@
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -16,6 +18,9 @@ use rand::{Rng, RngExt, SeedableRng};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use super::counted::Counted;
+use crate::ops::admin::Watched;
+use crate::ops::{Meters, Names, Observer};
 use crate::types::UserName;
 use crate::wire::client::ServerFrame;
 
@@ -35,17 +40,28 @@ pub trait World: Send + Sync + 'static {
     fn disk_pause(&self) -> Duration;
     /// Whether store work runs inside async tasks (the simulator) instead of on threads.
     fn is_simulated(&self) -> bool;
+    /// Processor time of this process so far. Zero in the simulator: nothing may depend on it.
+    fn cpu_time(&self) -> Duration {
+        Duration::ZERO
+    }
+    /// Bytes free on the disk of `path`. 0 when unknown, and in the simulator.
+    fn disk_free_bytes(&self, _path: &Path) -> u64 {
+        0
+    }
 }
 
 /// A node's view of the world. Cheap to clone.
 #[derive(Clone)]
 pub struct Env {
     inner: Arc<Inner>,
+    observer: Arc<Observer>,
 }
 
 struct Inner {
     world: Arc<dyn World>,
     rng: Mutex<StdRng>,
+    /// UDP payload of all sockets, both directions.
+    udp_bytes: Arc<AtomicU64>,
     /// Ends every task of this node at its next await: how the simulator kills a process.
     killed: CancellationToken,
     #[cfg(feature = "testkit")]
@@ -98,13 +114,36 @@ impl Env {
             inner: Arc::new(Inner {
                 world,
                 rng: Mutex::new(rng),
+                udp_bytes: Arc::default(),
                 killed: CancellationToken::new(),
                 #[cfg(feature = "testkit")]
                 test: TestOptions::default(),
                 #[cfg(feature = "testkit")]
                 way_out: std::sync::OnceLock::new(),
             }),
+            observer: Arc::default(),
         }
+    }
+
+    /// The same world, watched: what happens in it is counted and logged as `observer` says.
+    #[must_use]
+    pub fn watched_by(self, observer: Observer) -> Self {
+        Self { observer: Arc::new(observer), ..self }
+    }
+
+    /// Where this node counts.
+    pub fn meters(&self) -> &Meters {
+        &self.observer.meters
+    }
+
+    /// Introduces a part of this node to whoever watches it.
+    pub fn introduce(&self, part: impl Watched) {
+        self.observer.introduce(part);
+    }
+
+    /// How this node's logs name people.
+    pub fn names(&self) -> &Names {
+        &self.observer.names
     }
 
     /// A node of a simulated world: `killed` ends all its tasks, `seed` fixes its chance.
@@ -117,7 +156,8 @@ impl Env {
     ) -> Self {
         let rng = Mutex::new(StdRng::seed_from_u64(seed));
         let way_out = std::sync::OnceLock::new();
-        Self { inner: Arc::new(Inner { world, rng, killed, test, way_out }) }
+        let inner = Inner { world, rng, udp_bytes: Arc::default(), killed, test, way_out };
+        Self { inner: Arc::new(inner), observer: Arc::default() }
     }
 
     /// The operating system with cheap keys and passwords, for tests over real sockets.
@@ -129,11 +169,22 @@ impl Env {
             inner: Arc::new(Inner {
                 world: Arc::new(System),
                 rng: Mutex::new(StdRng::from_seed(seed)),
+                udp_bytes: Arc::default(),
                 killed: CancellationToken::new(),
                 test: TestOptions { cheap_crypto: true, bug: None },
                 way_out: std::sync::OnceLock::new(),
             }),
+            observer: Arc::default(),
         }
+    }
+
+    /// The operating system with cheap keys and passwords and a clock that is `ahead` milliseconds,
+    /// for tests of what happens months from now.
+    #[cfg(feature = "testkit")]
+    pub fn system_ahead(ahead_ms: Arc<std::sync::atomic::AtomicU64>) -> Self {
+        let test = TestOptions { cheap_crypto: true, bug: None };
+        let (world, seed) = (Arc::new(Ahead(ahead_ms)), rand::rng().next_u64());
+        Self::simulated(world, seed, CancellationToken::new(), test)
     }
 
     /// Milliseconds since 1970.
@@ -151,7 +202,23 @@ impl Env {
     /// # Errors
     /// As the operating system.
     pub fn bind(&self, addr: SocketAddr) -> io::Result<Arc<dyn AsyncUdpSocket>> {
-        self.inner.world.bind(addr)
+        let socket = self.inner.world.bind(addr)?;
+        Ok(Counted::new(socket, Arc::clone(&self.inner.udp_bytes)))
+    }
+
+    /// UDP payload that went through this node's sockets, both directions.
+    pub fn udp_bytes(&self) -> u64 {
+        self.inner.udp_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Processor time of this process so far. Zero in the simulator.
+    pub fn cpu_time(&self) -> Duration {
+        self.inner.world.cpu_time()
+    }
+
+    /// Bytes free on the disk of `path`. 0 when unknown, and in the simulator.
+    pub fn disk_free_bytes(&self, path: &Path) -> u64 {
+        self.inner.world.disk_free_bytes(path)
     }
 
     /// Fills `out` with random bytes: unpredictable in life, seeded in the simulator.
@@ -320,6 +387,45 @@ impl World for System {
         std::time::SystemTime::now()
             .duration_since(std::time::UNIX_EPOCH)
             .map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+    }
+
+    fn disk_pause(&self) -> Duration {
+        Duration::ZERO
+    }
+
+    fn is_simulated(&self) -> bool {
+        false
+    }
+
+    fn cpu_time(&self) -> Duration {
+        use rustix::time::{ClockId, clock_gettime};
+        let time = clock_gettime(ClockId::ProcessCPUTime);
+        let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+        Duration::new(seconds, u32::try_from(time.tv_nsec).unwrap_or(0))
+    }
+
+    fn disk_free_bytes(&self, path: &Path) -> u64 {
+        let free = rustix::fs::statvfs(path);
+        free.map_or(0, |disk| disk.f_bavail.saturating_mul(disk.f_frsize))
+    }
+}
+
+/// The operating system, later.
+#[cfg(feature = "testkit")]
+struct Ahead(Arc<std::sync::atomic::AtomicU64>);
+
+#[cfg(feature = "testkit")]
+impl World for Ahead {
+    fn runtime(&self) -> Arc<dyn Runtime> {
+        System.runtime()
+    }
+
+    fn bind(&self, addr: SocketAddr) -> io::Result<Arc<dyn AsyncUdpSocket>> {
+        System.bind(addr)
+    }
+
+    fn unix_ms(&self) -> u64 {
+        System.unix_ms() + self.0.load(std::sync::atomic::Ordering::Relaxed)
     }
 
     fn disk_pause(&self) -> Duration {

@@ -4,10 +4,12 @@
 //! Deliberately knows nothing of users, logs or what a frame means.
 
 pub mod accept;
+mod counted;
 pub mod endpoint;
 pub mod env;
 pub mod files;
 pub mod keys;
+pub mod live;
 pub mod pki;
 pub mod stream;
 pub mod tls;
@@ -22,6 +24,7 @@ pub use endpoint::{
 };
 pub use env::Env;
 pub use keys::QuicKeys;
+pub use live::Live;
 pub use pki::{Authority, CaCert, Credentials, Role};
 pub use stream::{FrameReader, FrameWriter};
-pub use tls::{PresentedCert, presented};
+pub use tls::{PresentedCert, presented, presented_expiry_unix_ms};

@@ -337,6 +337,17 @@ impl Credentials {
         self.ca.cluster_id()
     }
 
+    /// When it began, in milliseconds since 1970.
+    pub fn begins_unix_ms(&self) -> u64 {
+        self.leaf.begins_unix_ms
+    }
+
+    /// Whether it is time to renew it: two thirds of its life are over.
+    pub fn is_due(&self, now_unix_ms: u64) -> bool {
+        let life_ms = self.leaf.expires_unix_ms.saturating_sub(self.leaf.begins_unix_ms);
+        self.leaf.expires_unix_ms.saturating_sub(now_unix_ms) < life_ms / 3
+    }
+
     /// When it ends, in milliseconds since 1970.
     pub fn expires_unix_ms(&self) -> u64 {
         self.leaf.expires_unix_ms
@@ -367,6 +378,7 @@ impl Credentials {
 pub(super) struct LeafFacts {
     pub(super) name: String,
     pub(super) spki_sha256: String,
+    pub(super) begins_unix_ms: u64,
     pub(super) expires_unix_ms: u64,
 }
 
@@ -381,11 +393,14 @@ impl LeafFacts {
                     _ => None,
                 },
             )?;
-        let seconds = u64::try_from(certificate.validity().not_after.timestamp()).ok()?;
+        let validity = certificate.validity();
+        let begins_s = u64::try_from(validity.not_before.timestamp()).ok()?;
+        let expires_s = u64::try_from(validity.not_after.timestamp()).ok()?;
         Some(Self {
             name,
             spki_sha256: hex(&Sha256::digest(certificate.public_key().raw)),
-            expires_unix_ms: seconds.saturating_mul(1000),
+            begins_unix_ms: begins_s.saturating_mul(1000),
+            expires_unix_ms: expires_s.saturating_mul(1000),
         })
     }
 }

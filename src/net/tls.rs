@@ -56,13 +56,22 @@ pub struct PresentedCert {
     pub name: String,
     /// SHA-256 of its public key, in hexadecimal.
     pub spki_sha256: String,
+    /// When it ends, in milliseconds since 1970.
+    pub expires_unix_ms: u64,
 }
 
 /// The verified certificate of the other side, if it showed one.
 pub fn presented(conn: &quinn::Connection) -> Option<PresentedCert> {
     let chain = conn.peer_identity()?.downcast::<Vec<CertificateDer<'static>>>().ok()?;
-    let LeafFacts { name, spki_sha256, .. } = LeafFacts::read(chain.first()?)?;
-    Some(PresentedCert { name, spki_sha256 })
+    let facts = LeafFacts::read(chain.first()?)?;
+    let LeafFacts { name, spki_sha256, begins_unix_ms: _, expires_unix_ms } = facts;
+    Some(PresentedCert { name, spki_sha256, expires_unix_ms })
+}
+
+/// Until when the other side's verified certificate is valid.
+pub fn presented_expiry_unix_ms(conn: &quinn::Connection) -> Option<u64> {
+    let chain = conn.peer_identity()?.downcast::<Vec<CertificateDer<'static>>>().ok()?;
+    LeafFacts::read(chain.first()?).map(|leaf| leaf.expires_unix_ms)
 }
 
 /// The provider is always given: a process default could be another one.

@@ -15,7 +15,7 @@ use crate::home::Target;
 use crate::limits;
 use crate::net::endpoint::close;
 use crate::net::stream::{ReadError, WriteError};
-use crate::net::{self, ConnectError, Credentials, Env, presented};
+use crate::net::{self, ConnectError, Credentials, Env, Live, presented};
 use crate::placement::ServerEntry;
 use crate::types::{ClusterId, SessionId};
 use crate::wire::peer::{Deliver, Detach, PeerFrame, PeerHello, PeerHelloOk, peer_frame::Body};
@@ -30,8 +30,8 @@ pub struct LinkConfig {
     pub peer: ServerEntry,
     /// The cluster both belong to.
     pub cluster: ClusterId,
-    /// This server's certificate.
-    pub credentials: Credentials,
+    /// This server's certificate; a renewed one is shown at the next connection.
+    pub credentials: Live<Credentials>,
 }
 
 /// Why a link is down.
@@ -90,8 +90,8 @@ async fn dial(
 ) -> Result<(quinn::Connection, Writer, Reader), LinkError> {
     let LinkConfig { endpoint, peer, cluster, credentials } = config;
     let name = peer.id.as_str();
-    let (target, mine) = (net::Target::Peer, Some(credentials));
-    let addr = peer.peer_addr;
+    let (target, mine) = (net::Target::Peer, credentials.now());
+    let (addr, mine) = (peer.peer_addr, Some(&mine));
     let conn =
         net::connect(endpoint, env, addr, name, target, cluster, mine, edge.limits()).await?;
     if presented(&conn).is_none_or(|cert| cert.spki_sha256 != peer.spki_sha256) {

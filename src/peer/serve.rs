@@ -13,10 +13,11 @@ use super::{Reader, WRITE_BATCH_BYTES, Writer, frame, framed};
 use crate::edge::Edge;
 use crate::edge::door::{DoorError, HomeDoor, Inlet, Outlet};
 use crate::home::Output;
+use crate::load::{Load, LoadMeter};
 use crate::net::endpoint::close;
 use crate::net::{AcceptGate, Env, presented};
 use crate::types::{ClusterId, ServerId, SessionId};
-use crate::wire::peer::{Deliver, Forward, Target};
+use crate::wire::peer::{Deliver, Drain, Forward, Target};
 use crate::wire::peer::{PeerHello, PeerHelloOk, Pong, peer_frame::Body};
 use crate::wire::{Code, PROTOCOL_VERSION};
 
@@ -33,6 +34,8 @@ pub struct PeerPort {
     pub door: Arc<HomeDoor>,
     /// The cluster it belongs to.
     pub cluster: ClusterId,
+    /// How busy it is.
+    pub load: Arc<LoadMeter>,
 }
 
 /// Who a certificate belongs to.
@@ -144,7 +147,7 @@ impl PeerPort {
         Ok(PeerHelloOk { version: PROTOCOL_VERSION, server, map_version })
     }
 
-    /// The balancer may only look, on one stream after the other.
+    /// The balancer may look, and send the clients on; on one stream after the other.
     async fn balancer(&self, conn: &quinn::Connection) -> Fault {
         loop {
             let Ok(stream) = conn.accept_bi().await else { return LOST };
@@ -161,12 +164,16 @@ impl PeerPort {
                         Err(fault) => return fault,
                     },
                     Some(Body::Ping(ping)) => Body::Pong(self.pong(ping.id)),
+                    Some(Body::Drain(drain)) => {
+                        self.drain(&drain);
+                        // The next pong says so.
+                        continue;
+                    }
                     Some(
                         Body::HelloOk(_)
                         | Body::Forward(_)
                         | Body::Deliver(_)
                         | Body::Detach(_)
-                        | Body::Drain(_)
                         | Body::Pong(_),
                     )
                     | None => return UNEXPECTED,
@@ -178,16 +185,34 @@ impl PeerPort {
         }
     }
 
+    fn drain(&self, drain: &Drain) {
+        tracing::info!(server = %self.edge.id(), on = drain.on, "told to drain");
+        if drain.on {
+            self.edge.drain();
+        } else {
+            self.edge.undrain();
+        }
+    }
+
     fn pong(&self, id: u64) -> Pong {
         let stats = self.door.stats();
+        let (has_room, draining) = (self.edge.has_room(), self.edge.is_draining());
+        let Load { bytes_per_s, cpu_permille, messages_per_s, p99_us, disk_free_bytes } =
+            self.load.latest();
         Pong {
             id,
             sessions: stats.sessions,
             connections: self.edge.connections(),
             database_bytes: stats.database_bytes,
             queue: stats.queue,
-            accepting: self.edge.has_room(),
-            ..Pong::default()
+            accepting: has_room && !draining,
+            draining,
+            full: !has_room,
+            bytes_per_s,
+            cpu_permille,
+            messages_per_s,
+            p99_us,
+            disk_free_bytes,
         }
     }
 }

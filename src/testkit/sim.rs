@@ -304,7 +304,7 @@ impl World {
         let env = self.env(balancer_ip(), &killed);
         let config = BalancerConfig {
             listen: SocketAddr::new(balancer_ip(), BALANCER_PORT),
-            credentials: self.balancer_credentials.clone(),
+            credentials: self.balancer_credentials.clone().into(),
             quic_keys: self.quic_keys(0),
             cluster: self.cluster,
             map: self.map.clone(),
@@ -333,10 +333,10 @@ impl World {
             listen: entry.addr,
             peer_listen: entry.peer_addr,
             database: database(&self.folder, &entry.id),
-            credentials,
+            credentials: credentials.into(),
             cluster: self.cluster,
             map: self.map.clone(),
-            limits: limits(),
+            limits: limits().into(),
             admission_key: self.admission_key.clone(),
             quic_keys: self.quic_keys(index as u64 + 1),
         };
@@ -610,7 +610,7 @@ impl World {
             let Some((_, client)) = &person.running else { continue };
             for (id, text) in &person.taken {
                 match client.message(*id)?.and_then(|message| message.state) {
-                    Some(MessageState::Sent | MessageState::Delivered) => {
+                    Some(MessageState::Sent | MessageState::Delivered | MessageState::Read) => {
                         diary(&self.diary).told_sent(text);
                     }
                     state => self.violations.push(format!("{text:?} ended as {state:?}")),
@@ -665,6 +665,15 @@ impl Screen {
         }
     }
 
+    /// What people do beside writing takes numbers of its own, and none from the texts.
+    fn answer(&self, lines: &[crate::client::Line]) {
+        for line in lines {
+            // A client that stops takes nothing more, as if the person had not done it.
+            let _ = self.client.mark_read(line.chat());
+            let _ = self.client.react(line.id(), Some("+"));
+        }
+    }
+
     async fn show(&self) {
         while let Ok(lines) = self.client.take_unshown(16) {
             if lines.is_empty() {
@@ -681,6 +690,7 @@ impl Screen {
             if self.client.mark_shown(&ids).is_err() {
                 return;
             }
+            self.answer(&lines);
         }
     }
 }

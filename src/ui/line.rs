@@ -54,7 +54,7 @@ const BACK_PATIENCE: Duration = Duration::from_secs(2);
 const REQUESTS_MAX: usize = 8;
 
 /// Whose keys are good enough to write to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum TrustPolicy {
     /// The first key seen is kept; a change stops until the person decides.
     #[default]

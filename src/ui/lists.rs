@@ -216,7 +216,7 @@ pub fn short_fingerprint(hex: &str) -> String {
 }
 
 /// The safety number with a person, with a QR code on screens for the eye.
-pub fn safety_number(screen: &Screen, view: &KeyView) -> String {
+pub fn safety_number_alone(screen: &Screen, view: &KeyView) -> String {
     let user = &view.user;
     let groups: Vec<&str> = view.safety_number.split_whitespace().collect();
     let rows: Vec<String> = groups.chunks(4).map(|row| format!("  {}", row.join(" "))).collect();
@@ -238,12 +238,14 @@ pub fn safety_number(screen: &Screen, view: &KeyView) -> String {
         Trust::Pinned | Trust::Unknown => format!("{user} is not verified yet."),
         Trust::Changed => format!("This is {user}'s NEW key; it is not accepted yet."),
     };
-    let _ = write!(
-        out,
-        "\n{standing}\nCompare by voice or side by side, not in this chat. The same on both screens:\n  \
-         /verify {user} yes"
-    );
+    let _ = write!(out, "\n{standing}\nCompare by voice or side by side, not in a chat.");
     out
+}
+
+/// The same, with the command of the line client that notes the result.
+pub fn safety_number(screen: &Screen, view: &KeyView) -> String {
+    let number = safety_number_alone(screen, view);
+    format!("{number} The same on both screens:\n  /verify {} yes", view.user)
 }
 
 #[cfg(test)]
@@ -315,6 +317,7 @@ mod tests {
         let view = KeyView {
             user: name("bob"),
             safety_number: groups.join(" "),
+            fingerprint: String::new(),
             trust: Trust::Pinned,
             pinned_unix_ms: NOON,
         };

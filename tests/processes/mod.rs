@@ -131,6 +131,11 @@ impl Running {
         }
     }
 
+    /// Where its standard error goes, and that of its servers.
+    pub fn errors(&self) -> &std::path::Path {
+        &self.errors
+    }
+
     pub fn signal(&self, signal: Signal) {
         send(self.child.as_ref().unwrap().id(), signal);
     }

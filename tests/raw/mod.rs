@@ -22,11 +22,11 @@ use fastchat::home;
 use fastchat::limits::{FRAME_BYTES_MAX, Limits};
 use fastchat::net::env::TestOptions;
 use fastchat::net::{
-    self, Authority, ConnectError, Credentials, Env, FrameReader, FrameWriter, QuicKeys, Role,
-    Target, client_endpoint,
+    self, Authority, ConnectError, Credentials, Env, FrameReader, FrameWriter, Live, QuicKeys,
+    Role, Target, client_endpoint,
 };
 use fastchat::placement::{PlacementMap, ServerEntry};
-use fastchat::server::{self, ServerConfig, ServerError};
+use fastchat::server::{self, ServerConfig, ServerError, Stop};
 use fastchat::testkit::SimNet;
 use fastchat::types::{DeviceId, LogName, N, ServerId, UserName};
 use fastchat::wire::Code;
@@ -58,16 +58,20 @@ pub struct Cluster {
     pub authority: Authority,
     pub map: PlacementMap,
     pub limits: Limits,
+    /// The limits of every server, now.
+    pub live_limits: Live<Limits>,
     pub key: AdmissionKey,
     pub balancer: Credentials,
     pub credentials: Vec<Credentials>,
+    /// What each server shows now.
+    pub live: Vec<Live<Credentials>>,
     quic_keys: Vec<QuicKeys>,
     dir: tempfile::TempDir,
     running: Vec<Option<Running>>,
 }
 
 struct Running {
-    shutdown: CancellationToken,
+    stop: Stop,
     task: JoinHandle<Result<(), ServerError>>,
 }
 
@@ -76,14 +80,23 @@ impl Cluster {
     pub async fn start(servers: u16, limits: Limits) -> Self {
         // A port that was free a moment ago may go to another test: then with other ports.
         loop {
-            if let Some(cluster) = Self::try_start(servers, limits.clone()).await {
+            let env = Env::system_for_tests();
+            if let Some(cluster) = Self::try_start(env, servers, limits.clone()).await {
                 return cluster;
             }
         }
     }
 
-    async fn try_start(servers: u16, limits: Limits) -> Option<Self> {
-        let env = Env::system_for_tests();
+    /// As [`Self::start`], in this world.
+    pub async fn start_in(env: &Env, servers: u16) -> Self {
+        loop {
+            if let Some(cluster) = Self::try_start(env.clone(), servers, Limits::default()).await {
+                return cluster;
+            }
+        }
+    }
+
+    async fn try_start(env: Env, servers: u16, limits: Limits) -> Option<Self> {
         let ip = IpAddr::from([127, 0, 0, 1]);
         // Held until all are known, so that no port comes twice.
         let mut held = Vec::new();
@@ -152,9 +165,11 @@ impl Cluster {
             client_ip,
             authority,
             map,
+            live_limits: limits.clone().into(),
             limits,
             key: AdmissionKey::from_bytes(&[3; 32]).unwrap(),
             balancer,
+            live: credentials.iter().cloned().map(Live::from).collect(),
             credentials,
             quic_keys: server_envs.iter().map(QuicKeys::create).collect(),
             dir,
@@ -180,18 +195,18 @@ impl Cluster {
             listen: entry.addr,
             peer_listen: entry.peer_addr,
             database: self.dir.path().join(entry.id.as_str()),
-            credentials: self.credentials[index].clone(),
+            credentials: self.live[index].clone(),
             cluster: self.authority.cluster_id(),
             map: self.map.clone(),
-            limits: self.limits.clone(),
+            limits: self.live_limits.clone(),
             admission_key: self.key.clone(),
             quic_keys: self.quic_keys[index].clone(),
         };
         let env = self.server_envs[index].clone();
         let (ready, is_ready) = oneshot::channel();
-        let shutdown = CancellationToken::new();
-        let task = tokio::spawn(server::run(env, config, ready, shutdown.clone()));
-        self.running[index] = Some(Running { shutdown, task });
+        let stop = Stop::default();
+        let task = tokio::spawn(server::run_until(env, config, ready, stop.clone()));
+        self.running[index] = Some(Running { stop, task });
         is_ready
     }
 
@@ -203,8 +218,15 @@ impl Cluster {
     /// Stops one server in order.
     pub async fn stop(&mut self, number: u16) {
         let running = self.running[usize::from(number) - 1].take().unwrap();
-        running.shutdown.cancel();
+        running.stop.at_once.cancel();
         timeout(LONG, running.task).await.unwrap().unwrap().unwrap();
+    }
+
+    /// Asks one server to send its clients on and stop; what is returned ends with it.
+    pub fn begin_stop(&mut self, number: u16) -> (Stop, JoinHandle<Result<(), ServerError>>) {
+        let running = self.running[usize::from(number) - 1].take().unwrap();
+        running.stop.gently.cancel();
+        (running.stop, running.task)
     }
 
     /// Starts a stopped server again, as soon as its ports are free.
@@ -286,7 +308,7 @@ impl Cluster {
 impl Drop for Cluster {
     fn drop(&mut self) {
         for running in self.running.iter().flatten() {
-            running.shutdown.cancel();
+            running.stop.at_once.cancel();
         }
     }
 }

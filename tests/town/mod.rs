@@ -10,6 +10,8 @@
     reason = "a helper of tests; not every test uses all of it"
 )]
 
+pub mod scene;
+
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -121,7 +123,7 @@ async fn balance(net: &SimNet, servers: &raw::Cluster) -> CancellationToken {
     let env = env(net, BALANCER.into(), 1, killed.clone());
     let config = BalancerConfig {
         listen: SocketAddr::new(BALANCER.into(), 9000),
-        credentials: servers.balancer.clone(),
+        credentials: servers.balancer.clone().into(),
         quic_keys: QuicKeys::create(&env),
         cluster: servers.authority.cluster_id(),
         map: servers.map.clone(),

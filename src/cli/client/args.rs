@@ -9,12 +9,15 @@ use std::time::Duration;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
+use serde::{Deserialize, Serialize};
 
 use crate::client::account::Where;
 use crate::types::UserName;
 use crate::ui::line::TrustPolicy;
 use crate::ui::settings::{ColourWhen, Settings};
 use crate::ui::theme::{Colour, Style};
+
+pub(super) use super::subcommands::{Account, Config, Contact, Key};
 
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 a bug, 2 usage, 3 not reached in time (a kept \
     message says so), 4 not signed in, 5 no such user or file, 6 key new or changed, 7 partly \
@@ -114,17 +117,20 @@ impl Globals {
     }
 }
 
-#[derive(Debug, Subcommand)]
+#[derive(Clone, Debug, Subcommand, Serialize, Deserialize)]
 pub(super) enum Command {
     /// Create an account, with its keys on this machine
+    #[serde(skip)]
     Register {
         /// The name; letters a-z, digits, '.', '_', '-'
         #[arg(value_parser = name)]
         user: Option<UserName>,
     },
     /// Sign in: unlock this profile, or make this machine a device of the account
+    #[serde(skip)]
     Login(Login),
     /// Sign out; the profile stays, locked
+    #[serde(skip)]
     Logout {
         /// Also delete the profile: keys and history
         #[arg(long)]
@@ -136,34 +142,18 @@ pub(super) enum Command {
     /// Show who this profile is; works offline
     Whoami,
     /// Chat in the terminal
+    #[serde(skip)]
     Chat {
         /// Whom to write to first
         #[arg(value_parser = name)]
         to: Option<UserName>,
     },
     /// Send a message; returns when it is on disk at the recipient's server
-    Send {
-        /// Who gets it
-        #[arg(value_parser = name)]
-        to: UserName,
-        /// The text; without it, or with '-', standard input
-        text: Vec<String>,
-    },
-    /// Print what has arrived and was not shown yet
+    Send(Send),
+    /// Print what has arrived and was not shown yet. Beside a client that has the profile: both do
     Recv(Recv),
     /// Print a conversation from this machine; works offline
-    History {
-        /// With whom
-        #[arg(value_parser = name)]
-        chat: UserName,
-        /// How many lines at most
-        #[arg(short = 'n', value_name = "N", default_value = "50")]
-        #[arg(value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
-        lines: u32,
-        /// Only messages that contain this text, upper or lower case
-        #[arg(long, value_name = "TEXT")]
-        grep: Option<String>,
-    },
+    History(History),
     /// List conversations, newest first; works offline
     Chats,
     /// Show where this profile is connected and what waits
@@ -176,10 +166,51 @@ pub(super) enum Command {
         #[arg(value_parser = clap::value_parser!(i64).range(1..))]
         id: i64,
     },
+    /// People you talk to: list, add, name and block them
+    #[command(subcommand)]
+    Contact(Contact),
+    /// Your keys and those of others: look, compare, accept, replace, take along
+    #[command(subcommand)]
+    Key(Key),
+    /// Change the password of the account
+    Passwd {
+        /// File whose first line is the new password
+        #[arg(long, value_name = "FILE")]
+        new_password_file: Option<PathBuf>,
+    },
+    /// The account at the server
+    #[command(subcommand)]
+    #[serde(skip)]
+    Account(Account),
+    /// Copy the profile (keys, history, settings of chats) to one new file
+    Backup {
+        /// The file
+        file: PathBuf,
+    },
+    /// Make a profile from such a copy; it becomes a new device of the account
+    #[serde(skip)]
+    Restore {
+        /// The file
+        file: PathBuf,
+        /// Put it in the place of a profile that is there; that one is kept beside it
+        #[arg(long)]
+        force: bool,
+    },
+    /// Look for what keeps this client from working, and say what to do about it
+    #[serde(skip)]
+    Doctor,
     /// Look at and change the settings of this person on this machine
+    #[serde(skip)]
     #[command(subcommand)]
     Config(Config),
+    /// Write the manual pages
+    #[serde(skip)]
+    Man {
+        /// An existing folder
+        dir: PathBuf,
+    },
     /// Print a completion script for a shell
+    #[serde(skip)]
     Completions {
         /// The shell
         shell: Shell,
@@ -202,27 +233,104 @@ pub(super) struct Login {
     pub(super) new_identity: bool,
 }
 
-#[derive(Clone, Debug, Subcommand)]
-pub(super) enum Config {
-    /// Print where the file is
-    Path,
-    /// Print one setting, or all of them with their meaning
-    Get {
-        /// Its name, such as notify.preview
-        key: Option<String>,
-    },
-    /// Change one setting; the file keeps its comments
-    Set {
-        /// Its name
-        key: String,
-        /// Its value
-        value: String,
-    },
-    /// Open the file in $VISUAL or $EDITOR
-    Edit,
+/// Whether a command can run on the client of another process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Company {
+    /// On whichever client holds the profile.
+    Shared,
+    /// In its own process only.
+    Alone,
 }
 
-#[derive(Clone, Debug, Args)]
+impl Command {
+    pub(super) fn company(&self) -> Company {
+        match self {
+            Self::Whoami
+            | Self::Send(_)
+            | Self::Retry
+            | Self::Cancel { .. }
+            | Self::Recv(_)
+            | Self::History(_)
+            | Self::Chats
+            | Self::Contact(_)
+            | Self::Passwd { .. }
+            | Self::Backup { .. }
+            | Self::Status => Company::Shared,
+            Self::Key(key) => match key {
+                Key::Import(_) => Company::Alone,
+                Key::Show | Key::Verify(_) | Key::Accept(_) | Key::Rotate | Key::Export { .. } => {
+                    Company::Shared
+                }
+            },
+            Self::Register { .. }
+            | Self::Login(_)
+            | Self::Logout { .. }
+            | Self::Chat { .. }
+            | Self::Account(_)
+            | Self::Restore { .. }
+            | Self::Doctor
+            | Self::Config(_)
+            | Self::Man { .. }
+            | Self::Completions { .. } => Company::Alone,
+        }
+    }
+}
+
+#[derive(Clone, Debug, Args, Serialize, Deserialize)]
+pub(super) struct Send {
+    /// Who gets it
+    #[arg(value_parser = name)]
+    pub(super) to: UserName,
+    /// The text; without it, or with '-', standard input
+    pub(super) text: Vec<String>,
+    /// Also to this person; may be given several times
+    #[arg(long, value_name = "TO", value_parser = name)]
+    pub(super) also: Vec<UserName>,
+    /// Send each line of standard input as a message of its own, as it comes
+    #[arg(long)]
+    pub(super) each_line: bool,
+    /// Return when it is on disk at the recipient's server, on their device, or on
+    /// their screen; a receipt that does
+    /// not come within --timeout: exit code 10
+    #[arg(long, value_name = "STATE", default_value = "sent", value_parser = goal())]
+    pub(super) wait: Goal,
+    /// Both sides forget it this long after it was read: 30s, 2h, 7 days
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub(super) expire: Option<Duration>,
+}
+
+#[derive(Clone, Debug, Args, Serialize, Deserialize)]
+pub(super) struct History {
+    /// With whom
+    #[arg(value_parser = name)]
+    pub(super) chat: UserName,
+    /// How many lines at most [default: 50; with --since or --export: all]
+    #[arg(short = 'n', value_name = "N")]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(super) lines: Option<u32>,
+    /// Only what was stored here since then: 2026-11-20, 2026-11-20T12:01, or 2h for two hours ago
+    #[arg(long, value_name = "WHEN")]
+    pub(super) since: Option<String>,
+    /// Only messages that contain this text, upper or lower case
+    #[arg(long, value_name = "TEXT")]
+    pub(super) grep: Option<String>,
+    /// Write it as JSON lines to this new file instead
+    #[arg(long, value_name = "FILE")]
+    pub(super) export: Option<PathBuf>,
+}
+
+/// How far a message is to come before `send` returns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(super) enum Goal {
+    /// On disk at the recipient's server.
+    Sent,
+    /// On disk at the recipient's device.
+    Delivered,
+    /// On the recipient's screen, and they let it be known.
+    Read,
+}
+
+#[derive(Clone, Debug, Args, Serialize, Deserialize)]
 pub(super) struct Recv {
     /// Go on printing what arrives
     #[arg(short, long)]
@@ -242,7 +350,28 @@ pub(super) struct Recv {
     pub(super) wait: Option<Duration>,
 }
 
-fn name(text: &str) -> Result<UserName, String> {
+/// `90s`, `2h 30m`, `7 days`; a day has 24 hours.
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
+    let error = || "a duration such as 90s, 2h or 7 days".to_owned();
+    let span: jiff::Span = text.parse().map_err(|_| error())?;
+    let days = jiff::SpanRelativeTo::days_are_24_hours();
+    let duration = span.to_duration(days).map_err(|_| error())?;
+    duration.try_into().map_err(|_| error())
+}
+
+/// A moment: `2026-11-20`, `2026-11-20T12:01`, either with a zone, or so long ago: `2h`.
+pub(super) fn moment(text: &str, now: &jiff::Zoned) -> Option<u64> {
+    let ago = || duration(text).ok().and_then(|ago| now.checked_sub(ago).ok());
+    let local = || {
+        let civil: jiff::civil::DateTime = text.parse().ok()?;
+        civil.to_zoned(now.time_zone().clone()).ok()
+    };
+    let exact = || text.parse::<jiff::Timestamp>().ok();
+    let found = exact().or_else(|| local().or_else(ago).map(|zoned| zoned.timestamp()))?;
+    u64::try_from(found.as_millisecond()).ok()
+}
+
+pub(super) fn name(text: &str) -> Result<UserName, String> {
     UserName::parse(text.strip_prefix('@').unwrap_or(text)).map_err(|error| error.to_string())
 }
 
@@ -254,6 +383,14 @@ fn seconds(text: &str) -> Result<Duration, String> {
     } else {
         Err(error())
     }
+}
+
+fn goal() -> impl TypedValueParser<Value = Goal> {
+    PossibleValuesParser::new(["sent", "delivered", "read"]).map(|word| match word.as_str() {
+        "delivered" => Goal::Delivered,
+        "read" => Goal::Read,
+        _ => Goal::Sent,
+    })
 }
 
 fn trust_policy() -> impl TypedValueParser<Value = TrustPolicy> {
@@ -302,8 +439,8 @@ mod tests {
             assert!(arguments.globals.json);
             assert_eq!(arguments.globals.profile.unwrap().as_str(), "bob");
             assert_eq!(arguments.globals.timeout, Duration::from_secs(2));
-            let Some(Command::Send { to, text }) = arguments.command else { panic!("{words:?}") };
-            assert_eq!((to.as_str(), text), ("alice", vec!["hi".to_owned()]));
+            let Some(Command::Send(send)) = arguments.command else { panic!("{words:?}") };
+            assert_eq!((send.to.as_str(), send.text), ("alice", vec!["hi".to_owned()]));
         }
     }
 
@@ -335,6 +472,23 @@ mod tests {
         for bad in ["", "host", ":9000", "host:0", "host:70000", "ho st:1", "host:x", "[host]:1"] {
             assert!(parse_where(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn durations_and_moments_are_as_people_write_them() {
+        assert_eq!(duration("90s"), Ok(Duration::from_secs(90)));
+        assert_eq!(duration("2h 30m"), Ok(Duration::from_secs(9_000)));
+        assert_eq!(duration("7 days"), Ok(Duration::from_secs(604_800)));
+        for bad in ["", "soon", "-1h", "7"] {
+            assert!(duration(bad).is_err(), "{bad}");
+        }
+        let now: jiff::Zoned = "2026-11-20T12:00[Europe/Helsinki]".parse().unwrap();
+        let at = |text: &str| moment(text, &now).map(crate::ui::time::rfc3339);
+        assert_eq!(at("2026-11-20").as_deref(), Some("2026-11-19T22:00:00.000Z"));
+        assert_eq!(at("2026-11-20T11:30").as_deref(), Some("2026-11-20T09:30:00.000Z"));
+        assert_eq!(at("2026-11-20T11:30Z").as_deref(), Some("2026-11-20T11:30:00.000Z"));
+        assert_eq!(at("2h").as_deref(), Some("2026-11-20T08:00:00.000Z"));
+        assert_eq!(at("yesterday"), None);
     }
 
     #[test]

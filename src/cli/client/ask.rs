@@ -5,6 +5,7 @@
 
 use std::fs::File;
 use std::io::{self, IsTerminal as _, Read as _, Write as _};
+use std::path::Path;
 
 use zeroize::Zeroizing;
 
@@ -84,7 +85,7 @@ pub(super) enum Strength {
 }
 
 impl Strength {
-    fn word(self) -> String {
+    pub(super) fn word(self) -> String {
         match self {
             Self::TooShort => format!("too short: {PASSWORD_CHARS_MIN} characters at least"),
             Self::Fair => "fair: longer is better".to_owned(),
@@ -114,8 +115,13 @@ pub(super) fn given_password(globals: &Globals) -> Result<Option<Zeroizing<Strin
         (None, Some(number)) => format!("/dev/fd/{number}").into(),
         (None, None) => return Ok(None),
     };
+    password_of(&path).map(Some)
+}
+
+/// The first line of a file.
+pub(super) fn password_of(path: &Path) -> Result<Zeroizing<String>, Stop> {
     let mut bytes = Zeroizing::new(Vec::new());
-    File::open(&path)
+    File::open(path)
         .and_then(|file| file.take(PASSWORD_BYTES_MAX).read_to_end(&mut bytes))
         .map_err(|error| {
             Stop::new(
@@ -128,7 +134,7 @@ pub(super) fn given_password(globals: &Globals) -> Result<Option<Zeroizing<Strin
         Stop::new(Exit::Usage, format!("{} is not text.", path.display()), "UTF-8 is expected.")
     })?;
     let line = text.split('\n').next().unwrap_or_default();
-    Ok(Some(Zeroizing::new(line.strip_suffix('\r').unwrap_or(line).to_owned())))
+    Ok(Zeroizing::new(line.strip_suffix('\r').unwrap_or(line).to_owned()))
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use crate::ui::notify::Popup;
 
 use super::open::{self, By, Known};
 use super::report::{Form, Outcome, Stop};
+use super::socket::serve::serve;
 use super::{Context, ask, failures, wizard};
 
 /// Runs the line client, beginning in the chat with `to`.
@@ -25,6 +26,7 @@ pub(super) async fn run(context: &Context, at: Option<Where>, to: Option<UserNam
     let (name, unlocked, greeting) = signed_in(context, at.as_ref()).await?;
     let me = unlocked.owner().user.clone();
     let (client, events) = Client::start(&context.env, unlocked, Mode::SendAndReceive);
+    let (service, events) = serve(context, &name, &me, &client, events);
     let options = Options {
         me,
         chat: to,
@@ -41,6 +43,7 @@ pub(super) async fn run(context: &Context, at: Option<Where>, to: Option<UserNam
         title: title(),
     };
     let ended = line::run(&context.env, &client, events, options).await;
+    service.end().await;
     client.stop().await;
     match ended {
         Ok(ended) => outcome(ended),

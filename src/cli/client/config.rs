@@ -11,17 +11,17 @@ use super::report::{Outcome, Stop};
 use super::{Context, ask, failures};
 
 /// Runs one of them.
-pub(super) fn run(context: &Context, config: Config) -> Outcome {
+pub(super) async fn run(context: &Context, config: Config) -> Outcome {
     let path = context.settings.path.clone().ok_or_else(|| {
         Stop::new(Exit::LocalData, "Your home folder is not known.", "Name a file: --config FILE")
     })?;
     match config {
         Config::Path => {
             let shown = path.display().to_string();
-            context.report.data(&Record::SettingsFile { path: &shown }, || shown.clone())?;
+            context.report.data(&Record::SettingsFile { path: &shown }, || shown.clone()).await?;
             Ok(Exit::Done)
         }
-        Config::Get { key } => get(context, key.as_deref()),
+        Config::Get { key } => get(context, key.as_deref()).await,
         Config::Set { key, value } => {
             let mut known = context.settings.known.clone();
             known.set(&path, &key, &value).map_err(|error| failures::settings(&error))?;
@@ -31,12 +31,12 @@ pub(super) fn run(context: &Context, config: Config) -> Outcome {
     }
 }
 
-fn get(context: &Context, key: Option<&str>) -> Outcome {
+async fn get(context: &Context, key: Option<&str>) -> Outcome {
     let known = &context.settings.known;
     if let Some(key) = key {
         let value = known.get(key).map_err(|error| failures::settings(&error.into()))?;
         let text = || value.clone().unwrap_or_default();
-        context.report.data(&Record::Setting { key, value: value.as_deref() }, text)?;
+        context.report.data(&Record::Setting { key, value: value.as_deref() }, text).await?;
         return Ok(Exit::Done);
     }
     for help in settings::keys() {
@@ -45,7 +45,10 @@ fn get(context: &Context, key: Option<&str>) -> Outcome {
             let value = value.as_deref().unwrap_or("(none)");
             format!("{:<16}{value:<10} {} ({})", help.key, help.help, help.values)
         };
-        context.report.data(&Record::Setting { key: help.key, value: value.as_deref() }, text)?;
+        context
+            .report
+            .data(&Record::Setting { key: help.key, value: value.as_deref() }, text)
+            .await?;
     }
     Ok(Exit::Done)
 }

@@ -128,11 +128,13 @@ pub(super) fn profile(error: ProfileError, name: &UserName) -> Stop {
     match error {
         ProfileError::Locked { pid } => {
             let who = if pid == 0 { String::new() } else { format!(" (process {pid})") };
-            Stop::new(
+            let mut stop = Stop::new(
                 Exit::LocalData,
                 format!("The profile {name} is in use by another client{who}."),
                 "Use that one, or end it first.",
-            )
+            );
+            stop.is_locked = true;
+            stop
         }
         ProfileError::Empty => not_signed_in(name),
         ProfileError::NotEmpty(owner) => Stop::new(
@@ -210,6 +212,13 @@ pub(super) fn send(error: &SendError) -> Stop {
         told.remedy = in_line_client(&told.remedy);
     }
     Stop::told(exit, told)
+}
+
+/// What to do about a key that changed.
+pub(super) fn changed_key_remedy(user: &UserName) -> String {
+    format!(
+        "Compare numbers with {user}: client key verify {user}     Or trust it: client key accept {user}"
+    )
 }
 
 /// Slash commands are typed in the line client; a shell needs to be told.

@@ -3,7 +3,8 @@
 use serde::Serialize;
 
 use crate::client::{
-    Author, ChatView, Contact, Line, MessageState, MessageView, Refusal, StatusView, Trouble, Trust,
+    Author, ChatView, Contact, ContactView, KeyView, Line, MessageState, MessageView, Refusal,
+    StatusView, Trouble, Trust,
 };
 use crate::types::UserName;
 use crate::ui::{say, text, time};
@@ -14,6 +15,14 @@ use crate::ui::{say, text, time};
 pub(super) enum Record<'a> {
     Sent(Own),
     Refused(Own),
+    Waiting(Own),
+    NotTaken {
+        to: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        line: Option<String>,
+        code: &'static str,
+        text: &'a str,
+    },
     Message(Message),
     Trouble(TroubleLine),
     Chat(Chat),
@@ -38,6 +47,37 @@ pub(super) enum Record<'a> {
     },
     Cancelled {
         id: String,
+    },
+    Contact(ContactLine),
+    OwnKeys {
+        identity: String,
+        encryption_key: String,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        made_at: Option<String>,
+        device: String,
+        bundle_version: String,
+    },
+    Key(KeyLine),
+    PasswordChanged {
+        user: String,
+    },
+    AccountDeleted {
+        user: String,
+        at: String,
+    },
+    File {
+        path: &'a str,
+    },
+    Restored {
+        user: String,
+        profile: String,
+        made_at: String,
+    },
+    Check {
+        name: &'a str,
+        state: &'static str,
+        text: &'a str,
+        remedy: &'a str,
     },
     SettingsFile {
         path: &'a str,
@@ -204,17 +244,8 @@ impl Chat {
             unread: view.unread,
             waiting: view.waiting,
             at: (view.last_unix_ms > 0).then(|| time::rfc3339(view.last_unix_ms)),
-            trust: match view.trust {
-                Trust::Unknown => "unknown",
-                Trust::Pinned => "pinned",
-                Trust::Verified => "verified",
-                Trust::Changed => "changed",
-            },
-            contact: match view.contact {
-                Contact::Request => "request",
-                Contact::Accepted => "accepted",
-                Contact::Blocked => "blocked",
-            },
+            trust: trust_word(view.trust),
+            contact: contact_word(view.contact),
             text: view.last_text.clone(),
         }
     }
@@ -247,6 +278,80 @@ impl Status {
             unread: view.unread,
             fingerprint: view.fingerprint.clone(),
         }
+    }
+}
+
+/// Somebody who was accepted or blocked.
+#[derive(Serialize)]
+pub(super) struct ContactLine {
+    user: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    alias: Option<String>,
+    contact: &'static str,
+    trust: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    online: Option<bool>,
+}
+
+impl ContactLine {
+    pub(super) fn new(view: &ContactView) -> Self {
+        Self {
+            user: view.user.to_string(),
+            alias: view.alias.clone(),
+            contact: contact_word(view.contact),
+            trust: trust_word(view.trust),
+            online: view.online,
+        }
+    }
+
+    /// The same for people.
+    pub(super) fn text(&self) -> String {
+        let alias = self.alias.as_deref().map(text::clean_line).unwrap_or_default();
+        let key = match self.trust {
+            "unknown" => "no key seen yet",
+            "changed" => "KEY CHANGED",
+            other => other,
+        };
+        let blocked = if self.contact == "blocked" { "   blocked" } else { "" };
+        let online = if self.online == Some(true) { "   online" } else { "" };
+        format!("{:<20} {alias:<20} {key}{blocked}{online}", self.user)
+    }
+}
+
+/// Somebody's key.
+#[derive(Serialize)]
+pub(super) struct KeyLine {
+    user: String,
+    fingerprint: String,
+    safety_number: String,
+    trust: &'static str,
+}
+
+impl KeyLine {
+    pub(super) fn new(view: &KeyView) -> Self {
+        Self {
+            user: view.user.to_string(),
+            fingerprint: view.fingerprint.clone(),
+            safety_number: view.safety_number.clone(),
+            trust: trust_word(view.trust),
+        }
+    }
+}
+
+fn trust_word(trust: Trust) -> &'static str {
+    match trust {
+        Trust::Unknown => "unknown",
+        Trust::Pinned => "pinned",
+        Trust::Verified => "verified",
+        Trust::Changed => "changed",
+    }
+}
+
+fn contact_word(contact: Contact) -> &'static str {
+    match contact {
+        Contact::Request => "request",
+        Contact::Accepted => "accepted",
+        Contact::Blocked => "blocked",
     }
 }
 
@@ -390,6 +495,35 @@ mod tests {
         for record in [
             Record::Sent(full("sent")),
             Record::Refused(full("refused")),
+            Record::Waiting(full("waiting")),
+            Record::NotTaken { to: "bob", line: Some(text()), code: "refused", text: "x" },
+            Record::Setting { key: "x", value: None },
+            Record::Contact(ContactLine {
+                user: text(),
+                alias: Some(text()),
+                contact: "accepted",
+                trust: "pinned",
+                online: Some(true),
+            }),
+            Record::OwnKeys {
+                identity: text(),
+                encryption_key: text(),
+                made_at: Some(text()),
+                device: text(),
+                bundle_version: text(),
+            },
+            Record::Key(KeyLine {
+                user: text(),
+                fingerprint: text(),
+                safety_number: text(),
+                trust: "pinned",
+            }),
+            Record::PasswordChanged { user: text() },
+            Record::AccountDeleted { user: text(), at: text() },
+            Record::File { path: "x" },
+            Record::Restored { user: text(), profile: text(), made_at: text() },
+            Record::Check { name: "x", state: "ok", text: "x", remedy: "" },
+            Record::SettingsFile { path: "x" },
             Record::of_line(&Line::Message(message(Author::Me, Some(MessageState::Sent))), &me),
             Record::of_line(&hole, &me),
             Record::Chat(Chat::new(&chat)),
@@ -415,7 +549,9 @@ mod tests {
         ] {
             let value: serde_json::Value = serde_json::from_str(&record.line()).unwrap();
             let kind = value["type"].as_str().unwrap();
-            let section = doc.split("\n## ").find(|part| part.starts_with(&format!("`{kind}`")));
+            let section = doc
+                .split("\n## ")
+                .find(|part| part.lines().next().is_some_and(|l| l.contains(&format!("`{kind}`"))));
             let section = section.unwrap_or_else(|| panic!("docs/json.md lacks {kind}"));
             for field in
                 value.as_object().unwrap().keys().filter(|f| !["v", "type"].contains(&f.as_str()))

@@ -3,28 +3,41 @@
 //! Judges the arguments, finds and unlocks the profile, runs one command, and says how it ended.
 //! What a message is, and when it is sent, is [`crate::client`]'s.
 
+mod account;
 mod args;
 mod ask;
+mod batch;
 mod chat;
 mod config;
 mod contact;
+mod copies;
+mod doctor;
 mod failures;
+mod io;
 mod json;
+mod keys;
 mod open;
+mod people;
 mod places;
 mod recv;
 mod report;
 mod send;
 mod show;
 mod sign;
+mod socket;
+mod subcommands;
+mod waiting;
 mod wizard;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory as _, Parser as _};
 use jiff::tz::TimeZone;
+use tokio::time::Instant;
 
 use crate::client::account::Where;
 use crate::net::Env;
@@ -33,18 +46,23 @@ use crate::ui::settings::Settings;
 use crate::ui::text::nearest;
 use crate::ui::theme::Theme;
 
-use self::args::{Arguments, Command, Config, Globals};
+use self::args::{Arguments, Command, Company, Config, Globals, Key};
+use self::io::Io;
 use self::places::Places;
 use self::report::{Form, Notices, Outcome, Report, Stop};
+use self::socket::serve::Held;
 use super::exit::Exit;
 
 /// What every command needs.
+#[derive(Clone)]
 struct Context {
     env: Env,
     globals: Globals,
     places: Places,
     report: Report,
     settings: SettingsFile,
+    /// The profile's client, when this process holds it and runs the command for another one.
+    held: Option<Held>,
 }
 
 impl Context {
@@ -82,6 +100,7 @@ pub fn main() -> ExitCode {
         },
         zone: TimeZone::system(),
         notices: if arguments.globals.quiet { Notices::Quiet } else { Notices::Shown },
+        io: Io::Own,
     };
     let outcome = match problem {
         Some(problem) if !mends_settings(arguments.command.as_ref()) => Err(problem),
@@ -99,7 +118,11 @@ pub fn main() -> ExitCode {
 
 /// Whether a command is how a person finds out what is wrong with the settings.
 fn mends_settings(command: Option<&Command>) -> bool {
-    matches!(command, Some(Command::Config(Config::Path | Config::Edit | Config::Set { .. })))
+    match command {
+        Some(Command::Config(config)) => !matches!(config, Config::Get { .. }),
+        Some(command) => matches!(command, Command::Doctor),
+        None => false,
+    }
 }
 
 /// The settings in force, and why they are only the defaults if they are for a reason.
@@ -166,7 +189,7 @@ fn run(arguments: Arguments, settings: SettingsFile, report: Report) -> Outcome 
         .enable_all()
         .build()
         .map_err(|error| Stop::new(Exit::Internal, format!("No threads: {error}."), ""))?;
-    let context = Context { env: Env::system(), globals, places, report, settings };
+    let context = Context { env: Env::system(), globals, places, report, settings, held: None };
     let outcome = runtime.block_on(dispatch(&context, at, command));
     // A thread may still wait for a key that nobody will press.
     runtime.shutdown_background();
@@ -174,12 +197,90 @@ fn run(arguments: Arguments, settings: SettingsFile, report: Report) -> Outcome 
 }
 
 async fn dispatch(context: &Context, at: Option<Where>, command: Option<Command>) -> Outcome {
+    let mut command = match command {
+        None => return chat::run(context, at, None).await,
+        Some(command) => command,
+    };
+    if let Command::Send(send) = &mut command {
+        send::with_input(send)?;
+    }
+    if command.company() == Company::Alone {
+        return alone(context, at, command).await;
+    }
+    let profile = open::chosen(context)?;
+    let deadline = Instant::now() + context.globals.timeout.min(HOLDER_PATIENCE);
+    loop {
+        if let Some(outcome) = socket::call::call(context, &profile, &command).await {
+            return outcome;
+        }
+        match shared(context, command.clone()).await {
+            // Another command has the profile for a moment.
+            Err(stop) if stop.is_locked && Instant::now() < deadline => {
+                tokio::time::sleep(HOLDER_PAUSE).await;
+            }
+            outcome => return outcome,
+        }
+    }
+}
+
+/// How long a command waits for another one that holds the profile.
+const HOLDER_PATIENCE: Duration = Duration::from_secs(10);
+const HOLDER_PAUSE: Duration = Duration::from_millis(40);
+
+/// Runs a command for a caller. Boxed: commands serve callers, who run commands.
+fn served(
+    context: &Context,
+    command: Command,
+) -> Pin<Box<dyn Future<Output = Outcome> + Send + '_>> {
+    Box::pin(async move {
+        match command.company() {
+            Company::Alone => Err(Stop::new(
+                Exit::LocalData,
+                "The profile is in use, and this cannot be done beside it.",
+                "End the other client first.",
+            )),
+            Company::Shared => shared(context, command).await,
+        }
+    })
+}
+
+/// Commands that run on a client, whoever started it.
+async fn shared(context: &Context, command: Command) -> Outcome {
     match command {
-        None => chat::run(context, at, None).await,
-        Some(Command::Chat { to }) => chat::run(context, at, to).await,
-        Some(Command::Register { user }) => sign::register(context, user).await,
-        Some(Command::Login(login)) => sign::login(context, login).await,
-        Some(Command::Logout { forget, yes }) => {
+        Command::Whoami => show::whoami(context).await,
+        Command::Send(send) => send::send(context, &send).await,
+        Command::Retry => waiting::retry(context).await,
+        Command::Cancel { id } => waiting::cancel(context, id).await,
+        Command::Recv(recv) => recv::recv(context, &recv).await,
+        Command::History(history) => show::history(context, &history).await,
+        Command::Contact(contact) => people::run(context, &contact).await,
+        Command::Key(key) => keys::run(context, &key).await,
+        Command::Passwd { new_password_file } => {
+            account::passwd(context, new_password_file.as_deref()).await
+        }
+        Command::Backup { file } => copies::backup(context, &file).await,
+        Command::Chats => show::chats(context).await,
+        Command::Status => show::status(context).await,
+        Command::Chat { .. }
+        | Command::Register { .. }
+        | Command::Login(_)
+        | Command::Logout { .. }
+        | Command::Account(_)
+        | Command::Restore { .. }
+        | Command::Doctor
+        | Command::Config(_)
+        | Command::Man { .. }
+        | Command::Completions { .. } => Err(Stop::quiet(Exit::Internal)),
+    }
+}
+
+/// Commands that are about something else than a running client.
+async fn alone(context: &Context, at: Option<Where>, command: Command) -> Outcome {
+    match command {
+        Command::Chat { to } => chat::run(context, at, to).await,
+        Command::Register { user } => sign::register(context, user).await,
+        Command::Login(login) => sign::login(context, login).await,
+        Command::Logout { forget, yes } => {
             let deletion = match (forget, yes) {
                 (false, _) => sign::Deletion::Keep,
                 (true, false) => sign::Deletion::Ask,
@@ -187,20 +288,38 @@ async fn dispatch(context: &Context, at: Option<Where>, command: Option<Command>
             };
             sign::logout(context, deletion).await
         }
-        Some(Command::Whoami) => show::whoami(context),
-        Some(Command::Send { to, text }) => send::send(context, &to, text).await,
-        Some(Command::Retry) => send::retry(context).await,
-        Some(Command::Cancel { id }) => send::cancel(context, id).await,
-        Some(Command::Recv(recv)) => recv::recv(context, &recv).await,
-        Some(Command::History { chat, lines, grep }) => {
-            show::history(context, &chat, lines, grep.as_deref()).await
-        }
-        Some(Command::Chats) => show::chats(context).await,
-        Some(Command::Status) => show::status(context).await,
-        Some(Command::Config(config)) => config::run(context, config),
-        // Answered before anything was opened.
-        Some(Command::Completions { .. }) => Ok(Exit::Done),
+        Command::Account(account) => account::run(context, account).await,
+        Command::Key(Key::Import(import)) => keys::import(context, import).await,
+        Command::Restore { file, force } => copies::restore(context, &file, force).await,
+        Command::Doctor => doctor::run(context).await,
+        Command::Config(config) => config::run(context, config).await,
+        Command::Man { dir } => man(&dir),
+        Command::Completions { .. }
+        | Command::Whoami
+        | Command::Send(_)
+        | Command::Retry
+        | Command::Cancel { .. }
+        | Command::Recv(_)
+        | Command::History(_)
+        | Command::Contact(_)
+        | Command::Key(_)
+        | Command::Passwd { .. }
+        | Command::Backup { .. }
+        | Command::Chats
+        | Command::Status => Err(Stop::quiet(Exit::Internal)),
     }
+}
+
+/// `client man DIR`: one page per command.
+fn man(dir: &Path) -> Outcome {
+    clap_mangen::generate_to(Arguments::command(), dir).map_err(|error| {
+        Stop::new(
+            Exit::NotFound,
+            format!("Cannot write manual pages to {}: {error}.", dir.display()),
+            "Name a folder that is there.",
+        )
+    })?;
+    Ok(Exit::Done)
 }
 
 /// HOST and PORT are judged here, where a mistyped command can be told from an address.

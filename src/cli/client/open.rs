@@ -1,13 +1,20 @@
 //! Which profile, and how it is unlocked.
 
+use std::time::Duration;
+
+use tokio::sync::mpsc::Receiver;
+use tokio::time::{Instant, timeout_at};
 use zeroize::Zeroizing;
 
 use crate::cli::exit::Exit;
 use crate::client::profile::Owner;
-use crate::client::{Profile, ProfileError, Unlocked};
+use crate::client::{Client, Event, KeyView, Mode, Profile, ProfileError, RequestError, Unlocked};
 use crate::types::UserName;
+use crate::ui::say;
 
+use super::io::Io;
 use super::report::Stop;
+use super::socket::serve::Held;
 use super::{Context, ask, failures};
 
 /// What is known of a profile without unlocking it.
@@ -73,6 +80,131 @@ pub(super) fn profile(context: &Context, name: &UserName) -> Result<Profile, Sto
         return Err(failures::not_signed_in(name));
     }
     Ok(profile)
+}
+
+/// What is waited for is looked at again this often, should its event get lost.
+const LOOK_AGAIN: Duration = Duration::from_millis(250);
+
+/// The client that runs a command: one of its own, or that of the process that holds the profile.
+pub(super) struct Session {
+    pub(super) profile: UserName,
+    pub(super) me: UserName,
+    pub(super) client: Client,
+    pub(super) events: Receiver<Event>,
+    pub(super) whose: Whose,
+}
+
+/// Whose client it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Whose {
+    /// It was started for this command, and ends with it.
+    Ours,
+    /// Another process asked us, who hold the profile, to run the command.
+    Holders,
+}
+
+impl Session {
+    /// Waits until there is a connection.
+    pub(super) async fn online(&mut self, context: &Context) -> Result<(), Stop> {
+        let client = self.client.clone();
+        let is_online = || client.status().is_ok_and(|status| status.connected.is_some());
+        self.until(context, is_online).await
+    }
+
+    /// Waits until something is so; whatever makes it so causes an event.
+    pub(super) async fn until(
+        &mut self,
+        context: &Context,
+        is_so: impl Fn() -> bool,
+    ) -> Result<(), Stop> {
+        let deadline = Instant::now() + context.globals.timeout;
+        let mut why = "there was no answer in time".to_owned();
+        while !is_so() {
+            let soon = deadline.min(Instant::now() + LOOK_AGAIN);
+            let event = match timeout_at(soon, self.events.recv()).await {
+                Ok(Some(event)) => event,
+                Err(_) if Instant::now() < deadline => continue,
+                Ok(None) | Err(_) => {
+                    let server = self.client.status().map(|status| status.balancer);
+                    let server = server.unwrap_or_else(|_| "the server".to_owned());
+                    return Err(Stop::new(
+                        Exit::Unreachable,
+                        format!("Cannot reach {server} ({why})."),
+                        "Look why: client doctor",
+                    ));
+                }
+            };
+            if let Event::SignedOut { code } = event {
+                return Err(Stop::told(Exit::NotSignedIn, say::code(code, None, "", 0)));
+            }
+            if let Event::Offline { reason } = &event {
+                why = say::offline(reason);
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes sure that there is such a person, whose key is known then.
+    pub(super) async fn look_up(
+        &mut self,
+        context: &Context,
+        who: &UserName,
+    ) -> Result<(), RequestError> {
+        if self.client.known_key(who)?.is_some() {
+            return Ok(());
+        }
+        self.online(context).await.map_err(|_| RequestError::Offline)?;
+        self.client.look_up(who).await.map(drop)
+    }
+
+    /// Somebody's key; looked up when it is not known yet.
+    pub(super) async fn key_of(
+        &mut self,
+        context: &Context,
+        who: &UserName,
+    ) -> Result<KeyView, Stop> {
+        let failed = |error| failures::request(&error, Some(who));
+        self.look_up(context, who).await.map_err(failed)?;
+        self.client.key_of(who).await.map_err(failed)
+    }
+
+    /// Ends what was begun for this command.
+    pub(super) async fn end(&self) {
+        match self.whose {
+            Whose::Ours => self.client.stop().await,
+            Whose::Holders => {}
+        }
+    }
+}
+
+/// Unlocks the profile and starts its client, unless it runs here already.
+pub(super) async fn session(context: &Context, mode: Mode) -> Result<Session, Stop> {
+    if let Some(held) = &context.held {
+        let Held { profile, me, client, events } = held.clone();
+        same_server(context, &client)?;
+        let events = events.subscribe();
+        return Ok(Session { profile, me, client, events, whose: Whose::Holders });
+    }
+    let profile = chosen(context)?;
+    let (unlocked, _) = unlocked(context, &profile).await?;
+    let me = unlocked.owner().user.clone();
+    let (client, events) = Client::start(&context.env, unlocked, mode);
+    Ok(Session { profile, me, client, events, whose: Whose::Ours })
+}
+
+/// A client that runs stays where it is.
+fn same_server(context: &Context, client: &Client) -> Result<(), Stop> {
+    let Io::Of(caller) = &context.report.io else { return Ok(()) };
+    let Some(wanted) = &caller.facts.server else { return Ok(()) };
+    let is = client.status().map_err(|error| failures::request(&error, None))?.balancer;
+    if is == *wanted {
+        return Ok(());
+    }
+    Err(Stop::new(
+        Exit::Usage,
+        format!("The client that holds the profile uses {is}, not {wanted}."),
+        "End that client first, or leave --server out.",
+    ))
 }
 
 /// How a profile was opened.

@@ -30,6 +30,9 @@ pub(super) fn settings_file(named: Option<&Path>) -> Option<PathBuf> {
     }
 }
 
+/// Systems differ; 104 with the final zero is the least.
+const SOCKET_PATH_BYTES_MAX: usize = 103;
+
 /// The folders.
 #[derive(Clone, Debug)]
 pub(super) struct Places {
@@ -62,6 +65,16 @@ impl Places {
 
     pub(super) fn folder(&self, profile: &UserName) -> PathBuf {
         self.data.join(profile.as_str())
+    }
+
+    /// A folder beside the profiles that no name can be.
+    pub(super) fn hidden(&self, name: &str) -> PathBuf {
+        self.data.join(format!(".{name}"))
+    }
+
+    /// Makes the folder of the profiles.
+    pub(super) fn make(&self) -> io::Result<()> {
+        DirBuilder::new().recursive(true).mode(0o700).create(&self.data)
     }
 
     pub(super) fn exists(&self, profile: &UserName) -> bool {
@@ -106,6 +119,22 @@ impl Places {
             // Fails, as it should, when anything else is in there.
             let _ = fs::remove_dir(folder);
         }
+    }
+
+    /// Where the holder of a profile listens: in the profile's folder, or, where that is open to
+    /// others or its path too long for a socket, beside the unlock files.
+    pub(super) fn socket(&self, profile: &UserName) -> io::Result<PathBuf> {
+        let folder = fs::canonicalize(self.folder(profile))?;
+        let path = folder.join("socket");
+        let is_ours = is_private(&fs::metadata(&folder)?, own_uid()?);
+        if is_ours && path.as_os_str().len() <= SOCKET_PATH_BYTES_MAX {
+            return Ok(path);
+        }
+        let path = self.unlock_file(profile)?.with_extension("socket");
+        if path.as_os_str().len() <= SOCKET_PATH_BYTES_MAX {
+            return Ok(path);
+        }
+        Err(io::Error::other("no path is short enough for a socket"))
     }
 
     // --- unlock files ---

@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::cli::exit::Exit;
 use crate::cli::signals::Signals;
-use crate::client::{Client, Event, Line, Mode, Offline};
+use crate::client::{Client, Event, Line, LocalId, Mode, Offline};
 use crate::types::UserName;
 use crate::ui::line::TrustPolicy;
 use crate::ui::say;
@@ -19,8 +19,10 @@ use crate::wire::Code;
 
 use super::args::Recv;
 use super::json::Record;
+use super::open::{self, Session, Whose};
 use super::report::{Outcome, Stop};
-use super::{Context, failures, open};
+use super::socket::serve::serve;
+use super::{Context, failures};
 
 /// Lines taken at once.
 const LINES_AT_ONCE: usize = 32;
@@ -29,21 +31,51 @@ const PEEKED_MAX: usize = 100_000;
 
 /// `client recv`.
 pub(super) async fn recv(context: &Context, options: &Recv) -> Outcome {
-    let name = open::chosen(context)?;
-    let (unlocked, _) = open::unlocked(context, &name).await?;
-    let me = unlocked.owner().user.clone();
-    let mut signals = Signals::listen()
-        .map_err(|error| Stop::new(Exit::Internal, format!("No signals: {error}."), ""))?;
-    let (client, mut events) = Client::start(&context.env, unlocked, Mode::SendAndReceive);
-    let screen = context.report.screen(&me).on_day_of(context.env.unix_ms());
-    let mut printing = Printing { context, client: &client, options, me, screen, printed: 0 };
-    let outcome = tokio::select! {
-        biased;
-        exit = signals.next() => Ok(exit),
-        outcome = printing.run(&mut events) => outcome,
+    let mut session = open::session(context, Mode::SendAndReceive).await?;
+    let service = match session.whose {
+        Whose::Ours => {
+            let (_, nothing) = tokio::sync::mpsc::channel(1);
+            let events = std::mem::replace(&mut session.events, nothing);
+            let (service, events) =
+                serve(context, &session.profile, &session.me, &session.client, events);
+            session.events = events;
+            Some(service)
+        }
+        Whose::Holders => None,
     };
-    client.stop().await;
+    let outcome = print(context, options, &mut session).await;
+    if let Some(service) = service {
+        service.end().await;
+    }
+    session.end().await;
     outcome
+}
+
+async fn print(context: &Context, options: &Recv, session: &mut Session) -> Outcome {
+    let me = session.me.clone();
+    let screen = context.report.screen(&me).on_day_of(context.env.unix_ms());
+    let client = &session.client;
+    let beside = match session.whose {
+        Whose::Ours => None,
+        Whose::Holders => Some(LocalId(0)),
+    };
+    let mut printing = Printing { context, client, options, me, screen, beside, printed: 0 };
+    match session.whose {
+        Whose::Ours => {
+            let mut signals = Signals::listen()
+                .map_err(|error| Stop::new(Exit::Internal, format!("No signals: {error}."), ""))?;
+            tokio::select! {
+                biased;
+                exit = signals.next() => Ok(exit),
+                outcome = printing.run(&mut session.events) => outcome,
+            }
+        }
+        Whose::Holders => tokio::select! {
+            biased;
+            () = context.report.io.interrupted() => Ok(Exit::Interrupted),
+            outcome = printing.run(&mut session.events) => outcome,
+        },
+    }
 }
 
 struct Printing<'a> {
@@ -52,6 +84,9 @@ struct Printing<'a> {
     options: &'a Recv,
     me: UserName,
     screen: Screen,
+    /// On the client of another process, which shows lines itself and notes that: the last line
+    /// that is old here.
+    beside: Option<LocalId>,
     printed: u64,
 }
 
@@ -70,18 +105,18 @@ impl Printing<'_> {
         let mut deadline = Some(started + patience);
         let mut caught_up = false;
         let mut reason = Offline::Unreachable;
-        if !self.options.peek && self.show()? == More::Enough {
+        if !self.options.peek && self.show().await? == More::Enough {
             return Ok(Exit::Done);
         }
         loop {
-            if caught_up && self.is_done()? {
+            if caught_up && self.is_done().await? {
                 return Ok(Exit::Done);
             }
             let event = tokio::select! {
                 biased;
                 event = events.recv() => event,
                 () = sleep_until(deadline.unwrap_or(started)), if deadline.is_some() => {
-                    match self.time_is_up(caught_up, &reason)? {
+                    match self.time_is_up(caught_up, &reason).await? {
                         Some(exit) => return Ok(exit),
                         None => { deadline = None; continue }
                     }
@@ -102,25 +137,29 @@ impl Printing<'_> {
                 }
                 other => self.heard(&other)?,
             }
-            if !self.options.peek && self.show()? == More::Enough {
+            if !self.options.peek && self.show().await? == More::Enough {
                 return Ok(Exit::Done);
             }
         }
     }
 
     /// After catching up: nothing is left, and what was waited for is there.
-    fn is_done(&mut self) -> Result<bool, Stop> {
+    async fn is_done(&mut self) -> Result<bool, Stop> {
         if self.options.peek {
-            self.peek()?;
+            self.peek().await?;
             return Ok(self.printed > 0 || self.options.wait.is_none());
         }
         Ok(!self.options.follow && (self.printed > 0 || self.options.wait.is_none()))
     }
 
     /// The exit code, or `None` to go on.
-    fn time_is_up(&mut self, caught_up: bool, reason: &Offline) -> Result<Option<Exit>, Stop> {
+    async fn time_is_up(
+        &mut self,
+        caught_up: bool,
+        reason: &Offline,
+    ) -> Result<Option<Exit>, Stop> {
         if self.options.peek && self.printed == 0 {
-            self.peek()?;
+            self.peek().await?;
         }
         if self.options.follow && self.options.wait.is_none() {
             return Ok(None);
@@ -151,7 +190,10 @@ impl Printing<'_> {
     }
 
     /// Prints all that was never shown.
-    fn show(&mut self) -> Result<More, Stop> {
+    async fn show(&mut self) -> Result<More, Stop> {
+        if self.beside.is_some() {
+            return self.show_beside().await;
+        }
         loop {
             let left = self.options.max.map_or(u64::MAX, |max| max.saturating_sub(self.printed));
             if left == 0 {
@@ -167,7 +209,7 @@ impl Printing<'_> {
                 return Ok(More::Wanted);
             }
             for line in &lines {
-                self.print(line)?;
+                self.print(line).await?;
                 self.client
                     .mark_shown(&[line.id()])
                     .map_err(|error| failures::request(&error, None))?;
@@ -175,7 +217,38 @@ impl Printing<'_> {
         }
     }
 
-    fn peek(&mut self) -> Result<(), Stop> {
+    /// Prints what is not shown yet, and then what arrives, and leaves the noting to the holder:
+    /// each of the two shows everything.
+    async fn show_beside(&mut self) -> Result<More, Stop> {
+        let local = |error| failures::request(&error, None);
+        loop {
+            let last = self.beside.unwrap_or(LocalId(0));
+            let lines = if last.0 == 0 {
+                self.beside = Some(self.client.last_line().map_err(local)?.unwrap_or(LocalId(-1)));
+                self.client.peek_unshown(PEEKED_MAX).map_err(local)?
+            } else {
+                self.client.lines_after(last, LINES_AT_ONCE).map_err(local)?
+            };
+            if lines.is_empty() && last.0 != 0 {
+                return Ok(More::Wanted);
+            }
+            for line in &lines {
+                self.beside = self.beside.max(Some(line.id()));
+                if self.options.from.as_ref().is_some_and(|from| line.chat() != from) {
+                    continue;
+                }
+                if self.options.max.is_some_and(|max| self.printed >= max) {
+                    return Ok(More::Enough);
+                }
+                self.print(line).await?;
+            }
+            if self.options.max.is_some_and(|max| self.printed >= max) {
+                return Ok(More::Enough);
+            }
+        }
+    }
+
+    async fn peek(&mut self) -> Result<(), Stop> {
         let lines = self
             .client
             .peek_unshown(PEEKED_MAX)
@@ -183,15 +256,15 @@ impl Printing<'_> {
         let max = usize::try_from(self.options.max.unwrap_or(u64::MAX)).unwrap_or(usize::MAX);
         let from = self.options.from.clone();
         for line in lines.iter().filter(|l| from.as_ref().is_none_or(|f| l.chat() == f)).take(max) {
-            self.print(line)?;
+            self.print(line).await?;
         }
         Ok(())
     }
 
-    fn print(&mut self, line: &Line) -> Result<(), Stop> {
+    async fn print(&mut self, line: &Line) -> Result<(), Stop> {
         let record = Record::of_line(line, &self.me);
         let screen = &mut self.screen;
-        self.context.report.data(&record, || screen.line(line))?;
+        self.context.report.data(&record, || screen.line(line)).await?;
         self.printed += 1;
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! How a command ends, and what it prints: data on standard output, everything else on standard
 //! error; as text, or as the JSON of `docs/json.md`.
 
-use std::io::{self, Write as _};
+use std::io;
 
 use jiff::tz::TimeZone;
 
@@ -12,6 +12,7 @@ use crate::ui::say::Told;
 use crate::ui::screen::Screen;
 use crate::ui::theme::{Colour, Style, Theme};
 
+use super::io::Io;
 use super::json::Record;
 
 /// Why a command ends early.
@@ -20,6 +21,8 @@ pub(super) struct Stop {
     pub(super) failure: Failure,
     /// A message that was taken, and goes first at the next contact.
     pub(super) kept: Option<LocalId>,
+    /// Nothing was done, because another process holds the profile.
+    pub(super) is_locked: bool,
 }
 
 /// How a command ends.
@@ -27,7 +30,7 @@ pub(super) type Outcome = Result<Exit, Stop>;
 
 impl Stop {
     pub(super) fn new(exit: Exit, what: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self { failure: Failure::new(exit, what, remedy), kept: None }
+        Self { failure: Failure::new(exit, what, remedy), kept: None, is_locked: false }
     }
 
     pub(super) fn told(exit: Exit, told: Told) -> Self {
@@ -36,13 +39,13 @@ impl Stop {
 
     /// Ends without a word: it was said, or nobody listens.
     pub(super) fn quiet(exit: Exit) -> Self {
-        Self { failure: Failure::explained(exit), kept: None }
+        Self { failure: Failure::explained(exit), kept: None, is_locked: false }
     }
 }
 
 impl From<Failure> for Stop {
     fn from(failure: Failure) -> Self {
-        Self { failure, kept: None }
+        Self { failure, kept: None, is_locked: false }
     }
 }
 
@@ -85,6 +88,15 @@ pub(super) struct Report {
     pub(super) theme: Theme,
     pub(super) zone: TimeZone,
     pub(super) notices: Notices,
+    pub(super) io: Io,
+}
+
+/// Why data could not be written. A pipe that nobody reads any more ends a command quietly.
+pub(super) fn not_written(error: &io::Error) -> Stop {
+    match error.kind() {
+        io::ErrorKind::BrokenPipe => Stop::quiet(Exit::Done),
+        _ => Stop::new(Exit::LocalData, format!("Cannot write the output: {error}."), ""),
+    }
 }
 
 impl Report {
@@ -97,7 +109,7 @@ impl Report {
     ///
     /// # Errors
     /// A pipe that nobody reads any more ends the command quietly; anything else is said.
-    pub(super) fn data(
+    pub(super) async fn data(
         &self,
         record: &Record<'_>,
         text: impl FnOnce() -> String,
@@ -106,11 +118,7 @@ impl Report {
             Form::Json => record.line(),
             Form::Text => text(),
         };
-        let mut out = io::stdout().lock();
-        writeln!(out, "{line}").and_then(|()| out.flush()).map_err(|error| match error.kind() {
-            io::ErrorKind::BrokenPipe => Stop::quiet(Exit::Done),
-            _ => Stop::new(Exit::LocalData, format!("Cannot write the output: {error}."), ""),
-        })
+        self.io.out(&line).await.map_err(|error| not_written(&error))
     }
 
     /// Says something that is not data, on standard error.
@@ -123,7 +131,7 @@ impl Report {
             // Standard error may be a file when standard output is none, so it stays uncoloured.
             Form::Text => text.to_owned(),
         };
-        let _ = writeln!(io::stderr(), "{line}");
+        self.io.err(&line);
     }
 
     /// Explains why the command ends early.
@@ -144,7 +152,7 @@ impl Report {
             (Form::Text, Style::Rich) => stop.failure.to_string(),
             (Form::Text, Style::Plain) => format!("error: {what} {remedy}").trim_end().to_owned(),
         };
-        let _ = writeln!(io::stderr(), "{line}");
+        self.io.err(&line);
     }
 }
 
@@ -156,6 +164,7 @@ impl Default for Report {
             theme: Theme { style: Style::Rich, colour: Colour::Off },
             zone: TimeZone::UTC,
             notices: Notices::Shown,
+            io: Io::Own,
         }
     }
 }

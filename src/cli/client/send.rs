@@ -1,47 +1,220 @@
-//! `send`, `retry`, `cancel`: messages out.
+//! `send`: messages out.
 //!
-//! A command returns when the message is on disk at the recipient's server. A message that could
-//! not get there in time stays in the profile and goes first at the next contact: it is sent once,
-//! whatever the caller does with the exit code.
+//! A message that could not get there in time stays in the profile and goes first at the next
+//! contact: it is sent once, whatever the caller does with the exit code.
 
-use std::collections::BTreeSet;
 use std::io::{self, IsTerminal as _, Read as _};
 
-use tokio::sync::mpsc::Receiver;
-use tokio::time::{Instant, timeout_at};
-
 use crate::cli::exit::Exit;
-use crate::client::{
-    Cancelled, Client, Event, Line, LocalId, MessageState, MessageView, Mode, Offline,
-    RequestError, SendError, Trust,
-};
+use crate::client::{Client, Draft, Mode, SendError, Trust};
 use crate::limits::TEXT_BYTES_MAX;
 use crate::types::UserName;
 use crate::ui::line::TrustPolicy;
-use crate::ui::say::{self, Told};
-use crate::ui::text::nearest;
-use crate::wire::Code;
 
-use super::json::{Own, Record};
+use super::args::{Goal, Send};
+use super::batch::Batch;
+use super::open::Session;
 use super::report::{Outcome, Stop};
 use super::{Context, failures, open};
 
-/// Lines of a conversation that `retry` searches for what waits.
-const SEARCHED_MAX: usize = 100_000;
+/// Messages of one command that are under way at once.
+const UNDER_WAY_MAX: usize = 256;
 
 /// `client send TO [TEXT...]`.
-pub(super) async fn send(context: &Context, to: &UserName, words: Vec<String>) -> Outcome {
-    let text = text_of(words)?;
-    let name = open::chosen(context)?;
-    let (unlocked, _) = open::unlocked(context, &name).await?;
-    let (client, mut events) = Client::start(&context.env, unlocked, Mode::SendOnly);
+pub(super) async fn send(context: &Context, send: &Send) -> Outcome {
+    let mode = match send.wait {
+        Goal::Sent | Goal::Delivered => Mode::SendOnly,
+        // The receipt is a message in one's own inbox.
+        Goal::Read => Mode::SendAndReceive,
+    };
+    let mut session = open::session(context, mode).await?;
+    let outcome = sent(context, send, &mut session).await;
+    session.end().await;
+    outcome
+}
+
+async fn sent(context: &Context, send: &Send, session: &mut Session) -> Outcome {
+    let client = session.client.clone();
+    let to = recipients(send);
+    if context.globals.trust == TrustPolicy::Verified {
+        for to in &to {
+            must_be_verified(&client, to)?;
+        }
+    }
+    let mut batch = Batch::new(context, &client, send.wait);
+    batch.expire(send.expire);
     let outcome = tokio::select! {
         biased;
-        outcome = send_by(context, &client, &mut events, to, &text) => outcome,
-        _ = tokio::signal::ctrl_c() => interrupted(&client),
+        outcome = through(context, send, &to, &mut batch, session) => outcome,
+        () = context.report.io.interrupted() => return interrupted(&client),
     };
-    client.stop().await;
-    outcome
+    outcome?;
+    batch.outcome()
+}
+
+/// Each once, in the order in which they were named.
+fn recipients(send: &Send) -> Vec<UserName> {
+    let mut to = vec![send.to.clone()];
+    for also in &send.also {
+        if !to.contains(also) {
+            to.push(also.clone());
+        }
+    }
+    to
+}
+
+async fn through(
+    context: &Context,
+    send: &Send,
+    to: &[UserName],
+    batch: &mut Batch<'_>,
+    session: &mut Session,
+) -> Result<(), Stop> {
+    if send.each_line {
+        each_line(context, to, batch, session).await?;
+    } else {
+        let text = send.text.join(" ");
+        for to in to {
+            batch.take(to, &text, None);
+        }
+    }
+    batch.settle(&mut session.events, 0).await
+}
+
+/// Sends the lines of standard input as they come; empty ones are left out.
+async fn each_line(
+    context: &Context,
+    to: &[UserName],
+    batch: &mut Batch<'_>,
+    session: &mut Session,
+) -> Result<(), Stop> {
+    let mut lines = Lines::default();
+    loop {
+        let piece = tokio::select! {
+            biased;
+            piece = context.report.io.input() => piece.map_err(|error| unreadable(&error))?,
+            // Never ends: while nobody writes, what happens to the earlier ones is told.
+            stop = batch.follow(&mut session.events) => return Err(stop),
+        };
+        let is_end = piece.is_empty();
+        for (number, line) in lines.feed(&piece) {
+            for to in to {
+                match &line {
+                    Ok(line) => batch.take(to, line, Some(number)),
+                    Err(stop) => batch.not_taken(to, stop.clone(), Some(number)),
+                }
+            }
+            batch.settle(&mut session.events, UNDER_WAY_MAX).await?;
+        }
+        if is_end {
+            return Ok(());
+        }
+    }
+}
+
+/// Takes pieces of input apart into lines.
+#[derive(Default)]
+struct Lines {
+    rest: Vec<u8>,
+    number: usize,
+    /// The line is longer than a message may be, and is read to its end.
+    is_long: bool,
+}
+
+impl Lines {
+    /// The lines that are complete with this piece; the end of the input completes the last one.
+    fn feed(&mut self, piece: &[u8]) -> Vec<(usize, Result<String, Stop>)> {
+        let mut done = Vec::new();
+        if piece.is_empty() {
+            done.extend(self.line());
+        }
+        for part in piece.split_inclusive(|byte| *byte == b'\n') {
+            match part.strip_suffix(b"\n") {
+                Some(part) => {
+                    self.add(part);
+                    done.extend(self.line());
+                }
+                None => self.add(part),
+            }
+        }
+        done
+    }
+
+    fn add(&mut self, part: &[u8]) {
+        self.is_long |= self.rest.len() + part.len() > TEXT_BYTES_MAX;
+        if !self.is_long {
+            self.rest.extend_from_slice(part);
+        }
+    }
+
+    fn line(&mut self) -> Option<(usize, Result<String, Stop>)> {
+        self.number += 1;
+        let bytes = std::mem::take(&mut self.rest);
+        if std::mem::take(&mut self.is_long) {
+            return Some((self.number, Err(too_long())));
+        }
+        let text = String::from_utf8(bytes).map_err(|_| not_text());
+        match &text {
+            Ok(text) if text.trim().is_empty() => None,
+            Ok(_) | Err(_) => Some((self.number, text)),
+        }
+    }
+}
+
+/// The text of `send`, from standard input when there are no words and it is no terminal, or the
+/// only word is `-`. Read before anything is opened: it may take long to come.
+pub(super) fn with_input(send: &mut Send) -> Result<(), Stop> {
+    if send.each_line {
+        return if send.text.is_empty() || send.text == ["-"] { Ok(()) } else { Err(two_texts()) };
+    }
+    let from_input = match send.text.as_slice() {
+        [] => !io::stdin().is_terminal(),
+        [only] => only == "-",
+        [_, _, ..] => false,
+    };
+    if !from_input {
+        if send.text.is_empty() {
+            return Err(Stop::new(
+                Exit::Usage,
+                "There is no text to send.",
+                "client send WHO TEXT     or: command | client send WHO",
+            ));
+        }
+        return Ok(());
+    }
+    let mut bytes = Vec::new();
+    let limit = TEXT_BYTES_MAX as u64 + 2;
+    io::stdin().lock().take(limit).read_to_end(&mut bytes).map_err(|error| unreadable(&error))?;
+    let mut text = String::from_utf8(bytes).map_err(|_| not_text())?;
+    if text.ends_with('\n') {
+        text.pop();
+    }
+    if text.len() > TEXT_BYTES_MAX {
+        return Err(too_long());
+    }
+    send.text = vec![text];
+    Ok(())
+}
+
+fn two_texts() -> Stop {
+    Stop::new(
+        Exit::Usage,
+        "With --each-line the texts come from standard input.",
+        "command | client send WHO --each-line",
+    )
+}
+
+fn unreadable(error: &io::Error) -> Stop {
+    Stop::new(Exit::LocalData, format!("Cannot read standard input: {error}."), "")
+}
+
+fn not_text() -> Stop {
+    Stop::new(Exit::Usage, "Standard input is not UTF-8 text.", "Only text can be sent.")
+}
+
+fn too_long() -> Stop {
+    let what = format!("The message is longer than {TEXT_BYTES_MAX} bytes.");
+    Stop::new(Exit::Refused, what, "Send it in parts.")
 }
 
 fn interrupted(client: &Client) -> Outcome {
@@ -56,402 +229,67 @@ fn interrupted(client: &Client) -> Outcome {
     ))
 }
 
-/// The text: the words, or standard input when there are none and it is no terminal.
-fn text_of(words: Vec<String>) -> Result<String, Stop> {
-    let from_input = match words.as_slice() {
-        [] => !io::stdin().is_terminal(),
-        [only] => only == "-",
-        [_, _, ..] => false,
-    };
-    if !from_input {
-        if words.is_empty() {
-            return Err(Stop::new(
-                Exit::Usage,
-                "There is no text to send.",
-                "client send WHO TEXT     or: command | client send WHO",
-            ));
-        }
-        return Ok(words.join(" "));
+fn must_be_verified(client: &Client, to: &UserName) -> Result<(), Stop> {
+    let known = client.known_key(to).map_err(|error| failures::request(&error, None))?;
+    if known.is_some_and(|key| key.trust == Trust::Verified) {
+        return Ok(());
     }
-    let mut bytes = Vec::new();
-    let limit = TEXT_BYTES_MAX as u64 + 2;
-    io::stdin().lock().take(limit).read_to_end(&mut bytes).map_err(|error| {
-        Stop::new(Exit::LocalData, format!("Cannot read standard input: {error}."), "")
-    })?;
-    let mut text = String::from_utf8(bytes).map_err(|_| {
-        Stop::new(Exit::Usage, "Standard input is not UTF-8 text.", "Only text can be sent.")
-    })?;
-    if text.ends_with('\n') {
-        text.pop();
-    }
-    if text.len() > TEXT_BYTES_MAX {
-        return Err(Stop::new(
-            Exit::Refused,
-            format!("The message is longer than {TEXT_BYTES_MAX} bytes."),
-            "Send it in parts.",
-        ));
-    }
-    Ok(text)
+    Err(Stop::new(
+        Exit::KeyRefused,
+        format!("{to} is not verified, and --trust verified was asked for. Nothing was sent."),
+        format!("Compare numbers: client key verify {to}"),
+    ))
 }
 
-async fn send_by(
-    context: &Context,
+/// Takes a text, under the policy that was asked for.
+pub(super) fn take(
     client: &Client,
-    events: &mut Receiver<Event>,
+    trust: TrustPolicy,
     to: &UserName,
-    text: &str,
-) -> Outcome {
-    if context.globals.trust == TrustPolicy::Verified && !is_verified(client, to)? {
-        return Err(Stop::new(
-            Exit::KeyRefused,
-            format!("{to} is not verified, and --trust verified was asked for. Nothing was sent."),
-            format!("Compare numbers: /verify {to}     (inside: client chat)"),
-        ));
-    }
-    let id = match client.send_text(to, text) {
-        Err(SendError::KeyChanged(_)) if context.globals.trust == TrustPolicy::Always => {
+    draft: &Draft,
+) -> Result<crate::client::LocalId, Stop> {
+    match client.send(to, draft) {
+        Err(SendError::KeyChanged(_)) if trust == TrustPolicy::Always => {
             client.accept_key(to).map_err(|error| failures::request(&error, Some(to)))?;
-            client.send_text(to, text)
+            client.send(to, draft)
         }
         other => other,
     }
-    .map_err(|error| failures::send(&error))?;
-    let message = Waiting { context, client, id, to }.until_sent(events).await?;
-    context.report.data(&Record::Sent(Own::new(&message)), || format!("sent to {to} as {id}"))?;
-    Ok(Exit::Done)
-}
-
-fn is_verified(client: &Client, user: &UserName) -> Result<bool, Stop> {
-    let chats = client.chats().map_err(|error| failures::request(&error, None))?;
-    Ok(chats.iter().any(|chat| chat.chat == *user && chat.trust == Trust::Verified))
-}
-
-/// One message on its way.
-struct Waiting<'a> {
-    context: &'a Context,
-    client: &'a Client,
-    id: LocalId,
-    to: &'a UserName,
-}
-
-impl Waiting<'_> {
-    async fn until_sent(&self, events: &mut Receiver<Event>) -> Result<MessageView, Stop> {
-        let deadline = Instant::now() + self.context.globals.timeout;
-        let mut why = Told { what: "There was no answer in time.".into(), remedy: String::new() };
-        loop {
-            if let Some(message) = self.settled()? {
-                return Ok(message);
-            }
-            match timeout_at(deadline, events.recv()).await {
-                Ok(Some(event)) => self.heard(&event, &mut why)?,
-                Ok(None) => return Err(self.kept(Exit::Internal, "The client stopped by itself.")),
-                Err(_) => return Err(self.kept(Exit::Unreachable, &why.what)),
-            }
-        }
-    }
-
-    /// The message once it is sent; an error once it never will be.
-    fn settled(&self) -> Result<Option<MessageView>, Stop> {
-        let message =
-            self.client.message(self.id).map_err(|error| failures::request(&error, None))?;
-        let Some(message) = message else { return Ok(None) };
-        match &message.state {
-            Some(MessageState::Sent | MessageState::Delivered | MessageState::Read) => {
-                Ok(Some(message))
-            }
-            Some(MessageState::Refused(refusal)) => {
-                let mut stop = failures::refusal(*refusal, self.to);
-                if stop.failure.exit == Exit::NotFound {
-                    stop.failure.remedy = did_you_mean(self.client, self.to);
-                }
-                Err(stop)
-            }
-            Some(MessageState::Cancelled) => {
-                Err(Stop::new(Exit::Refused, format!("Message {} was cancelled.", self.id), ""))
-            }
-            Some(MessageState::Waiting | MessageState::Pending) | None => Ok(None),
-        }
-    }
-
-    /// Notes why it takes long; ends early when waiting cannot help.
-    fn heard(&self, event: &Event, why: &mut Told) -> Result<(), Stop> {
-        match event {
-            Event::ChatWaits { chat, code, detail } if chat == self.to => {
-                *why = say::code(*code, Some(chat), detail, 0);
-                if *code == Code::MailboxFull {
-                    return Err(self.kept(Exit::Refused, &why.what));
-                }
-            }
-            Event::Offline { reason: Offline::WrongCluster } => {
-                return Err(self.kept(Exit::KeyRefused, &say::wrong_cluster().what));
-            }
-            Event::Offline { reason } => {
-                let server = self.client.status().map(|status| status.balancer);
-                let server = server.unwrap_or_else(|_| "the server".to_owned());
-                why.what = format!("Cannot reach {server} ({}).", say::offline(reason));
-            }
-            Event::KeyChanged { user }
-                if user == self.to && self.context.globals.trust == TrustPolicy::Always =>
-            {
-                let accepted = self.client.accept_key(user);
-                accepted.map_err(|error| failures::request(&error, Some(user)))?;
-            }
-            Event::KeyChanged { user } if user == self.to => {
-                let told = say::key_changed(user);
-                let mut stop = self.kept(Exit::KeyRefused, &told.what);
-                stop.failure.remedy = failures::in_line_client(&told.remedy);
-                return Err(stop);
-            }
-            Event::SignedOut { code } => {
-                return Err(self.kept(Exit::NotSignedIn, &say::code(*code, None, "", 0).what));
-            }
-            Event::SessionReplaced => {
-                let told = say::code(Code::SessionReplaced, None, "", 0);
-                return Err(self.kept(Exit::NotSignedIn, &told.what));
-            }
-            Event::LocalData { error } => {
-                return Err(Stop::told(Exit::LocalData, say::local_data(error)));
-            }
-            Event::RolledBack => self.context.report.notice(&say::rolled_back().line()),
-            Event::Edited { .. }
-            | Event::Deleted { .. }
-            | Event::Reacted { .. }
-            | Event::Expired { .. }
-            | Event::Typing { .. }
-            | Event::Presence { .. }
-            | Event::Online { .. }
-            | Event::Lines
-            | Event::CaughtUp
-            | Event::State { .. }
-            | Event::ChatWaits { .. }
-            | Event::Request { .. }
-            | Event::KeyChanged { .. }
-            | Event::WasAlreadySent { .. } => {}
-        }
-        Ok(())
-    }
-
-    fn kept(&self, exit: Exit, why: &str) -> Stop {
-        let id = self.id;
-        let mut stop = Stop::new(
-            exit,
-            format!(
-                "{why} The message is kept as {id} and goes first at the next contact: do not send it again."
-            ),
-            match exit {
-                Exit::NotSignedIn => {
-                    "Sign in again: client login     Then: client retry".to_owned()
-                }
-                _ => format!("Now: client retry     Take it back: client cancel {id}"),
-            },
-        );
-        stop.kept = Some(id);
-        stop
-    }
-}
-
-fn did_you_mean(client: &Client, name: &UserName) -> String {
-    let chats = client.chats().unwrap_or_default();
-    let others = chats.iter().map(|chat| chat.chat.as_str()).filter(|c| *c != name.as_str());
-    nearest(name.as_str(), others)
-        .map_or_else(|| "See how it is spelt.".to_owned(), |near| format!("Did you mean {near}?"))
-}
-
-/// `client retry`.
-pub(super) async fn retry(context: &Context) -> Outcome {
-    let name = open::chosen(context)?;
-    let (unlocked, _) = open::unlocked(context, &name).await?;
-    let (client, mut events) = Client::start(&context.env, unlocked, Mode::SendOnly);
-    let outcome = retry_by(context, &client, &mut events).await;
-    client.stop().await;
-    outcome
-}
-
-async fn retry_by(context: &Context, client: &Client, events: &mut Receiver<Event>) -> Outcome {
-    let local = |error| failures::request(&error, None);
-    let ours = waiting(client).map_err(local)?;
-    if client.retry().map_err(local)? == 0 && ours.is_empty() {
-        context.report.notice("Nothing waits to be sent.");
-        return Ok(Exit::Done);
-    }
-    let deadline = Instant::now() + context.globals.timeout;
-    let mut seen = BTreeSet::new();
-    let (mut sent, mut refused) = (0, 0);
-    let mut why = "There was no answer in time.".to_owned();
-    while client.status().map_err(local)?.waiting > 0 {
-        let Ok(event) = timeout_at(deadline, events.recv()).await else { break };
-        match event {
-            Some(Event::State { id, chat, state }) if concerns(&ours, id, &state) => {
-                let outcome = moved(context, client, id, &chat, &state, &mut seen)?;
-                sent += usize::from(outcome == Moved::Sent);
-                refused += usize::from(outcome == Moved::Refused);
-            }
-            Some(Event::ChatWaits { chat, code, detail }) => {
-                why = say::code(code, Some(&chat), &detail, 0).what;
-            }
-            Some(Event::Offline { reason }) => {
-                why = format!("No connection: {}.", say::offline(&reason))
-            }
-            Some(Event::SignedOut { code }) => {
-                return Err(Stop::told(Exit::NotSignedIn, say::code(code, None, "", 0)));
-            }
-            Some(Event::LocalData { error }) => {
-                return Err(Stop::told(Exit::LocalData, say::local_data(&error)));
-            }
-            Some(
-                Event::Online { .. }
-                | Event::State { .. }
-                | Event::Lines
-                | Event::CaughtUp
-                | Event::Request { .. }
-                | Event::KeyChanged { .. }
-                | Event::WasAlreadySent { .. }
-                | Event::Edited { .. }
-                | Event::Deleted { .. }
-                | Event::Reacted { .. }
-                | Event::Expired { .. }
-                | Event::Typing { .. }
-                | Event::Presence { .. }
-                | Event::RolledBack
-                | Event::SessionReplaced,
-            ) => {}
-            None => break,
-        }
-    }
-    // What moved while the last answers came in.
-    while let Ok(event) = events.try_recv() {
-        let Event::State { id, chat, state } = event else { continue };
-        if !concerns(&ours, id, &state) {
-            continue;
-        }
-        let outcome = moved(context, client, id, &chat, &state, &mut seen)?;
-        sent += usize::from(outcome == Moved::Sent);
-        refused += usize::from(outcome == Moved::Refused);
-    }
-    match (client.status().map_err(local)?.waiting, sent, refused) {
-        (0, _, 0) => Ok(Exit::Done),
-        (0, 0, _) => Err(Stop::quiet(Exit::Refused)),
-        (0, _, _) => Err(Stop::quiet(Exit::Partly)),
-        (waiting, _, _) => Err(Stop::new(
-            if sent > 0 { Exit::Partly } else { Exit::Unreachable },
-            format!("{why} Still kept here: {waiting}."),
-            "Try again later: client retry     Take one back: client cancel ID",
-        )),
-    }
-}
-
-/// The own messages that are not sent yet.
-fn waiting(client: &Client) -> Result<BTreeSet<LocalId>, RequestError> {
-    let mut ids = BTreeSet::new();
-    for chat in client.chats()?.iter().filter(|chat| chat.waiting > 0) {
-        let lines = client.history(&chat.chat, SEARCHED_MAX)?;
-        ids.extend(lines.iter().filter_map(|line| match line {
-            Line::Message(message) => match message.state {
-                Some(MessageState::Waiting | MessageState::Pending) => Some(message.id),
-                Some(_) | None => None,
-            },
-            Line::Trouble { .. } => None,
-        }));
-    }
-    Ok(ids)
-}
-
-/// Messages sent earlier are reported as delivered in between; they are no news here.
-fn concerns(ours: &BTreeSet<LocalId>, id: LocalId, state: &MessageState) -> bool {
-    ours.contains(&id) || *state == MessageState::Sent
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Moved {
-    Sent,
-    Refused,
-    NotYet,
-}
-
-/// Prints each message once, when it is known what became of it.
-fn moved(
-    context: &Context,
-    client: &Client,
-    id: LocalId,
-    chat: &UserName,
-    state: &MessageState,
-    seen: &mut BTreeSet<LocalId>,
-) -> Result<Moved, Stop> {
-    let moved = match state {
-        MessageState::Sent | MessageState::Delivered | MessageState::Read => Moved::Sent,
-        MessageState::Refused(_) => Moved::Refused,
-        MessageState::Waiting | MessageState::Pending | MessageState::Cancelled => Moved::NotYet,
-    };
-    if moved == Moved::NotYet || !seen.insert(id) {
-        return Ok(Moved::NotYet);
-    }
-    let message = client.message(id).map_err(|error| failures::request(&error, None))?;
-    let Some(message) = message else { return Ok(moved) };
-    match state {
-        MessageState::Refused(refusal) => {
-            let told = say::refusal(*refusal, chat);
-            context.report.data(&Record::Refused(Own::new(&message)), || {
-                format!("{id} to {chat} not sent: {}", told.line())
-            })?;
-        }
-        MessageState::Sent
-        | MessageState::Delivered
-        | MessageState::Read
-        | MessageState::Waiting
-        | MessageState::Pending
-        | MessageState::Cancelled => {
-            let record = Record::Sent(Own::new(&message));
-            context.report.data(&record, || format!("sent {id} to {chat}"))?;
-        }
-    }
-    Ok(moved)
-}
-
-/// `client cancel ID`.
-pub(super) async fn cancel(context: &Context, id: i64) -> Outcome {
-    let name = open::chosen(context)?;
-    let (unlocked, _) = open::unlocked(context, &name).await?;
-    let (client, _events) = Client::start(&context.env, unlocked, Mode::Offline);
-    let id = LocalId(id);
-    let before = client.message(id);
-    let cancelled = client.cancel(id);
-    client.stop().await;
-    let local = |error| failures::request(&error, None);
-    let pending =
-        before.map_err(local)?.is_some_and(|message| message.state == Some(MessageState::Pending));
-    match cancelled.map_err(local)? {
-        Cancelled::Yes => {
-            context.report.data(&Record::Cancelled { id: id.to_string() }, || {
-                format!("Message {id} will not be sent.")
-            })?;
-            if pending {
-                context.report.notice(
-                    "It was under way already; if it had arrived before this, that shows at the \
-                     next contact.",
-                );
-            }
-            Ok(Exit::Done)
-        }
-        Cancelled::TooLate => Err(Stop::new(
-            Exit::Refused,
-            format!("Message {id} cannot be taken back any more."),
-            "It was sent, or it ended before.",
-        )),
-        Cancelled::NoSuchMessage => Err(Stop::new(
-            Exit::NotFound,
-            format!("There is no message {id} of yours."),
-            "Numbers: client history WHO --json",
-        )),
-    }
+    .map_err(|error| failures::send(&error))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn fed(pieces: &[&[u8]]) -> Vec<(usize, Option<String>)> {
+        let mut lines = Lines::default();
+        let pieces = pieces.iter().copied().chain([&b""[..]]);
+        let fed = pieces.flat_map(|piece| lines.feed(piece));
+        fed.map(|(number, line)| (number, line.ok())).collect()
+    }
+
     #[test]
-    fn words_are_joined_and_a_lone_dash_means_standard_input() {
-        assert_eq!(text_of(vec!["hi".into(), "there".into()]).unwrap(), "hi there");
-        assert_eq!(text_of(vec!["-".into(), "x".into()]).unwrap(), "- x");
+    fn input_is_taken_apart_into_numbered_lines_wherever_its_pieces_end() {
+        let line = |number: usize, text: &str| (number, Some(text.to_owned()));
+        assert_eq!(
+            fed(&[b"one\ntw", b"o\n\n  \nfive"]),
+            [line(1, "one"), line(2, "two"), line(5, "five")]
+        );
+        assert_eq!(fed(&[b"one\n"]), [line(1, "one")]);
+        assert_eq!(fed(&[]), []);
+        // Half a character at the end of a piece.
+        assert_eq!(fed(&[b"\xc3", b"\xa4\n\xff\nx"]), [line(1, "ä"), (2, None), line(3, "x")]);
+    }
+
+    #[test]
+    fn a_line_may_be_as_long_as_a_message_and_no_longer() {
+        let fits = vec![b'x'; TEXT_BYTES_MAX];
+        let text = String::from_utf8(fits.clone()).unwrap();
+        assert_eq!(
+            fed(&[&fits[..9], &fits[9..], b"\ny"]),
+            [(1, Some(text)), (2, Some("y".into()))]
+        );
+        assert_eq!(fed(&[&fits, b"x\ny"]), [(1, None), (2, Some("y".into()))]);
     }
 }

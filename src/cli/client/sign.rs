@@ -34,7 +34,7 @@ pub(super) async fn register(context: &Context, user: Option<UserName>) -> Outco
         None => ask::new_password()?,
     };
     let unlocked = sign_up(context, &name, &cluster, &user, &password).await?;
-    welcome(context, &name, &unlocked, NewAccount::Yes)
+    welcome(context, &name, &unlocked, NewAccount::Yes).await
 }
 
 fn server(context: &Context, command: &str) -> Result<crate::client::account::Where, Stop> {
@@ -91,6 +91,20 @@ pub(super) async fn sign_in(
 
 /// `client login [USER]`.
 pub(super) async fn login(context: &Context, login: Login) -> Outcome {
+    let identity = match (&login.identity, login.new_identity) {
+        (Some(path), _) => IdentitySource::Pem(path.clone()),
+        (None, true) => IdentitySource::New,
+        (None, false) => IdentitySource::Profile,
+    };
+    login_with(context, login, identity).await
+}
+
+/// As [`login`], with an identity key from wherever.
+pub(super) async fn login_with(
+    context: &Context,
+    login: Login,
+    identity: IdentitySource,
+) -> Outcome {
     let name = match (&context.globals.profile, &login.user) {
         (Some(profile), _) => profile.clone(),
         (None, Some(user)) => user.clone(),
@@ -130,11 +144,6 @@ pub(super) async fn login(context: &Context, login: Login) -> Outcome {
         Some(password) => password,
         None => ask::password(&format!("Password of {user}: "))?,
     };
-    let identity = match (login.identity, login.new_identity) {
-        (Some(path), _) => IdentitySource::Pem(path),
-        (None, true) => IdentitySource::New,
-        (None, false) => IdentitySource::Profile,
-    };
     let other = if login.takeover { OtherDevice::TakeOver } else { OtherDevice::Ask };
     let first = identity.clone();
     let mut attempt = sign_in(context, &name, &cluster, &user, &password, first, other).await;
@@ -146,7 +155,7 @@ pub(super) async fn login(context: &Context, login: Login) -> Outcome {
         attempt = sign_in(context, &name, &cluster, &user, &password, identity, other).await;
     }
     let unlocked = attempt.map_err(|error| failures::account(error, &name, &user, &cluster.at))?;
-    welcome(context, &name, &unlocked, NewAccount::No)
+    welcome(context, &name, &unlocked, NewAccount::No).await
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -155,7 +164,12 @@ enum NewAccount {
     No,
 }
 
-fn welcome(context: &Context, name: &UserName, unlocked: &Unlocked, new: NewAccount) -> Outcome {
+async fn welcome(
+    context: &Context,
+    name: &UserName,
+    unlocked: &Unlocked,
+    new: NewAccount,
+) -> Outcome {
     open::stay_unlocked(context, name, unlocked);
     let owner = unlocked.owner();
     let server = failures::address(&owner.balancer);
@@ -170,7 +184,7 @@ fn welcome(context: &Context, name: &UserName, unlocked: &Unlocked, new: NewAcco
         NewAccount::Yes => format!("Welcome, {}. Your account is ready at {server}.", owner.user),
         NewAccount::No => format!("Signed in as {} at {server}.", owner.user),
     };
-    context.report.data(&record, text)?;
+    context.report.data(&record, text).await?;
     Ok(Exit::Done)
 }
 
@@ -209,10 +223,13 @@ pub(super) async fn logout(context: &Context, deletion: Deletion) -> Outcome {
         })?;
     }
     let forgotten = deletion != Deletion::Keep;
-    context.report.data(&Record::SignedOut { profile: name.to_string(), forgotten }, || {
-        let what = if forgotten { "signed out; the profile is deleted" } else { "signed out" };
-        format!("{name} is {what}.")
-    })?;
+    context
+        .report
+        .data(&Record::SignedOut { profile: name.to_string(), forgotten }, || {
+            let what = if forgotten { "signed out; the profile is deleted" } else { "signed out" };
+            format!("{name} is {what}.")
+        })
+        .await?;
     Ok(Exit::Done)
 }
 

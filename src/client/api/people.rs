@@ -86,6 +86,8 @@ pub struct KeyView {
     pub user: UserName,
     /// 60 digits in groups of five; of the new key when it changed.
     pub safety_number: String,
+    /// Fingerprint of the identity key that the number is of, in hexadecimal.
+    pub fingerprint: String,
     /// How well it is known.
     pub trust: Trust,
     /// When it was pinned.

@@ -20,6 +20,7 @@ pub(super) enum Waiting {
     Who(oneshot::Sender<Result<WhoView, RequestError>>),
     LookUp { user: UserName, reply: Option<oneshot::Sender<Result<(), RequestError>>> },
     Done(oneshot::Sender<Result<(), RequestError>>),
+    At(oneshot::Sender<Result<u64, RequestError>>),
     LogOut(oneshot::Sender<Result<(), RequestError>>),
     PutBundle(Vec<u8>),
 }
@@ -31,6 +32,7 @@ impl Waiting {
             Self::LookUp { reply: Some(reply), .. } | Self::Done(reply) | Self::LogOut(reply) => {
                 drop(reply.send(Err(error)));
             }
+            Self::At(reply) => drop(reply.send(Err(error))),
             Self::LookUp { reply: None, .. } | Self::PutBundle(_) => {}
         }
     }
@@ -93,6 +95,9 @@ impl Session<'_> {
                 let _ = reply.send(Ok(who_view(list)));
             }
             (Waiting::Done(reply), server_frame::Body::Done(_)) => drop(reply.send(Ok(()))),
+            (Waiting::At(reply), server_frame::Body::Done(done)) => {
+                drop(reply.send(Ok(done.at_unix_ms)));
+            }
             (waiting, _) => waiting.fail(error.map_or(RequestError::Timeout, Refused::into_error)),
         }
         Ok(())

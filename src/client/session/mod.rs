@@ -17,16 +17,20 @@ use tokio::time::{Instant, sleep_until};
 use crate::limits;
 use crate::net::Env;
 use crate::net::stream::ReadError;
+use zeroize::Zeroizing;
+
 use crate::types::{DeviceId, LogName, N, Seq, UserName};
 use crate::wire::Code;
 use crate::wire::client::{
-    Block, ClientFrame, Logout, ServerFrame, SetPresence, Typing, Who, client_frame, server_frame,
+    Block, ChangePassword, ClientFrame, DeleteAccount, Logout, ServerFrame, SetPresence, Typing,
+    Who, client_frame, server_frame,
 };
 
 use super::Mode;
 use super::api::{Event, RequestError, WhoView};
 use super::connection::{DialError, Refused, Wire};
 use super::core::{Core, SharedCore};
+use super::handover::Handover;
 use super::inbox::Position;
 use super::sender::{Phase, Sender};
 use super::store::StoreError;
@@ -40,6 +44,8 @@ pub(crate) enum Request {
     Look,
     /// Try everything now.
     Hurry,
+    /// Somebody became a contact.
+    Follow,
     /// There may be a new version of the own bundle.
     Offer,
     /// Somebody is told that we are writing to them.
@@ -63,6 +69,15 @@ pub(crate) enum Request {
         blocked: bool,
         reply: oneshot::Sender<Result<(), RequestError>>,
     },
+    ChangePassword {
+        old_auth_key: Zeroizing<String>,
+        new_auth_key: Zeroizing<String>,
+        reply: oneshot::Sender<Result<(), RequestError>>,
+    },
+    DeleteAccount {
+        auth_key: Zeroizing<String>,
+        reply: oneshot::Sender<Result<u64, RequestError>>,
+    },
     LogOut {
         reply: oneshot::Sender<Result<(), RequestError>>,
     },
@@ -78,25 +93,29 @@ impl Request {
         match self {
             Self::Look
             | Self::Hurry
+            | Self::Follow
             | Self::Offer
             | Self::Typing { .. }
             | Self::SetPresence { .. } => {}
             Self::Who { reply, .. } => drop(reply.send(Err(error))),
-            Self::LookUp { reply, .. } | Self::Block { reply, .. } | Self::LogOut { reply } => {
-                drop(reply.send(Err(error)));
-            }
+            Self::LookUp { reply, .. }
+            | Self::Block { reply, .. }
+            | Self::ChangePassword { reply, .. }
+            | Self::LogOut { reply } => drop(reply.send(Err(error))),
+            Self::DeleteAccount { reply, .. } => drop(reply.send(Err(error))),
             Self::Stop { reply } => drop(reply.send(())),
         }
     }
 }
 
 /// Why a session ended.
-#[derive(Debug)]
 pub(crate) enum End {
     /// The connection is gone.
     Lost,
     /// Reconnect at once: the device changed, or the home wants to see us again.
     Again,
+    /// The next connection stands; this one is still open.
+    Left(Box<Wire>),
     /// Another connection has the session.
     Replaced,
     /// The front end asked.
@@ -148,6 +167,7 @@ pub(crate) struct Session<'a> {
     /// Some chat could not send for want of room in the session.
     starved: bool,
     last_open_id: u32,
+    handover: Handover,
 }
 
 impl<'a> Session<'a> {
@@ -157,6 +177,7 @@ impl<'a> Session<'a> {
         mode: Mode,
         wire: Wire,
         requests: &'a mut mpsc::Receiver<Request>,
+        handover: Handover,
     ) -> Self {
         Self {
             env: env.clone(),
@@ -185,6 +206,7 @@ impl<'a> Session<'a> {
             follow_due: None,
             starved: false,
             last_open_id: 0,
+            handover,
         }
     }
 
@@ -200,6 +222,11 @@ impl<'a> Session<'a> {
         self.core.lock().presence.forget();
         for (_, waiting) in std::mem::take(&mut self.waiting) {
             waiting.fail(RequestError::Offline);
+        }
+        if matches!(end, End::Again) && self.handover.ready.is_cancelled() {
+            self.push_cursor();
+            let _ = self.wire.writer.flush().await;
+            return End::Left(Box::new(self.wire));
         }
         if matches!(end, End::Stopped(_) | End::Again) {
             // A cursor the home never hears of costs a second delivery later; nothing else that was
@@ -226,9 +253,14 @@ impl<'a> Session<'a> {
 
     pub(super) async fn turn(&mut self) -> Result<std::convert::Infallible, End> {
         loop {
+            let may_leave = self.handover.ready.is_cancelled();
+            if may_leave && self.waiting.is_empty() {
+                return Err(End::Again);
+            }
             let deadline = self.deadline();
             tokio::select! {
                 biased;
+                () = self.handover.ready.cancelled(), if !may_leave => {}
                 request = self.requests.recv() => match request {
                     Some(request) => self.request(request).await?,
                     None => return Err(End::Stopped(None)),
@@ -295,6 +327,13 @@ impl<'a> Session<'a> {
                 }
                 self.look().await?;
             }
+            Request::Follow => {
+                // What was read of them can be told now.
+                self.look().await?;
+                if self.own.caught_up {
+                    self.follow_contacts()?;
+                }
+            }
             Request::Offer => self.offer_bundle().await?,
             Request::Typing { to } => self.tell_typing(&to),
             Request::SetPresence { invisible } => {
@@ -310,6 +349,19 @@ impl<'a> Session<'a> {
                 let body = Block { user: user.to_string(), blocked };
                 let rid = self.push(client_frame::Body::Block(body))?;
                 self.waiting.insert(rid, Waiting::Done(reply));
+            }
+            Request::ChangePassword { old_auth_key, new_auth_key, reply } => {
+                let body = ChangePassword {
+                    old_auth_key: old_auth_key.to_string(),
+                    new_auth_key: new_auth_key.to_string(),
+                };
+                let rid = self.push(client_frame::Body::ChangePassword(body))?;
+                self.waiting.insert(rid, Waiting::Done(reply));
+            }
+            Request::DeleteAccount { auth_key, reply } => {
+                let body = DeleteAccount { auth_key: auth_key.to_string() };
+                let rid = self.push(client_frame::Body::DeleteAccount(body))?;
+                self.waiting.insert(rid, Waiting::At(reply));
             }
             Request::LogOut { reply } => {
                 let rid = self.push(client_frame::Body::Logout(Logout {}))?;
@@ -424,13 +476,14 @@ impl<'a> Session<'a> {
                     _ => End::Lost,
                 });
             }
+            Some(server_frame::Body::GoAway(_)) => self.handover.asked.cancel(),
             Some(server_frame::Body::Online(online)) => {
                 if let Some(chat) = self.current(&online.log, online.open_id) {
                     self.core.lock().presence_heard(&chat, online.online)?;
                 }
             }
             // Typing comes in datagrams.
-            Some(server_frame::Body::Typing(_) | server_frame::Body::GoAway(_)) => {}
+            Some(server_frame::Body::Typing(_)) => {}
             Some(body) => self.answer(frame.rid, body).await?,
             None => {}
         }

@@ -100,6 +100,7 @@ fn new_keys(user: &UserName, number: usize) -> NewKeys {
         bundle: peer.bundle().encoded().clone(),
         identity: peer.identity,
         encryption: peer.encryption,
+        earlier: None,
         device: peer.device,
         device_key: peer.device_key,
     }

@@ -198,3 +198,42 @@ fn a_profile_of_the_first_version_opens_and_goes_on_where_it_was() {
     alice.core.edit(pending, "changed").unwrap();
     bob.gets(&alice.sends(&bob.name).into_iter().map(|o| o.envelope).collect::<Vec<_>>());
 }
+
+#[test]
+fn between_the_steps_of_a_new_password_both_open_the_profile_and_after_them_one() {
+    let mut alice = Desk::new("alice", 0);
+    let old = stretched(&alice.name);
+    let new = stretch("another password", &CLUSTER, &alice.name, StretchCost::Cheap).unwrap();
+    let texts = ["identity for the new one", "encryption for the new one"];
+    let pem = texts.map(|text| zeroize::Zeroizing::new(text.to_owned()));
+    let folder = alice.dir.path().join("p");
+    alice.core.profile.write_pem("identity", "encryption").unwrap();
+    let files = |name: &str| std::fs::read_to_string(folder.join(name)).ok();
+    alice.core.profile.begin_password(&new, Some(&pem)).unwrap();
+    assert_eq!(files("identity.pem").as_deref(), Some("identity"));
+    let Desk { core, env, dir, .. } = alice;
+    drop(core);
+    let open = || Profile::open(&env, &dir.path().join("p")).unwrap();
+    // Killed here, either password opens it; the one that the home takes settles it.
+    assert!(open().unlock_stretched(&old).is_ok() && open().unlock_stretched(&new).is_ok());
+    open().unlock_stretched(&new).unwrap().settle_password(&old).unwrap();
+    assert!(open().unlock_stretched(&old).is_ok() && open().unlock_stretched(&new).is_err());
+    assert_eq!(files("identity.pem.next"), None);
+    let mut profile = open().unlock_stretched(&old).unwrap();
+    profile.begin_password(&new, Some(&pem)).unwrap();
+    profile.settle_password(&new).unwrap();
+    drop(profile);
+    assert!(open().unlock_stretched(&old).is_err() && open().unlock_stretched(&new).is_ok());
+    assert_eq!(files("identity.pem").as_deref(), Some(texts[0]));
+    assert_eq!(files("encryption.pem").as_deref(), Some(texts[1]));
+    // Killed after the last commit, and before one of the files was put in place.
+    std::fs::rename(folder.join("encryption.pem"), folder.join("encryption.pem.next")).unwrap();
+    let mut profile = open().unlock_stretched(&new).unwrap();
+    let pending =
+        |tx: &rusqlite::Transaction<'_>| super::super::store::set_meta(tx, "pem_pending", b"1");
+    profile.store.commit(pending).unwrap();
+    drop(profile);
+    drop(open().unlock_stretched(&new).unwrap());
+    assert_eq!(files("encryption.pem").as_deref(), Some(texts[1]));
+    assert_eq!(files("encryption.pem.next"), None);
+}

@@ -66,6 +66,16 @@ pub(in crate::home) fn log(conn: &Connection, owner: &UserName) -> Result<Option
     .optional()
 }
 
+/// Entries beyond the furthest cursor of each log, in all logs together.
+pub(in crate::home) fn unread(conn: &Connection) -> Result<u64> {
+    conn.prepare_cached(
+        "SELECT COALESCE(SUM(l.head_seq - MAX(l.first_seq - 1, COALESCE(
+             (SELECT MAX(c.seq) FROM cursors c WHERE c.log = l.id), 0))), 0)
+         FROM logs l WHERE l.head_seq >= l.first_seq",
+    )?
+    .query_row([], |row| row.get(0).map(num))
+}
+
 pub(in crate::home) fn insert_log(conn: &Connection, id: RowId, epoch: LogEpoch) -> Result<()> {
     conn.prepare_cached("INSERT INTO logs (id, epoch, first_seq, head_seq) VALUES (?1, ?2, 1, 0)")?
         .execute(params![id.0, int(epoch.0)])

@@ -144,7 +144,7 @@ async fn a_damaged_entry_stops_the_home_instead_of_being_pushed() {
     let open = HomeRequest::Open { log, open_id: 1, epoch, cursor: Seq(0) };
     bed.send(&alice, 0, open).await;
     let failure = bed.home.failed().await;
-    assert_eq!(failure, HomeFailure::Corrupt("entry 1 of log @alice".to_owned()));
+    assert_eq!(failure, HomeFailure::Corrupt("entry 1 of log u-".to_owned()));
     assert!(matches!(bed.next().await.1, Body::Opened(_)));
     assert!(bed.outputs.recv().await.is_none());
 }
