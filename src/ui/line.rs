@@ -4,8 +4,8 @@
 //! [`screen`](super::screen)'s. It signs nobody in and ends no process: [`run`] says how it ended.
 //!
 //! Its chapters: `typed` is what a line leads to, `writing` what goes to people, `moving` what goes
-//! from chat to chat, `people`, `quiet` and `client` the other commands; `events` is what the client
-//! tells, `view` what is on the screen and who looks at it, `drafts` what is not finished yet.
+//! from chat to chat, `people`, `quiet` and `client` the other commands; `events` is what the
+//! client tells, `view` what is on the screen and who looks at it, `drafts` what is not finished.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::pending;
@@ -48,6 +48,8 @@ use view::View;
 const RECEIPTS_PAUSE: Duration = Duration::from_millis(300);
 /// A shorter interruption is not worth a line.
 const OFFLINE_PATIENCE: Duration = Duration::from_millis(1_500);
+/// After a catch-up, what waited here has this long to go out before "back online" is said.
+const BACK_PATIENCE: Duration = Duration::from_secs(2);
 /// Requests to servers whose answers are awaited at once.
 const REQUESTS_MAX: usize = 8;
 
@@ -249,6 +251,8 @@ struct Net {
     said: bool,
     /// After an interruption: how many waited when it ended, and what came since.
     back: Option<(usize, usize)>,
+    /// When the line about it is due.
+    back_due: Option<Instant>,
 }
 
 struct Session {
@@ -327,6 +331,7 @@ impl Session {
                 due: None,
                 said: false,
                 back: None,
+                back_due: None,
             },
             waits: BTreeMap::new(),
             numbers: BTreeMap::new(),
@@ -415,6 +420,7 @@ impl Session {
         [
             self.receipts_due,
             self.net.due,
+            self.net.back_due,
             self.leaving,
             self.first_line,
             self.view.presence_due,
@@ -430,6 +436,9 @@ impl Session {
         let past = |moment: Option<Instant>| moment.is_some_and(|moment| moment <= now);
         if past(self.echo.as_ref().map(|echo| echo.due)) {
             self.finish_echo("");
+        }
+        if past(self.net.back_due) {
+            self.say_back();
         }
         if past(self.receipts_due) {
             self.say_receipts();

@@ -175,7 +175,7 @@ mod tests {
     async fn nothing_rings_before_and_for_thirty_seconds_after_a_catch_up() {
         let mut ringer = Ringer::default();
         let message = samples::from_bob("secret");
-        let mut ring = |ringer: &mut Ringer| ringer.ring(TAKEN, "bob", &message, Instant::now());
+        let ring = |ringer: &mut Ringer| ringer.ring(TAKEN, "bob", &message, Instant::now());
         assert_eq!(ring(&mut ringer), "");
         ringer.caught_up(Instant::now());
         tokio::time::advance(QUIET_AFTER_CATCH_UP - Duration::from_millis(1)).await;

@@ -81,6 +81,13 @@ impl Receipts {
         news
     }
 
+    /// That messages were sent was said in another way.
+    pub fn sent_was_said(&mut self) {
+        for followed in self.followed.values_mut().filter(|followed| followed.now >= Stage::Sent) {
+            followed.said = followed.said.max(Stage::Sent);
+        }
+    }
+
     /// All that changed since the last time, one line per person and change.
     pub fn take(&mut self, theme: Theme, names: &Names) -> Vec<String> {
         let mut counts: BTreeMap<(UserName, Stage), usize> = BTreeMap::new();
@@ -149,6 +156,18 @@ mod tests {
         assert!(receipts.moved(LocalId(1), &bob(), &MessageState::Read));
         assert_eq!(receipts.take(RICH, &Names::default()), ["✓✓ read by bob"]);
         assert_eq!(receipts.followed.len(), 0);
+    }
+
+    #[test]
+    fn what_was_sent_after_an_interruption_is_said_once() {
+        let mut receipts = Receipts::default();
+        receipts.shown(LocalId(1), &bob(), &MessageState::Waiting);
+        receipts.moved(LocalId(1), &bob(), &MessageState::Sent);
+        receipts.sent_was_said();
+        assert_eq!(receipts.take(RICH, &Names::default()), Vec::<String>::new());
+        receipts.moved(LocalId(1), &bob(), &MessageState::Delivered);
+        receipts.sent_was_said();
+        assert_eq!(receipts.take(RICH, &Names::default()), ["✓ delivered to bob"]);
     }
 
     #[test]

@@ -1,3 +1,5 @@
+//! What typed lines mean, and that help shows every command on one screen.
+
 use std::time::Duration;
 
 use super::*;

@@ -9,7 +9,9 @@ use crate::ui::say;
 use crate::ui::text::{excerpt, nearest};
 use crate::wire::Code;
 
-use super::{Answer, Effect, Ended, OFFLINE_PATIENCE, RECEIPTS_PAUSE, Session, TrustPolicy};
+use super::{
+    Answer, BACK_PATIENCE, Effect, Ended, OFFLINE_PATIENCE, RECEIPTS_PAUSE, Session, TrustPolicy,
+};
 
 /// What was done to a message.
 enum Change {
@@ -86,12 +88,29 @@ impl Session {
     pub(super) fn caught_up(&mut self) {
         self.view.ringer.caught_up(Instant::now());
         self.show();
+        if self.net.back.is_some() {
+            self.net.back_due = Some(Instant::now() + BACK_PATIENCE);
+            self.say_back_when_sent();
+        }
+    }
+
+    /// What waited goes out right after the catch-up: one line says both.
+    fn say_back_when_sent(&mut self) {
+        let waits = || self.client.status().map_or(0, |status| status.waiting);
+        if self.net.back_due.is_some() && waits() == 0 {
+            self.say_back();
+        }
+    }
+
+    pub(super) fn say_back(&mut self) {
+        self.net.back_due = None;
         let Some((waited, received)) = self.net.back.take() else { return };
         let waits = self.client.status().map_or(0, |status| status.waiting);
         let mut line = "back online".to_owned();
         let sent = waited.saturating_sub(waits);
         if sent > 0 {
             line.push_str(&format!(", {sent} sent"));
+            self.receipts.sent_was_said();
         }
         if received > 0 {
             line.push_str(&format!(", {received} received"));
@@ -104,6 +123,7 @@ impl Session {
             self.complain(&say::wrong_cluster());
         }
         self.net.reason = reason;
+        self.net.back_due = None;
         self.view.ringer.offline();
         if self.net.offline_since.is_none() {
             self.net.offline_since = Some(self.env.unix_ms());
@@ -147,6 +167,7 @@ impl Session {
         } else if self.receipts.moved(id, chat, state) && self.receipts_due.is_none() {
             self.receipts_due = Some(Instant::now() + RECEIPTS_PAUSE);
         }
+        self.say_back_when_sent();
         self.end_when_done();
     }
 

@@ -13,7 +13,7 @@ use crate::ui::notify::{self, Ringer, Taken};
 use crate::ui::theme::Role;
 use crate::ui::{say, time};
 
-use super::{Ended, Session, Title};
+use super::{Ended, RECEIPTS_PAUSE, Session, Title};
 
 /// Lines taken from the client at once.
 const LINES_AT_ONCE: usize = 32;
@@ -260,6 +260,11 @@ impl Session {
 
     pub(super) fn say_receipts(&mut self) {
         self.receipts_due = None;
+        if self.net.back_due.is_some() {
+            // "back online" counts what was sent; the rest is said after it.
+            self.receipts_due = self.net.back_due.map(|due| due + RECEIPTS_PAUSE);
+            return;
+        }
         for line in self.receipts.take(self.screen.theme, &self.screen.names) {
             self.notice(&line);
         }

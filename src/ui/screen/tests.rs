@@ -1,3 +1,5 @@
+//! Lines as drawn text: columns, wrapping, words for plain screens, and hostile text made safe.
+
 use super::samples::{NOON, answer_from_bob, from_bob, name, to_bob};
 use super::*;
 use crate::client::{Author, Form, LocalId, ReactionView};
