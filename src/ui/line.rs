@@ -350,8 +350,11 @@ impl Session {
         match told {
             // It was meant for the program that has the terminal.
             Told::Interrupt if self.input == Input::Elsewhere => {}
-            Told::Interrupt if self.terminal.kind() == Kind::Editor && !self.interrupted_once => {
+            Told::Interrupt if !self.is_piped() && !self.interrupted_once => {
                 self.interrupted_once = true;
+                if self.terminal.kind() == Kind::Cooked {
+                    self.interrupted_while_reading();
+                }
             }
             Told::Interrupt | Told::End => self.ended = Some(Ended::Interrupted),
         }

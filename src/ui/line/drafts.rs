@@ -129,6 +129,24 @@ impl Session {
         }
     }
 
+    /// The pipe ended in the middle of a text: it is not whole, so it is not sent.
+    pub(super) fn give_up_lines(&mut self) {
+        if let Input::Lines { .. } = std::mem::replace(&mut self.input, Input::Commands) {
+            self.piped.mistakes += 1;
+            let why = "The text did not end with a line that is only a dot; it was not sent.";
+            self.terminal.notice(self.screen.warning(why));
+        }
+    }
+
+    /// Ctrl-C without an editor: the terminal has cleared the line, a text begun before is dropped.
+    pub(super) fn interrupted_while_reading(&mut self) {
+        let note = match std::mem::replace(&mut self.input, Input::Commands) {
+            Input::Commands | Input::Elsewhere => "Ctrl-C once more leaves, as /quit does.",
+            Input::Lines { .. } | Input::Question { .. } => "dropped; nothing was sent",
+        };
+        self.notice(note);
+    }
+
     // --- the person's own editor ---
 
     pub(super) fn begin_writing(&mut self, text: String) {

@@ -38,6 +38,7 @@ impl Session {
                 self.reply(Above::Keep, hint);
             }
             Typed::End if self.is_piped() => {
+                self.give_up_lines();
                 self.leaving = Some(Instant::now() + self.options.timeout);
                 self.end_when_done();
             }
