@@ -166,6 +166,8 @@ async fn an_account_goes_by_itself_and_in_parts_while_nobody_asks() {
     }
     bed.settle().await;
     deleted(&mut bed, &alice).await;
+    // News of her going are told, and then nothing wakes the home but its own clock.
+    tokio::time::sleep(Duration::from_secs(5)).await;
     later(&bed, 50_000);
     tokio::time::sleep(Duration::from_secs(60)).await;
     bed.home.stop().await;

@@ -80,7 +80,9 @@ async fn an_invisible_session_is_seen_by_nobody_and_lasts_over_a_restart() {
     assert_eq!(online(&mut bed, &bob, false).await, [("bob".to_owned(), true)]);
     bed.open(&bob, "alice", 6).await;
     bed.ask(&alice, presence(Visibility::Visible)).await;
-    assert_eq!(told(&news(&mut bed).await, 2), [(6, true)]);
+    let seen = news(&mut bed).await;
+    assert_eq!(told(&seen, 2), [(6, true)]);
+    assert_eq!(told(&seen, 1), [], "nobody hears of themselves");
 }
 
 #[tokio::test(start_paused = true)]
