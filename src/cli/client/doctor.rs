@@ -177,7 +177,7 @@ impl Doctor<'_> {
         let free = self.context.env.disk_free_bytes(folder);
         let (state, remedy) = match free {
             0 => (Verdict::Ok, ""),
-            ..DISK_FAIL_BYTES => (Verdict::Fail, "Make room: messages cannot be kept soon."),
+            1..DISK_FAIL_BYTES => (Verdict::Fail, "Make room: messages cannot be kept soon."),
             DISK_FAIL_BYTES..DISK_WARN_BYTES => (Verdict::Warn, "Make room."),
             DISK_WARN_BYTES.. => (Verdict::Ok, ""),
         };
@@ -224,9 +224,8 @@ impl Doctor<'_> {
             let remedy = "On its machine: load_balancer status";
             self.say("servers", Verdict::Unreachable, "the balancer offers none", remedy);
         }
-        match newest {
-            Some(found) => self.certificate(found),
-            None => {}
+        if let Some(found) = newest {
+            self.certificate(found);
         }
     }
 
