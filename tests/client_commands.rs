@@ -268,7 +268,7 @@ fn exported_keys_go_to_another_machine(world: &World) {
 fn the_doctor_names_what_is_wrong(world: &World) {
     use std::os::unix::fs::PermissionsExt as _;
     let fine = world.run(&["-p", "bob", "doctor", "--json"], 0).json();
-    assert!(fine.iter().all(|check| check["state"] == "ok"), "{fine:?}");
+    assert!(fine.iter().all(|check| check["verdict"] == "ok"), "{fine:?}");
     let names: Vec<&str> = fine.iter().map(|check| check["name"].as_str().unwrap()).collect();
     for name in ["settings", "files", "disk", "clock", "history", "keys", "balancer", "s1", "s2"] {
         assert!(names.contains(&name), "{name}: {names:?}");
@@ -279,7 +279,7 @@ fn the_doctor_names_what_is_wrong(world: &World) {
     let key = world.profile("bob").join("identity.pem");
     fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).unwrap();
     let open = world.run(&["-p", "bob", "doctor"], 7);
-    assert!(open.out().contains("FAIL files") && open.out().contains("chmod"), "{}", open.out());
+    assert!(open.out().contains("FAIL  files") && open.out().contains("chmod"), "{}", open.out());
     fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
     fs::create_dir_all(world.folder.path().join("config/fastchat")).unwrap();
     let settings = world.folder.path().join("config/fastchat/client.toml");
@@ -312,7 +312,7 @@ fn an_account_is_deleted_and_kept(world: &World) {
 fn what_the_doctor_says_without_a_server(mut world: World) {
     world.stop();
     let silent = world.run(&["-p", "bob", "doctor", "--timeout", "0.5"], 3);
-    assert!(silent.out().contains("FAIL balancer"), "{}", silent.out());
+    assert!(silent.out().contains("FAIL  balancer"), "{}", silent.out());
     let words = ["-p", "bob", "passwd", "--password-file", "password", "--timeout", "0.5"];
     world.run(&[&words[..], &["--new-password-file", "second"]].concat(), 3);
 }

@@ -286,11 +286,12 @@ impl Settings {
         for (name, item) in table.iter() {
             let full = format!("{prefix}{name}");
             let inside = format!("{full}.");
-            if prefix.is_empty() && keys().any(|help| help.key.starts_with(&inside)) {
-                if let Some(table) = item.as_table_like() {
-                    self.take_table(table, &inside)?;
-                    continue;
-                }
+            if prefix.is_empty()
+                && keys().any(|help| help.key.starts_with(&inside))
+                && let Some(table) = item.as_table_like()
+            {
+                self.take_table(table, &inside)?;
+                continue;
             }
             let span = table.get_key_value(name).and_then(|(key, _)| key.span());
             let (key, help) = find(&full).map_err(|error| (error, span))?;

@@ -7,7 +7,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::cli::exit::Exit;
+use crate::cli::doctor::{self, Check, Verdict};
 use crate::client::account::Cluster;
 use crate::client::probe::{self, Found, Problem};
 use crate::client::{Profile, ProfileError};
@@ -15,8 +15,7 @@ use crate::types::UserName;
 use crate::ui::settings::Settings;
 use crate::ui::theme::{Colour, Style};
 
-use super::json::Record;
-use super::report::{Outcome, Stop};
+use super::report::{Form, Outcome};
 use super::{Context, failures, open};
 
 const DISK_WARN_BYTES: u64 = 200 * 1024 * 1024;
@@ -26,100 +25,59 @@ const DAY_MS: u64 = 24 * 3600 * 1_000;
 /// Longest pause for one answer; a person waits for all of them.
 const PATIENCE_MAX: Duration = Duration::from_secs(5);
 
-/// How a check came out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
-    Ok,
-    Warn,
-    Fail,
-}
-
-impl State {
-    fn word(self) -> &'static str {
-        match self {
-            Self::Ok => "ok",
-            Self::Warn => "warn",
-            Self::Fail => "FAIL",
-        }
-    }
-}
-
-struct Check {
-    name: String,
-    state: State,
-    text: String,
-    remedy: String,
-}
-
 struct Doctor<'a> {
     context: &'a Context,
-    failed: usize,
-    unreachable: bool,
+    checks: Vec<Check>,
 }
 
 /// `client doctor`.
 pub(super) async fn run(context: &Context) -> Outcome {
-    let mut doctor = Doctor { context, failed: 0, unreachable: false };
-    doctor.settings().await?;
-    doctor.terminal().await?;
+    let mut doctor = Doctor { context, checks: Vec::new() };
+    doctor.settings();
+    doctor.terminal();
     match open::chosen(context) {
-        Ok(name) => doctor.profile(&name).await?,
-        Err(stop) => {
-            let Stop { failure, .. } = stop;
-            doctor.say("profile", State::Warn, failure.what, &failure.remedy).await?;
-        }
+        Ok(name) => doctor.profile(&name).await,
+        Err(stop) => doctor.say("profile", Verdict::Warn, stop.failure.what, &stop.failure.remedy),
     }
-    Ok(match (doctor.failed, doctor.unreachable) {
-        (0, _) => Exit::Done,
-        (_, true) => Exit::Unreachable,
-        (_, false) => Exit::Partly,
-    })
+    let form = match context.report.form {
+        Form::Json => doctor::Form::Json,
+        Form::Text => doctor::Form::Text,
+    };
+    Ok(doctor::report(&doctor.checks, form))
 }
 
 impl Doctor<'_> {
-    async fn say(
+    fn say(
         &mut self,
         name: impl Into<String>,
-        state: State,
-        text: impl Into<String>,
+        verdict: Verdict,
+        detail: impl Into<String>,
         remedy: &str,
-    ) -> Result<(), Stop> {
-        self.failed += usize::from(state == State::Fail);
-        let check = Check { name: name.into(), state, text: text.into(), remedy: remedy.into() };
-        let record = Record::Check {
-            name: &check.name,
-            state: check.state.word(),
-            text: &check.text,
-            remedy: &check.remedy,
-        };
-        let line = || {
-            let Check { name, state, text, remedy } = &check;
-            let first = format!("{:<4} {name:<12} {text}", state.word());
-            if remedy.is_empty() { first } else { format!("{first}\n{:>18}{remedy}", "") }
-        };
-        self.context.report.data(&record, line).await
+    ) {
+        let (name, detail, remedy) = (name.into(), detail.into(), remedy.to_owned());
+        self.checks.push(Check { name, verdict, detail, remedy });
     }
 
-    async fn settings(&mut self) -> Result<(), Stop> {
+    fn settings(&mut self) {
         let Some(path) = self.context.settings.path.clone() else {
             let text = "your home folder is not known";
-            return self.say("settings", State::Warn, text, "Set HOME").await;
+            return self.say("settings", Verdict::Warn, text, "Set HOME");
         };
         match Settings::load(&path) {
             Ok(_) if !path.exists() => {
-                self.say("settings", State::Ok, "none: everything has its default", "").await
+                self.say("settings", Verdict::Ok, "none: everything has its default", "")
             }
-            Ok(_) => self.say("settings", State::Ok, path.display().to_string(), "").await,
+            Ok(_) => self.say("settings", Verdict::Ok, path.display().to_string(), ""),
             Err(error) => {
                 let failure = failures::settings(&error).failure;
-                self.say("settings", State::Fail, failure.what, &failure.remedy).await
+                self.say("settings", Verdict::Fail, failure.what, &failure.remedy)
             }
         }
     }
 
-    async fn terminal(&mut self) -> Result<(), Stop> {
+    fn terminal(&mut self) {
         if !std::io::stdout().is_terminal() {
-            return self.say("terminal", State::Ok, "the output is no terminal", "").await;
+            return self.say("terminal", Verdict::Ok, "the output is no terminal", "");
         }
         let theme = self.context.report.theme;
         let style = if theme.style == Style::Plain { "plain" } else { "signs and columns" };
@@ -130,48 +88,46 @@ impl Doctor<'_> {
         let locale = locale.unwrap_or_default();
         let knows_signs = locale.to_lowercase().replace('-', "").contains("utf8");
         let text = format!("{style}, {colour}, {}", if locale.is_empty() { "C" } else { &locale });
-        if theme.style == Style::Rich && !knows_signs {
-            let remedy = "Signs may not show: LANG=C.UTF-8, or client --plain";
-            return self.say("terminal", State::Warn, text, remedy).await;
-        }
-        self.say("terminal", State::Ok, text, "").await
+        let doubt = theme.style == Style::Rich && !knows_signs;
+        let remedy = if doubt { "Signs do not show? LANG=C.UTF-8, or client --plain" } else { "" };
+        self.say("terminal", Verdict::Ok, text, remedy)
     }
 
-    async fn profile(&mut self, name: &UserName) -> Result<(), Stop> {
+    async fn profile(&mut self, name: &UserName) {
         let folder = self.context.places.folder(name);
-        self.modes(&folder).await?;
-        self.disk(&folder).await?;
-        self.clock(&folder).await?;
+        self.modes(&folder);
+        self.disk(&folder);
+        self.clock(&folder);
         let look = folder.clone();
         match self.context.env.blocking(move || probe::check_database(&look)).await {
-            Ok(()) => self.say("history", State::Ok, "the database is whole", "").await?,
+            Ok(()) => self.say("history", Verdict::Ok, "the database is whole", ""),
             Err(why) => {
                 let remedy = "Put it back from a copy: client restore FILE --force";
-                self.say("history", State::Fail, why, remedy).await?;
+                self.say("history", Verdict::Fail, why, remedy);
             }
         }
         let cluster = match Profile::open(&self.context.env, &folder) {
             Ok(profile) => match profile.owner().cloned() {
                 Some(owner) => {
-                    self.keys(name, profile).await?;
+                    self.keys(name, profile);
                     Cluster { at: owner.balancer, id: owner.cluster }
                 }
                 None => {
                     let failure = failures::not_signed_in(name).failure;
-                    return self.say("keys", State::Warn, failure.what, &failure.remedy).await;
+                    return self.say("keys", Verdict::Warn, failure.what, &failure.remedy);
                 }
             },
             Err(ProfileError::Locked { pid }) => {
                 let text = format!("opened by process {pid}, which has them");
-                self.say("keys", State::Ok, text, "").await?;
+                self.say("keys", Verdict::Ok, text, "");
                 match self.holders_cluster(name).await {
                     Some(cluster) => cluster,
-                    None => return Ok(()),
+                    None => return,
                 }
             }
             Err(error) => {
                 let failure = failures::profile(error, name).failure;
-                return self.say("keys", State::Fail, failure.what, &failure.remedy).await;
+                return self.say("keys", Verdict::Fail, failure.what, &failure.remedy);
             }
         };
         let at = self.context.globals.server.clone().unwrap_or(cluster.at);
@@ -185,23 +141,23 @@ impl Doctor<'_> {
         self.context.env.blocking(look).await
     }
 
-    async fn keys(&mut self, name: &UserName, profile: Profile) -> Result<(), Stop> {
+    fn keys(&mut self, name: &UserName, profile: Profile) {
         let Some(key) = self.context.places.unlock_key(name) else {
             let remedy = format!("For commands without a password: client -p {name} login");
-            return self.say("keys", State::Ok, "locked", &remedy).await;
+            return self.say("keys", Verdict::Ok, "locked", &remedy);
         };
         match profile.unlock_with_key(&self.context.env, &key) {
-            Ok(_) => self.say("keys", State::Ok, "the profile opens", "").await,
+            Ok(_) => self.say("keys", Verdict::Ok, "the profile opens", ""),
             Err(error) => {
                 let failure = failures::profile(error, name).failure;
                 let remedy = format!("client -p {name} login");
-                self.say("keys", State::Fail, failure.what, &remedy).await
+                self.say("keys", Verdict::Fail, failure.what, &remedy)
             }
         }
     }
 
     /// Nobody else may enter the folder or read a file in it.
-    async fn modes(&mut self, folder: &Path) -> Result<(), Stop> {
+    fn modes(&mut self, folder: &Path) {
         let mut open = Vec::new();
         let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
         for path in std::iter::once(folder.to_owned()).chain(entries.map(|entry| entry.path())) {
@@ -211,42 +167,41 @@ impl Doctor<'_> {
         }
         if open.is_empty() {
             let text = format!("{} is private", folder.display());
-            return self.say("files", State::Ok, text, "").await;
+            return self.say("files", Verdict::Ok, text, "");
         }
         let remedy = format!("chmod go= {}", open.join(" "));
-        self.say("files", State::Fail, "others can read files of the profile", &remedy).await
+        self.say("files", Verdict::Fail, "others can read files of the profile", &remedy)
     }
 
-    async fn disk(&mut self, folder: &Path) -> Result<(), Stop> {
+    fn disk(&mut self, folder: &Path) {
         let free = self.context.env.disk_free_bytes(folder);
         let (state, remedy) = match free {
-            0 => (State::Ok, ""),
-            ..DISK_FAIL_BYTES => (State::Fail, "Make room: messages cannot be kept soon."),
-            DISK_FAIL_BYTES..DISK_WARN_BYTES => (State::Warn, "Make room."),
-            DISK_WARN_BYTES.. => (State::Ok, ""),
+            0 => (Verdict::Ok, ""),
+            1..DISK_FAIL_BYTES => (Verdict::Fail, "Make room: messages cannot be kept soon."),
+            DISK_FAIL_BYTES..DISK_WARN_BYTES => (Verdict::Warn, "Make room."),
+            DISK_WARN_BYTES.. => (Verdict::Ok, ""),
         };
         let text = match free {
             0 => "free space is not known".to_owned(),
             free => format!("{} MB free", free / 1024 / 1024),
         };
-        self.say("disk", state, text, remedy).await
+        self.say("disk", state, text, remedy)
     }
 
-    async fn network(&mut self, name: &UserName, cluster: &Cluster) -> Result<(), Stop> {
+    async fn network(&mut self, name: &UserName, cluster: &Cluster) {
         let patience = self.context.globals.timeout.min(PATIENCE_MAX);
         let probe = probe::probe(&self.context.env, cluster, name, patience).await;
         let at = cluster.at.to_string();
+        let offers = probe.answer.is_ok();
         match (&probe.balancer, probe.answer) {
             (None, _) => {
-                self.unreachable = true;
                 let text = format!("{at}: there is no such host");
-                self.say("balancer", State::Fail, text, "See the name and the resolver.").await?;
+                self.say("balancer", Verdict::Unreachable, text, "See the name and the resolver.");
             }
             (Some(_), Ok(took)) => {
-                self.say("balancer", State::Ok, format!("{at} answers in {}", ms(took)), "")
-                    .await?;
+                self.say("balancer", Verdict::Ok, format!("{at} answers in {}", ms(took)), "");
             }
-            (Some(_), Err(problem)) => self.problem("balancer", &at, &problem).await?,
+            (Some(_), Err(problem)) => self.problem("balancer", &at, &problem),
         }
         let mut newest = None;
         for server in &probe.servers {
@@ -260,23 +215,21 @@ impl Doctor<'_> {
                         crate::wire::PROTOCOL_VERSION,
                         found.mtu
                     );
-                    self.say(server.server.as_str(), State::Ok, text, "").await?;
+                    self.say(server.server.as_str(), Verdict::Ok, text, "");
                 }
-                Err(problem) => self.problem(server.server.as_str(), &at, problem).await?,
+                Err(problem) => self.problem(server.server.as_str(), &at, problem),
             }
         }
-        if probe.servers.is_empty() && probe.balancer.is_some() && !self.unreachable {
-            self.unreachable = true;
+        if probe.servers.is_empty() && offers {
             let remedy = "On its machine: load_balancer status";
-            self.say("servers", State::Fail, "the balancer offers none", remedy).await?;
+            self.say("servers", Verdict::Unreachable, "the balancer offers none", remedy);
         }
-        match newest {
-            Some(found) => self.certificate(found).await,
-            None => Ok(()),
+        if let Some(found) = newest {
+            self.certificate(found);
         }
     }
 
-    async fn problem(&mut self, name: &str, at: &str, problem: &Problem) -> Result<(), Stop> {
+    fn problem(&mut self, name: &str, at: &str, problem: &Problem) {
         let (text, remedy) = match problem {
             Problem::Silence => (
                 format!("{at} does not answer"),
@@ -291,33 +244,32 @@ impl Doctor<'_> {
             }
             Problem::Refused(code) => (format!("{at} answers {code}"), "Try again later."),
         };
-        self.unreachable = true;
-        self.say(name, State::Fail, text, remedy).await
+        self.say(name, Verdict::Unreachable, text, remedy)
     }
 
     /// The chain was checked against the pinned authority when the server answered.
-    async fn certificate(&mut self, found: Found) -> Result<(), Stop> {
+    fn certificate(&mut self, found: Found) {
         let left = found.valid_until_unix_ms.saturating_sub(self.context.env.unix_ms());
         let days = left / DAY_MS;
         let text = format!("of the pinned authority, valid for {days} more days");
         let (state, remedy) = if days < EXPIRY_WARN_DAYS {
-            (State::Warn, "The operator should see that it is renewed.")
+            (Verdict::Warn, "The operator should see that it is renewed.")
         } else {
-            (State::Ok, "")
+            (Verdict::Ok, "")
         };
-        self.say("certificate", state, text, remedy).await
+        self.say("certificate", state, text, remedy)
     }
 
     /// A clock that stands before the last use of the profile has been set back; certificates are
     /// refused then, and nothing answers.
-    async fn clock(&mut self, folder: &Path) -> Result<(), Stop> {
+    fn clock(&mut self, folder: &Path) {
         let used = folder.join("profile.sqlite").metadata().map_or(0, |found| found.mtime());
         let used_ms = u64::try_from(used).unwrap_or(0).saturating_mul(1_000);
         if self.context.env.unix_ms().saturating_add(DAY_MS) < used_ms {
             let text = "stands before the last use of this profile";
-            return self.say("clock", State::Fail, text, "Set the clock of this machine.").await;
+            return self.say("clock", Verdict::Fail, text, "Set the clock of this machine.");
         }
-        self.say("clock", State::Ok, "stands after the last use of this profile", "").await
+        self.say("clock", Verdict::Ok, "stands after the last use of this profile", "")
     }
 }
 

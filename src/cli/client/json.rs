@@ -73,12 +73,6 @@ pub(super) enum Record<'a> {
         profile: String,
         made_at: String,
     },
-    Check {
-        name: &'a str,
-        state: &'static str,
-        text: &'a str,
-        remedy: &'a str,
-    },
     SettingsFile {
         path: &'a str,
     },
@@ -568,7 +562,6 @@ mod tests {
             Record::AccountDeleted { user: text(), at: text() },
             Record::File { path: "x" },
             Record::Restored { user: text(), profile: text(), made_at: text() },
-            Record::Check { name: "x", state: "ok", text: "x", remedy: "" },
             Record::SettingsFile { path: "x" },
             Record::of_line(&Line::Message(message(Author::Me, Some(MessageState::Sent))), &me),
             Record::of_line(&hole, &me),

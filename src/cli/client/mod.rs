@@ -197,10 +197,7 @@ fn run(arguments: Arguments, settings: SettingsFile, report: Report) -> Outcome 
 }
 
 async fn dispatch(context: &Context, at: Option<Where>, command: Option<Command>) -> Outcome {
-    let mut command = match command {
-        None => return chat::run(context, at, None).await,
-        Some(command) => command,
-    };
+    let Some(mut command) = command else { return chat::run(context, at, None).await };
     if let Command::Send(send) = &mut command {
         send::with_input(send)?;
     }
