@@ -294,8 +294,16 @@ async fn texts_wait_for_a_home_that_is_away_and_others_do_not() {
     let mut alice = town.sign_up(&alices, "a").await;
     let mut bob = town.sign_up(&bobs, "b").await;
     let mut carol = town.sign_up(&carols, "c").await;
+    let sent = alice.writes(&bobs, "in time");
+    assert_eq!(bob.sees(1).await, ["in time"]);
+    alice.stands(sent, &MessageState::Delivered).await;
     town.servers.stop(2).await;
     alice.told(is_online).await;
+    // Nothing waits, and nothing is said, however often the log is tried.
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    while let Ok(event) = alice.events.try_recv() {
+        assert!(!matches!(event, Event::ChatWaits { .. }), "nothing waits: {event:?}");
+    }
     let waits = alice.writes(&bobs, "for later");
     alice.told(waits_for(Code::HomeDown)).await;
     alice.writes(&carols, "for now");

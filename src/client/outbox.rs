@@ -114,6 +114,14 @@ impl Core {
         Ok(usize::try_from(count).unwrap_or(0))
     }
 
+    /// Whether a message to this person is not known to be sent.
+    pub(crate) fn has_waiting(&self, chat: &UserName) -> Result<bool, StoreError> {
+        let mut rows = self.profile.store.db().prepare_cached(
+            "SELECT 1 FROM lines WHERE chat = ?1 AND kind = 0 AND state IN (0, 1)",
+        )?;
+        Ok(rows.exists([chat.as_str()])?)
+    }
+
     /// What may be sent for a chat now, from number `from` on, at most `max` envelopes.
     pub(crate) fn ready(
         &mut self,

@@ -99,6 +99,8 @@ pub(crate) struct Sender {
     pub(crate) delivered: N,
     in_flight: VecDeque<(N, N)>,
     pause: Duration,
+    /// The person knows that messages wait.
+    pub(crate) told: bool,
     /// Refusals put right since the last success.
     rounds: u32,
     purpose: Purpose,
@@ -115,6 +117,7 @@ impl Sender {
             delivered: N(0),
             in_flight: VecDeque::new(),
             pause: Duration::ZERO,
+            told: false,
             rounds: 0,
             purpose: Purpose::Writing,
         }
@@ -183,6 +186,7 @@ impl Sender {
         let ours = self.in_flight.len() < before;
         if ours {
             self.pause = Duration::ZERO;
+            self.told = false;
             self.rounds = 0;
         }
         ours
@@ -227,8 +231,7 @@ impl Sender {
 
     /// Waits before the next Open: doubling, with jitter by `spread` (0 to 1), at least `at_least`.
     /// True when this is the first pause of a row, which is worth telling the person.
-    pub(crate) fn pause(&mut self, code: Code, at_least: Duration, spread: f64) -> bool {
-        let first = self.pause.is_zero();
+    pub(crate) fn pause(&mut self, code: Code, at_least: Duration, spread: f64) {
         // A server that is away comes back by itself; a full mailbox takes a person.
         let longest = match code {
             Code::HomeDown | Code::WrongHome | Code::RetryLater | Code::Busy => HOME_PAUSE_MAX,
@@ -238,12 +241,12 @@ impl Sender {
         let wait = self.pause.mul_f64(0.5 + spread / 2.0).max(at_least);
         self.phase = Phase::Paused(Instant::now() + wait);
         self.in_flight.clear();
-        first
     }
 
     /// The person wants it tried now.
     pub(crate) fn hurry(&mut self) {
         self.pause = Duration::ZERO;
+        self.told = false;
         if let Phase::Paused(_) = self.phase {
             self.phase = Phase::Paused(Instant::now());
         }
@@ -303,14 +306,14 @@ mod tests {
     #[test]
     fn pauses_double_up_to_their_limit_and_a_success_resets_them() {
         let mut sender = flowing(1);
-        assert!(sender.pause(Code::HomeDown, Duration::ZERO, 1.0));
         for _ in 0..20 {
-            assert!(!sender.pause(Code::HomeDown, Duration::ZERO, 1.0));
+            sender.pause(Code::HomeDown, Duration::ZERO, 1.0);
         }
         assert_eq!(sender.pause, HOME_PAUSE_MAX);
         sender.opened(LogEpoch(7));
         sender.sent(N(1), N(1));
         sender.appended(N(1));
-        assert!(sender.pause(Code::HomeDown, Duration::ZERO, 1.0));
+        sender.pause(Code::HomeDown, Duration::ZERO, 1.0);
+        assert_eq!(sender.pause, PAUSE_MIN);
     }
 }

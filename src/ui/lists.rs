@@ -108,7 +108,13 @@ pub fn contacts(screen: &Screen, people: &[ContactView]) -> String {
     let lines: Vec<String> = people
         .iter()
         .map(|person| {
-            let name = format!("{:<16}", screen.names.label(&person.user));
+            // Here both names stand: an alias must not hide who it is.
+            let label = screen.names.label(&person.user);
+            let name = match label == person.user.as_str() {
+                true => label.to_owned(),
+                false => format!("{label} ({})", person.user),
+            };
+            let name = format!("{name:<16}");
             let mut notes = vec![match person.online {
                 Some(true) => "online",
                 Some(false) => "offline",
@@ -252,6 +258,7 @@ pub fn safety_number(screen: &Screen, view: &KeyView) -> String {
 mod tests {
     use super::*;
     use crate::types::{DeviceId, ServerId, UserName};
+    use crate::ui::names::Names;
     use crate::ui::theme::{Colour, Style, Theme};
     use jiff::tz::TimeZone;
 
@@ -378,6 +385,9 @@ mod tests {
              dave              online, blocked"
         );
         assert!(contacts(&screen(Style::Plain), &[]).contains("/who all"));
+        let mut named = screen(Style::Plain);
+        named.names = Names::of([(name("bob"), Some("Robert".into()))]);
+        assert!(contacts(&named, &people).starts_with("Robert (bob)      online"));
     }
 
     #[test]

@@ -262,8 +262,11 @@ impl Session<'_> {
     pub(super) fn pause(&mut self, chat: &UserName, code: Code, at_least: Duration, detail: &str) {
         let spread = self.env.jitter(Duration::from_secs(1)).as_secs_f64();
         let Some(sender) = self.senders.get_mut(chat) else { return };
-        let follows_only = sender.follows_only();
-        if sender.pause(code, at_least, spread) && !follows_only {
+        sender.pause(code, at_least, spread);
+        // A log that is only followed, or whose messages are all sent, is away without harm. What
+        // the database cannot say is better said once too often.
+        if !sender.told && self.core.lock().has_waiting(chat).unwrap_or(true) {
+            sender.told = true;
             let (chat, detail) = (chat.clone(), detail.to_owned());
             self.emit(Event::ChatWaits { chat, code, detail });
         }
