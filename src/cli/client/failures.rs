@@ -90,7 +90,7 @@ pub(super) fn account(error: AccountError, name: &UserName, user: &UserName, at:
         AccountError::AlreadyLoggedIn { .. } => Stop::new(
             Exit::NotSignedIn,
             format!("{user} is signed in on another device."),
-            format!("Replace it: {client} login {user} --takeover"),
+            "Replace it: the same command with --takeover",
         ),
         AccountError::NoIdentityKey => Stop::new(
             Exit::KeyRefused,
