@@ -1,112 +1,41 @@
 //! One connection's life: opens logs, sends what waits, takes in what comes, answers the front
 //! end's requests. Everything that must survive is decided and stored by [`Core`].
+//!
+//! Here the loop and its timers; `requests` come from the front end, `frames` from the edge,
+//! `answers` belong to the one by the number of the other. `sending` is the chats on this
+//! connection, `reading` the own log.
 
 mod answers;
+mod frames;
 mod reading;
+mod requests;
 mod sending;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::future::pending;
-use std::time::Duration;
 
 use bytes::Bytes;
-use prost::Message as _;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 
 use crate::limits;
 use crate::net::Env;
-use crate::net::stream::ReadError;
-use zeroize::Zeroizing;
-
-use crate::types::{DeviceId, LogName, N, Seq, UserName};
-use crate::wire::Code;
-use crate::wire::client::{
-    Block, ChangePassword, ClientFrame, DeleteAccount, Logout, ServerFrame, SetPresence, Typing,
-    Who, client_frame, server_frame,
-};
+use crate::types::{DeviceId, Seq, UserName};
+use crate::wire::client::client_frame;
 
 use super::Mode;
-use super::api::{Event, RequestError, WhoView};
-use super::connection::{DialError, Refused, Wire};
+use super::api::{Event, RequestError};
+use super::connection::Wire;
 use super::core::{Core, SharedCore};
 use super::handover::Handover;
 use super::inbox::Position;
 use super::sender::{Phase, Sender};
 use super::store::StoreError;
 
+pub(crate) use requests::Request;
+
 use answers::Waiting;
-use reading::OWN_LOG_PAUSE;
-
-/// What the front end asks of a running session.
-pub(crate) enum Request {
-    /// Something new waits in the database.
-    Look,
-    /// Try everything now.
-    Hurry,
-    /// Somebody became a contact.
-    Follow,
-    /// There may be a new version of the own bundle.
-    Offer,
-    /// Somebody is told that we are writing to them.
-    Typing {
-        to: UserName,
-    },
-    /// Others see us, or do not.
-    SetPresence {
-        invisible: bool,
-    },
-    Who {
-        all: bool,
-        reply: oneshot::Sender<Result<WhoView, RequestError>>,
-    },
-    LookUp {
-        user: UserName,
-        reply: oneshot::Sender<Result<(), RequestError>>,
-    },
-    Block {
-        user: UserName,
-        blocked: bool,
-        reply: oneshot::Sender<Result<(), RequestError>>,
-    },
-    ChangePassword {
-        old_auth_key: Zeroizing<String>,
-        new_auth_key: Zeroizing<String>,
-        reply: oneshot::Sender<Result<(), RequestError>>,
-    },
-    DeleteAccount {
-        auth_key: Zeroizing<String>,
-        reply: oneshot::Sender<Result<u64, RequestError>>,
-    },
-    LogOut {
-        reply: oneshot::Sender<Result<(), RequestError>>,
-    },
-    Stop {
-        reply: oneshot::Sender<()>,
-    },
-}
-
-impl Request {
-    /// Answers a request that cannot be done now.
-    pub(crate) fn fail(self, error: RequestError) {
-        // A caller that is gone needs no answer.
-        match self {
-            Self::Look
-            | Self::Hurry
-            | Self::Follow
-            | Self::Offer
-            | Self::Typing { .. }
-            | Self::SetPresence { .. } => {}
-            Self::Who { reply, .. } => drop(reply.send(Err(error))),
-            Self::LookUp { reply, .. }
-            | Self::Block { reply, .. }
-            | Self::ChangePassword { reply, .. }
-            | Self::LogOut { reply } => drop(reply.send(Err(error))),
-            Self::DeleteAccount { reply, .. } => drop(reply.send(Err(error))),
-            Self::Stop { reply } => drop(reply.send(())),
-        }
-    }
-}
+use frames::read;
 
 /// Why a session ended.
 pub(crate) enum End {
@@ -318,70 +247,6 @@ impl<'a> Session<'a> {
         self.last_open_id
     }
 
-    pub(super) async fn request(&mut self, request: Request) -> Result<(), End> {
-        match request {
-            Request::Look => self.look().await?,
-            Request::Hurry => {
-                for sender in self.senders.values_mut() {
-                    sender.hurry();
-                }
-                self.look().await?;
-            }
-            Request::Follow => {
-                // What was read of them can be told now.
-                self.look().await?;
-                if self.own.caught_up {
-                    self.follow_contacts()?;
-                }
-            }
-            Request::Offer => self.offer_bundle().await?,
-            Request::Typing { to } => self.tell_typing(&to),
-            Request::SetPresence { invisible } => {
-                // An edge that does not know it answers with an error, which nobody waits for.
-                let _ = self.push(client_frame::Body::SetPresence(SetPresence { invisible }))?;
-            }
-            Request::Who { all, reply } => {
-                let rid = self.push(client_frame::Body::Who(Who { all }))?;
-                self.waiting.insert(rid, Waiting::Who(reply));
-            }
-            Request::LookUp { user, reply } => self.look_up(user, Some(reply))?,
-            Request::Block { user, blocked, reply } => {
-                let body = Block { user: user.to_string(), blocked };
-                let rid = self.push(client_frame::Body::Block(body))?;
-                self.waiting.insert(rid, Waiting::Done(reply));
-            }
-            Request::ChangePassword { old_auth_key, new_auth_key, reply } => {
-                let body = ChangePassword {
-                    old_auth_key: old_auth_key.to_string(),
-                    new_auth_key: new_auth_key.to_string(),
-                };
-                let rid = self.push(client_frame::Body::ChangePassword(body))?;
-                self.waiting.insert(rid, Waiting::Done(reply));
-            }
-            Request::DeleteAccount { auth_key, reply } => {
-                let body = DeleteAccount { auth_key: auth_key.to_string() };
-                let rid = self.push(client_frame::Body::DeleteAccount(body))?;
-                self.waiting.insert(rid, Waiting::At(reply));
-            }
-            Request::LogOut { reply } => {
-                let rid = self.push(client_frame::Body::Logout(Logout {}))?;
-                self.waiting.insert(rid, Waiting::LogOut(reply));
-            }
-            Request::Stop { reply } => return Err(End::Stopped(Some(reply))),
-        }
-        Ok(())
-    }
-
-    /// One datagram, which may be lost.
-    pub(super) fn tell_typing(&self, to: &UserName) {
-        let typing = Typing { user: to.to_string() };
-        let body = Some(client_frame::Body::Typing(typing));
-        let frame = ClientFrame { rid: 0, optional: true, body }.encode_to_vec();
-        if self.wire.conn.max_datagram_size().is_some_and(|max| frame.len() <= max) {
-            let _ = self.wire.conn.send_datagram(frame.into());
-        }
-    }
-
     pub(super) fn deadline(&self) -> Option<Instant> {
         let paused = self.senders.values().filter_map(|sender| match sender.phase {
             Phase::Paused(until) => Some(until),
@@ -431,94 +296,6 @@ impl<'a> Session<'a> {
             return Err(End::Again);
         }
         Ok(())
-    }
-
-    pub(super) async fn frame(&mut self, frame: ServerFrame) -> Result<(), End> {
-        match frame.body {
-            Some(server_frame::Body::Entry(entry)) => self.entry(entry),
-            Some(server_frame::Body::Appended(appended)) => {
-                if let Some(chat) = self.current(&appended.log, appended.open_id) {
-                    self.chat_appended(&chat, N(appended.n), &appended.hash).await?;
-                }
-            }
-            Some(server_frame::Body::Refused(refused)) => {
-                if refused.open_id == self.own.open_id {
-                    self.own.reopen_at = Some(Instant::now() + OWN_LOG_PAUSE);
-                } else if let Some(chat) = self.current(&refused.log, refused.open_id) {
-                    self.chat_refused(&chat, &refused).await?;
-                }
-            }
-            Some(server_frame::Body::Opened(opened)) => {
-                if opened.open_id == self.own.open_id {
-                    self.own_opened(&opened).await?;
-                } else if let Some(chat) = self.current(&opened.log, opened.open_id) {
-                    self.chat_opened(&chat, &opened).await?;
-                }
-            }
-            Some(server_frame::Body::Delivered(delivered)) => {
-                if let Some(chat) = self.current(&delivered.log, delivered.open_id) {
-                    let upto = N(delivered.delivered_n);
-                    self.disk(|core| core.log_delivered(&chat, upto)).await?;
-                }
-            }
-            Some(server_frame::Body::Closed(closed)) => {
-                let code = Code::from_number(closed.code).unwrap_or(Code::Internal);
-                if closed.open_id == self.own.open_id {
-                    self.own.reopen_at = Some(Instant::now() + OWN_LOG_PAUSE);
-                } else if let Some(chat) = self.current(&closed.log, closed.open_id) {
-                    self.pause(&chat, code, Duration::ZERO, &closed.detail);
-                }
-            }
-            Some(server_frame::Body::Error(error)) if frame.rid == 0 => {
-                let refused = Refused::of(&error);
-                return Err(match refused.code {
-                    Code::SessionReplaced => End::Replaced,
-                    _ => End::Lost,
-                });
-            }
-            Some(server_frame::Body::GoAway(_)) => self.handover.asked.cancel(),
-            Some(server_frame::Body::Online(online)) => {
-                if let Some(chat) = self.current(&online.log, online.open_id) {
-                    self.core.lock().presence_heard(&chat, online.online)?;
-                }
-            }
-            // Typing comes in datagrams.
-            Some(server_frame::Body::Typing(_)) => {}
-            Some(body) => self.answer(frame.rid, body).await?,
-            None => {}
-        }
-        Ok(())
-    }
-
-    /// Anything may stand in a datagram; all that is not a notice of typing is nothing.
-    fn datagram(&self, datagram: &[u8]) -> Result<(), End> {
-        let body = ServerFrame::decode(datagram).ok().and_then(|frame| frame.body);
-        if let Some(server_frame::Body::Typing(typing)) = body
-            && let Ok(user) = UserName::canonical(&typing.user)
-        {
-            self.core.lock().typing_heard(&user)?;
-        }
-        Ok(())
-    }
-
-    /// The chat of an answer, if the answer is to its present Open.
-    pub(super) fn current(&self, log: &str, open_id: u32) -> Option<UserName> {
-        let chat = LogName::canonical(log).ok()?.owner().clone();
-        self.senders.get(&chat).filter(|sender| sender.open_id == open_id)?;
-        Some(chat)
-    }
-}
-
-fn read(frame: Result<Option<ServerFrame>, ReadError>) -> Result<ServerFrame, End> {
-    match frame {
-        Ok(Some(frame)) => Ok(frame),
-        Ok(None) => Err(End::Lost),
-        Err(error) => Err(match DialError::from(error) {
-            DialError::Refused(Refused { code: Code::SessionReplaced, .. }) => End::Replaced,
-            DialError::Refused(_) | DialError::Unreachable | DialError::WrongCluster { .. } => {
-                End::Lost
-            }
-        }),
     }
 }
 
