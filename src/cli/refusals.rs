@@ -6,12 +6,12 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use super::exit::{Exit, Failure, sentence};
-use super::load_balancer::owner_of;
 use super::server::unreadable;
 use crate::balancer::children::Ended;
 use crate::balancer::cluster::{ClusterError, Wanted};
 use crate::balancer::folders::FoldersError;
 use crate::balancer::hosts::{HostsError, HostsFault};
+use crate::balancer::process::udp_owner;
 use crate::home::CreateError;
 use crate::limits::SERVERS_MAX;
 use crate::types::ServerId;
@@ -51,6 +51,12 @@ pub(super) fn port_taken(addr: SocketAddr) -> Failure {
         format!("UDP {} is taken by {}.", addr.port(), owner_of(addr)),
         "Stop that program, or choose another port.",
     )
+}
+
+/// What is wrong with a port that somebody else has.
+fn owner_of(addr: SocketAddr) -> String {
+    udp_owner(addr)
+        .map_or_else(|| "another program".into(), |o| format!("pid {} ({})", o.pid, o.name))
 }
 
 /// A server of ours that somebody else runs.

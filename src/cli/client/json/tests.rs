@@ -1,0 +1,181 @@
+//! The lines look as documented, and every field of every type is documented.
+
+use super::*;
+use crate::client::{
+    Author, ChatView, Contact, Form, LocalId, MessageState, MessageView, Refusal, StatusView,
+    Trust, WireId,
+};
+use crate::types::{DeviceId, N};
+use crate::wire::Code;
+
+const NOON: u64 = 1_795_176_062_003;
+
+fn name(text: &str) -> UserName {
+    UserName::parse(text).unwrap()
+}
+
+fn message(author: Author, state: Option<MessageState>) -> MessageView {
+    MessageView {
+        id: LocalId(12),
+        chat: name("alice"),
+        author,
+        text: "hi\u{9b}2J \"you\"".into(),
+        at_unix_ms: NOON,
+        sent_at_unix_ms: NOON,
+        state,
+        wire_id: Some(WireId { device: DeviceId(255), n: N(3) }),
+        again: false,
+        unaccepted_key: false,
+        form: Form::Text,
+        reply_to: None,
+        edited: false,
+        deleted: false,
+        reactions: Vec::new(),
+        expires_unix_ms: None,
+    }
+}
+
+#[test]
+fn a_sent_message_looks_as_documented() {
+    let own = Own::new(&message(Author::Me, Some(MessageState::Sent)));
+    assert_eq!(
+        Record::Sent(own).line(),
+        r#"{"v":1,"type":"sent","id":"12","to":"alice","state":"sent","at":"2026-11-20T12:01:02.003Z","device":"00000000000000ff","n":"3"}"#
+    );
+    let state = MessageState::Refused(Refusal::Server(Code::NoSuchUser));
+    let refused = Record::Refused(Own::new(&message(Author::Me, Some(state)))).line();
+    assert!(refused.contains(r#""reason":"no_such_user""#), "{refused}");
+}
+
+#[test]
+fn a_received_message_keeps_its_text_exactly_and_harms_no_terminal() {
+    let line = Line::Message(message(Author::Peer, None));
+    let json = Record::of_line(&line, &name("bob")).line();
+    assert!(json.starts_with(
+        r#"{"v":1,"type":"message","id":"12","chat":"alice","from":"alice","to":"bob","#
+    ));
+    assert!(json.contains(r"\u009b") && !json.contains('\u{9b}'), "{json}");
+    let value: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(value["text"], "hi\u{9b}2J \"you\"");
+}
+
+#[test]
+fn an_error_names_code_exit_and_hint() {
+    let error = Record::Error {
+        code: "unreachable",
+        exit: 3,
+        text: "No.",
+        hint: "Yes.",
+        kept: Some("12".into()),
+    };
+    assert_eq!(
+        error.line(),
+        r#"{"v":1,"type":"error","code":"unreachable","exit":3,"text":"No.","hint":"Yes.","kept":"12"}"#
+    );
+}
+
+#[test]
+fn each_type_is_documented() {
+    let doc = include_str!("../../../../docs/json.md");
+    let me = name("bob");
+    let hole = Line::Trouble {
+        id: LocalId(1),
+        chat: name("alice"),
+        trouble: Trouble::Hole { from: N(1), to: N(2) },
+        at_unix_ms: NOON,
+        again: true,
+    };
+    let full = |state| {
+        let mut own = Own::new(&message(Author::Me, Some(MessageState::Sent)));
+        own.state = state;
+        own.reason = Some("blocked".into());
+        own
+    };
+    let chat = ChatView {
+        chat: name("alice"),
+        unread: 1,
+        waiting: 0,
+        last_unix_ms: NOON,
+        trust: Trust::Pinned,
+        contact: Contact::Accepted,
+        last_text: Some("hi".into()),
+    };
+    let status = StatusView {
+        user: me.clone(),
+        device: DeviceId(1),
+        balancer: "h:1".into(),
+        cluster: "ab".into(),
+        connected: Some(crate::types::ServerId::numbered(1)),
+        offline_since_unix_ms: None,
+        waiting: 0,
+        unread: 0,
+        fingerprint: "cd".into(),
+    };
+    let text = || "x".to_owned();
+    for record in [
+        Record::Sent(full("sent")),
+        Record::Refused(full("refused")),
+        Record::Waiting(full("waiting")),
+        Record::NotTaken { to: "bob", line: Some(text()), code: "refused", text: "x" },
+        Record::Setting { key: "x", value: None },
+        Record::Contact(ContactLine {
+            user: text(),
+            alias: Some(text()),
+            contact: "accepted",
+            trust: "pinned",
+            online: Some(true),
+        }),
+        Record::OwnKeys {
+            identity: text(),
+            encryption_key: text(),
+            made_at: Some(text()),
+            device: text(),
+            bundle_version: text(),
+        },
+        Record::Key(KeyLine {
+            user: text(),
+            fingerprint: text(),
+            safety_number: text(),
+            trust: "pinned",
+        }),
+        Record::PasswordChanged { user: text() },
+        Record::AccountDeleted { user: text(), at: text() },
+        Record::File { path: "x" },
+        Record::Restored { user: text(), profile: text(), made_at: text() },
+        Record::SettingsFile { path: "x" },
+        Record::of_line(&Line::Message(message(Author::Me, Some(MessageState::Sent))), &me),
+        Record::of_line(&hole, &me),
+        Record::Chat(Chat::new(&chat)),
+        Record::Status(Status::new(&status)),
+        Record::Whoami {
+            user: text(),
+            profile: text(),
+            server: text(),
+            cluster: text(),
+            signed_in: true,
+        },
+        Record::SignedIn {
+            user: text(),
+            profile: text(),
+            server: text(),
+            cluster: text(),
+            new_account: true,
+        },
+        Record::SignedOut { profile: text(), forgotten: false },
+        Record::Cancelled { id: text() },
+        Record::Notice { text: "x" },
+        Record::Error { code: "usage", exit: 2, text: "x", hint: "y", kept: Some(text()) },
+    ] {
+        let value: serde_json::Value = serde_json::from_str(&record.line()).unwrap();
+        let kind = value["type"].as_str().unwrap();
+        let section = doc
+            .split("\n## ")
+            .find(|part| part.lines().next().is_some_and(|l| l.contains(&format!("`{kind}`"))));
+        let section = section.unwrap_or_else(|| panic!("docs/json.md lacks {kind}"));
+        for field in
+            value.as_object().unwrap().keys().filter(|f| !["v", "type"].contains(&f.as_str()))
+        {
+            assert!(section.contains(&format!("`{field}`")), "{kind}.{field} is not documented");
+        }
+    }
+}
