@@ -149,8 +149,9 @@ async fn attend(context: Context, stream: UnixStream, stop: CancellationToken) {
     let exit = match hello {
         Some(hello) if hello.version == env!("CARGO_PKG_VERSION") => {
             let (answers, answered) = mpsc::channel(1);
-            let caller = Arc::new(Caller::new(hello.facts, frames.clone(), answered));
-            let reading = read_all(reader, answers, Arc::clone(&caller));
+            let (flushed, written) = mpsc::channel(1);
+            let caller = Arc::new(Caller::new(hello.facts, frames.clone(), answered, written));
+            let reading = read_all(reader, answers, flushed, Arc::clone(&caller));
             let context = for_caller(context, &caller);
             tokio::select! {
                 biased;
@@ -206,12 +207,14 @@ async fn write_all(
 async fn read_all(
     mut reader: OwnedReadHalf,
     answers: mpsc::Sender<Option<Zeroizing<Vec<u8>>>>,
+    flushed: mpsc::Sender<()>,
     caller: Arc<Caller>,
 ) {
     while let Ok(Some(next)) = frame::read(&mut reader).await {
         match next.tag {
             Tag::Answer if answers.try_send(Some(next.bytes)).is_ok() => {}
             Tag::NoAnswer if answers.try_send(None).is_ok() => {}
+            Tag::Written if flushed.try_send(()).is_ok() => {}
             Tag::Interrupt => caller.interrupt(),
             Tag::Hello
             | Tag::Answer
@@ -219,7 +222,8 @@ async fn read_all(
             | Tag::Out
             | Tag::Err
             | Tag::Ask
-            | Tag::Exit => return,
+            | Tag::Exit
+            | Tag::Written => return,
         }
     }
 }
