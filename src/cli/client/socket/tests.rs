@@ -6,6 +6,7 @@ use crate::limits::SOCKET_FRAME_BYTES_MAX;
 use super::caller::{Caller, Facts, Question};
 use super::events::Events;
 use super::frame::{self, Frame, Tag};
+use super::serve::next_caller;
 
 #[tokio::test]
 async fn a_frame_of_the_greatest_length_passes_and_a_longer_one_does_not() {
@@ -86,4 +87,24 @@ async fn a_line_is_written_while_a_question_is_open() {
         tokio::join!(caller.ask(&Question::Input), caller.out("sent to bob"), far_end);
     assert_eq!(input.unwrap().as_slice(), b"typed at last");
     out.unwrap();
+}
+
+#[tokio::test]
+async fn a_caller_too_many_waits_for_a_place_and_is_not_dropped() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("socket");
+    let listener = tokio::net::UnixListener::bind(&path).unwrap();
+    let places = std::sync::Arc::new(tokio::sync::Semaphore::new(1));
+    let _one = tokio::net::UnixStream::connect(&path).await.unwrap();
+    let mut other = tokio::net::UnixStream::connect(&path).await.unwrap();
+    let (_, place) = next_caller(&listener, &places).await.unwrap();
+    tokio::select! {
+        biased;
+        _ = next_caller(&listener, &places) => panic!("there is no place"),
+        () = tokio::task::yield_now() => {}
+    }
+    drop(place);
+    let (mut stream, _place) = next_caller(&listener, &places).await.unwrap();
+    frame::write(&mut stream, &Frame::new(Tag::Exit, [0])).await.unwrap();
+    assert_eq!(frame::read(&mut other).await.unwrap().unwrap().tag, Tag::Exit);
 }
