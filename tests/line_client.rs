@@ -267,6 +267,13 @@ fn plain_is_ascii_and_one_event_per_line(world: &World) {
     // In a pipe, a text of several lines ends with a dot, or is not sent.
     let unended = world.run_with_input(&["-p", "alice"], "/to bob\n/multi\nnot whole\n", 2);
     assert!(unended.out().contains("it was not sent"), "{}", unended.out());
+    // One that is too long goes nowhere, and neither do the lines that are left of it.
+    let long = format!("{}\n", "x".repeat(1_000)).repeat(40);
+    let long = format!("/to bob\n/multi\n{long}the rest of it\n.\n");
+    let refused = world.run_with_input(&["-p", "alice"], &long, 2);
+    assert!(refused.out().contains("longer than a message may be"), "{}", refused.out());
+    let history = world.run(&["-p", "alice", "history", "bob"], 0);
+    assert!(!history.out().contains("the rest of it"), "{}", history.out());
     world.run_with_input(&["-p", "alice"], "/to bob\n/multi\n/one\ntwo\n.\n", 0);
     let mut bob = Terminal::start(world, "-p bob --plain chat alice");
     bob.until_shown("alice says: /one | two");

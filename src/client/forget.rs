@@ -131,9 +131,10 @@ pub(crate) async fn forget_in_time(core: Weak<Mutex<Core>>, alarm: Arc<Notify>) 
                 () = sleep(wait.min(LOOK_INTERVAL)) => {}
             },
             Ok(None) => alarm.notified().await,
+            // The disk may be full, and have room again.
             Err(error) => {
-                tracing::warn!(%error, "what is due cannot be forgotten");
-                return;
+                tracing::warn!(%error, "what is due cannot be forgotten now");
+                sleep(LOOK_INTERVAL).await;
             }
         }
     }

@@ -41,7 +41,10 @@ pub enum PasswordError {
 impl From<RequestError> for PasswordError {
     fn from(error: RequestError) -> Self {
         match error {
-            RequestError::Offline | RequestError::Timeout => Self::Unknown,
+            // An edge says so as well of a home that went away with the request.
+            RequestError::Offline
+            | RequestError::Timeout
+            | RequestError::Refused { code: Code::HomeDown, .. } => Self::Unknown,
             RequestError::Refused { code: Code::WrongPassword, .. } => Self::Wrong,
             other => Self::Refused(other),
         }
@@ -86,11 +89,12 @@ impl Client {
             AccountError::Profile(error) => PasswordError::Profile(error),
             other => PasswordError::Refused(RequestError::Local(other.to_string())),
         })?;
+        let before = self.core.lock().profile.left_open()?;
         env.in_place(|| self.core.lock().profile.begin_password(&stretched, pem.as_ref()))?;
         match self.prove(&old, &stretched).await {
             Ok(()) => Ok(env.in_place(|| self.core.lock().profile.settle_password(&stretched))?),
             Err(error) => {
-                if !matches!(error, PasswordError::Unknown) {
+                if is_undone(before, &error) {
                     env.in_place(|| self.core.lock().profile.settle_password(&old))?;
                 }
                 Err(error)
@@ -128,11 +132,30 @@ impl Client {
     }
 }
 
+/// Whether the home certainly has no new password.
+fn is_undone(before: Before, error: &PasswordError) -> bool {
+    before == Before::Settled && !matches!(error, PasswordError::Unknown)
+}
+
+/// How the change before this one ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Before {
+    /// The home's answer is known, or there was none.
+    Settled,
+    /// Without an answer: what is refused now may have been done then.
+    Open,
+}
+
 impl super::profile::Unlocked {
     /// Whether this password, or the one that a change was begun to, opens the profile.
     fn takes(&self, stretched: &Stretched) -> Result<bool, ProfileError> {
         let wrapped = [self.meta("db_key")?, self.meta(NEXT)?];
         Ok(wrapped.iter().flatten().any(|w| DbKey::unwrap(w, &stretched.vault_key).is_ok()))
+    }
+
+    /// Whether the home may have taken a change that was begun earlier.
+    pub(super) fn left_open(&self) -> Result<Before, ProfileError> {
+        Ok(if self.meta(NEXT)?.is_some() { Before::Open } else { Before::Settled })
     }
 
     /// Whether a change was begun, to another password than this one, and not settled.
@@ -147,3 +170,30 @@ pub(crate) const NEXT: &str = "next_db_key";
 
 /// The two key files' texts.
 pub(crate) type Pem = [Zeroizing<String>; 2];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_home_that_went_away_with_the_request_may_have_done_it() {
+        let refused = |code| RequestError::Refused { code, detail: "s1".into(), retry_after_ms: 0 };
+        for lost in [RequestError::Offline, RequestError::Timeout, refused(Code::HomeDown)] {
+            assert!(matches!(PasswordError::from(lost), PasswordError::Unknown));
+        }
+        assert!(matches!(PasswordError::from(refused(Code::Busy)), PasswordError::Refused(_)));
+    }
+
+    #[test]
+    fn a_refusal_gives_up_the_new_password_only_if_no_earlier_try_is_open() {
+        let refused = |code| {
+            let no = RequestError::Refused { code, detail: String::new(), retry_after_ms: 0 };
+            PasswordError::from(no)
+        };
+        for code in [Code::SlowDown, Code::Busy, Code::WrongPassword] {
+            assert!(is_undone(Before::Settled, &refused(code)));
+            assert!(!is_undone(Before::Open, &refused(code)));
+        }
+        assert!(!is_undone(Before::Settled, &refused(Code::HomeDown)));
+    }
+}

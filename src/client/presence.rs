@@ -53,12 +53,14 @@ impl Core {
         Ok(())
     }
 
-    /// Whether somebody is to be told now that we are writing to them; notes that they are.
+    /// Whether somebody is to be told now that we are writing to them; notes that they are. Whoever
+    /// is invisible tells nobody: it would say that they are there.
     pub(crate) fn typing_due(&mut self, to: &UserName) -> Result<bool, StoreError> {
         let recent = |at: &Instant| at.elapsed() < limits::TYPING_INTERVAL;
         if self.presence.typed.get(to).is_some_and(recent)
             || !self.is_accepted(to)?
             || !self.typing_on(to)?
+            || self.account_settings()?.invisible
         {
             return Ok(false);
         }

@@ -1,11 +1,9 @@
 //! Accounts: names, bundles, block lists, and who is there.
 
-use std::collections::BTreeSet;
-
 use prost::Message as _;
 use rusqlite::Connection;
 
-use super::refusal::{No, Refusal};
+use super::refusal::{Fault, No, Refusal};
 use super::request::Visibility;
 use super::sql::accounts::{self as rows, BundleQuota, DeviceRow};
 use super::sql::{self, RowId};
@@ -109,22 +107,33 @@ impl Home {
     }
 
     /// The users of this home. Edges ask every home: only the caller's own can check the session.
+    /// Whoever blocks the caller is away.
     pub(super) fn who(&mut self, asker: Asker<'_>, all: bool) -> Result<Body, No> {
-        if self.owns(Self::user(asker)?) {
+        let caller = Self::user(asker)?;
+        if self.owns(caller) {
             self.session(asker)?;
         }
-        let mut names: Vec<String> = if all {
-            rows::names(self.conn(), WHO_USERS_MAX + 1)?
+        let conn = &self.database.conn;
+        let mut users = Vec::new();
+        if all {
+            for user in rows::names(conn, WHO_USERS_MAX + 1)? {
+                let name = UserName::canonical(&user).map_err(Fault::from)?;
+                let online =
+                    self.live.is_online(&name) && !rows::blocks_author(conn, &name, caller)?;
+                users.push(wire::Presence { user, online });
+            }
         } else {
-            self.live.online().take(WHO_USERS_MAX + 1).map(ToString::to_string).collect()
-        };
-        let truncated = names.len() > WHO_USERS_MAX;
-        names.truncate(WHO_USERS_MAX);
-        let online: BTreeSet<&str> = self.live.online().map(UserName::as_str).collect();
-        let users = names
-            .into_iter()
-            .map(|user| wire::Presence { online: online.contains(user.as_str()), user })
-            .collect();
+            for user in self.live.online() {
+                if users.len() > WHO_USERS_MAX {
+                    break;
+                }
+                if !rows::blocks_author(conn, user, caller)? {
+                    users.push(wire::Presence { user: user.to_string(), online: true });
+                }
+            }
+        }
+        let truncated = users.len() > WHO_USERS_MAX;
+        users.truncate(WHO_USERS_MAX);
         Ok(Body::WhoList(wire::WhoList { users, truncated, missing: Vec::new() }))
     }
 }

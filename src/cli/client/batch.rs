@@ -128,18 +128,10 @@ impl<'a> Batch<'a> {
         self.print().await
     }
 
-    /// Follows what happens, for ever; yields only why it cannot go on.
-    pub(super) async fn follow(&mut self, events: &mut Receiver<Event>) -> Stop {
-        loop {
-            let Some(event) = events.recv().await else { std::future::pending().await };
-            let done = match self.heard(&event) {
-                Ok(()) => self.print().await,
-                Err(stop) => Err(stop),
-            };
-            if let Err(stop) = done {
-                return stop;
-            }
-        }
+    /// Takes in what happened, and tells what is settled by it.
+    pub(super) async fn follow(&mut self, event: &Event) -> Result<(), Stop> {
+        self.heard(event)?;
+        self.print().await
     }
 
     /// Looks at all that are open.

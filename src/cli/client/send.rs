@@ -5,8 +5,10 @@
 
 use std::io::{self, IsTerminal as _, Read as _};
 
+use tokio::sync::mpsc::Receiver;
+
 use crate::cli::exit::Exit;
-use crate::client::{Client, Draft, Mode, SendError, Trust};
+use crate::client::{Client, Draft, Event, Mode, SendError, Trust};
 use crate::limits::TEXT_BYTES_MAX;
 use crate::types::UserName;
 use crate::ui::line::TrustPolicy;
@@ -91,11 +93,16 @@ async fn each_line(
 ) -> Result<(), Stop> {
     let mut lines = Lines::default();
     loop {
-        let piece = tokio::select! {
-            biased;
-            piece = context.report.io.input() => piece.map_err(|error| unreadable(&error))?,
-            // Never ends: while nobody writes, what happens to the earlier ones is told.
-            stop = batch.follow(&mut session.events) => return Err(stop),
+        let input = context.report.io.input();
+        tokio::pin!(input);
+        let piece = loop {
+            tokio::select! {
+                biased;
+                piece = &mut input => break piece.map_err(|error| unreadable(&error))?,
+                // While nobody writes, what happens to the earlier ones is told: to its end, for
+                // what is half told when a piece comes would be told never, or twice.
+                event = next(&mut session.events) => batch.follow(&event).await?,
+            }
         };
         let is_end = piece.is_empty();
         for (number, line) in lines.feed(&piece) {
@@ -110,6 +117,14 @@ async fn each_line(
         if is_end {
             return Ok(());
         }
+    }
+}
+
+/// The next event; of a client that has stopped, there is none.
+async fn next(events: &mut Receiver<Event>) -> Event {
+    match events.recv().await {
+        Some(event) => event,
+        None => std::future::pending().await,
     }
 }
 

@@ -92,6 +92,28 @@ async fn a_client_forgets_in_time_by_itself() {
     assert_eq!(events.recv().await, None, "the timer does not keep the profile");
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_could_not_be_forgotten_is_forgotten_when_the_disk_takes_it() {
+    let (mut alice, mut bob) = two();
+    let id = alice.core.queue_draft(&bob.name, &fleeting("soon gone")).unwrap();
+    talk(&mut alice, &mut bob);
+    alice.later(DAY_MS);
+    alice.told();
+    let full = "CREATE TEMP TRIGGER full BEFORE UPDATE ON main.lines
+                BEGIN SELECT raise(ABORT, 'full'); END";
+    alice.core.profile.store.db().execute_batch(full).unwrap();
+    let Desk { core, mut events, env, dir: _dir, .. } = alice;
+    let core = SharedCore::new(core);
+    core.keep_forgetting(&env);
+    for _ in 0..9 {
+        tokio::task::yield_now().await;
+    }
+    assert!(events.try_recv().is_err());
+    core.lock().profile.store.db().execute_batch("DROP TRIGGER temp.full").unwrap();
+    let event = tokio::time::timeout(Duration::from_secs(61), events.recv()).await.unwrap();
+    assert_eq!(event, Some(Event::Expired { ids: vec![id] }));
+}
+
 #[test]
 fn a_chats_life_is_that_of_its_texts_and_lies_within_bounds() {
     let (mut alice, mut bob) = two();

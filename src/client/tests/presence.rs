@@ -54,6 +54,9 @@ async fn writing_is_told_every_three_seconds_at_most() {
     assert!(!alice.core.typing_due(bobs).unwrap());
     alice.core.change_chat(bobs, &ChatChange::Typing(Some(true))).unwrap();
     assert!(alice.core.typing_due(bobs).unwrap());
+    advance(TYPING_INTERVAL).await;
+    alice.core.change_account(AccountChange::Invisible(true)).unwrap();
+    assert!(!alice.core.typing_due(bobs).unwrap(), "it would say that she is there");
 }
 
 #[tokio::test(start_paused = true)]

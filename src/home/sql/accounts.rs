@@ -303,6 +303,19 @@ pub(in crate::home) fn blocked_by(conn: &Connection, user: &UserName) -> Result<
     select.query_map([user.as_str()], |row| row.get(0))?.collect()
 }
 
+/// Whether an account, by its name, blocks this author.
+pub(in crate::home) fn blocks_author(
+    conn: &Connection,
+    user: &UserName,
+    author: &UserName,
+) -> Result<bool> {
+    conn.prepare_cached(
+        "SELECT 1 FROM blocks b JOIN accounts a ON a.id = b.account
+         WHERE a.name = ?1 AND b.author = ?2",
+    )?
+    .exists([user.as_str(), author.as_str()])
+}
+
 pub(in crate::home) fn block(conn: &Connection, account: RowId, author: &UserName) -> Result<()> {
     conn.prepare_cached("INSERT OR IGNORE INTO blocks (account, author) VALUES (?1, ?2)")?
         .execute(params![account.0, author.as_str()])

@@ -112,6 +112,9 @@ async fn a_blocked_person_sees_somebody_who_is_away() {
     bed.ask(&alice, presence(Visibility::Visible)).await;
     assert_eq!(told(&news(&mut bed).await, 2), []);
     assert!(!bed.open(&bob, "alice", 5).await.online);
+    assert_eq!(online(&mut bed, &bob, false).await, [("bob".to_owned(), true)]);
+    let everybody = [("alice".to_owned(), false), ("bob".to_owned(), true)];
+    assert_eq!(online(&mut bed, &bob, true).await, everybody);
     bed.ask(&alice, block(false)).await;
     assert_eq!(told(&news(&mut bed).await, 2), [(5, true)]);
 }

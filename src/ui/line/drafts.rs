@@ -28,6 +28,8 @@ pub(super) enum Then {
     Send,
     /// It is sent after a yes.
     Ask,
+    /// Nothing: it was too long, and is read to its end, for its other lines are none for people.
+    Drop,
 }
 
 impl Session {
@@ -96,13 +98,21 @@ impl Session {
             }
             text.push_str(more);
         }
-        if text.len() > TEXT_BYTES_MAX {
+        if text.len() > TEXT_BYTES_MAX && then != Then::Drop {
+            if !over {
+                self.input = Input::Lines { text: String::new(), then: Then::Drop };
+            }
             let why = format!(
-                "That is longer than a message may be ({TEXT_BYTES_MAX} bytes); nothing was sent."
+                "That is longer than a message may be ({TEXT_BYTES_MAX} bytes); nothing of it is sent."
             );
             return self.mistake(&why);
         }
         match (over, then) {
+            (false, Then::Drop) => {
+                self.input = Input::Lines { text: String::new(), then };
+                self.reply(Above::Keep, String::new());
+            }
+            (true, Then::Drop) => self.reply(Above::Keep, String::new()),
             (false, _) => {
                 self.input = Input::Lines { text, then };
                 self.reply(Above::Keep, String::new());

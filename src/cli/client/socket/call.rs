@@ -134,7 +134,7 @@ impl Call<'_> {
                 let mut out = io::stdout().lock();
                 let written = out.write_all(&frame.bytes).and_then(|()| out.flush());
                 written.map_err(|error| super::super::report::not_written(&error))?;
-                Ok(Heard::Answer(Frame::new(Tag::Answer, [])))
+                Ok(Heard::Answer(Frame::new(Tag::Written, [])))
             }
             Tag::Err => {
                 let _ = io::stderr().write_all(&frame.bytes);
@@ -149,7 +149,9 @@ impl Call<'_> {
                 let number = frame.bytes.first().copied().map_or(1, i32::from);
                 Ok(Heard::Ended(Exit::from_number(number).unwrap_or(Exit::Internal)))
             }
-            Tag::Hello | Tag::Answer | Tag::NoAnswer | Tag::Interrupt => Err(holder_left()),
+            Tag::Hello | Tag::Answer | Tag::NoAnswer | Tag::Interrupt | Tag::Written => {
+                Err(holder_left())
+            }
         }
     }
 

@@ -64,6 +64,8 @@ pub(in super::super) struct Caller {
     frames: mpsc::Sender<Frame>,
     /// Answers, in order of the questions: one is open at a time.
     answers: Mutex<mpsc::Receiver<Option<Zeroizing<Vec<u8>>>>>,
+    /// What it has flushed, in order. Apart from the answers: a question may be open for long.
+    written: Mutex<mpsc::Receiver<()>>,
     interrupt: Notify,
 }
 
@@ -78,16 +80,20 @@ impl Caller {
         facts: Facts,
         frames: mpsc::Sender<Frame>,
         answers: mpsc::Receiver<Option<Zeroizing<Vec<u8>>>>,
+        written: mpsc::Receiver<()>,
     ) -> Self {
-        Self { facts, frames, answers: Mutex::new(answers), interrupt: Notify::new() }
+        let (answers, written) = (Mutex::new(answers), Mutex::new(written));
+        Self { facts, frames, answers, written, interrupt: Notify::new() }
     }
 
     /// Writes a line to its standard output; returns when that is flushed.
     pub(in super::super) async fn out(&self, line: &str) -> io::Result<()> {
         let mut bytes = line.as_bytes().to_vec();
         bytes.push(b'\n');
+        let mut written = self.written.lock().await;
         for piece in bytes.chunks(SOCKET_FRAME_BYTES_MAX) {
-            self.exchange(Frame::new(Tag::Out, piece)).await?;
+            self.frames.send(Frame::new(Tag::Out, piece)).await.map_err(|_| gone())?;
+            written.recv().await.ok_or_else(gone)?;
         }
         Ok(())
     }
@@ -106,13 +112,8 @@ impl Caller {
         question: &Question,
     ) -> io::Result<Zeroizing<Vec<u8>>> {
         let question = serde_json::to_vec(question).map_err(io::Error::other)?;
-        self.exchange(Frame::new(Tag::Ask, question)).await
-    }
-
-    async fn exchange(&self, frame: Frame) -> io::Result<Zeroizing<Vec<u8>>> {
-        let gone = || io::Error::from(io::ErrorKind::BrokenPipe);
         let mut answers = self.answers.lock().await;
-        self.frames.send(frame).await.map_err(|_| gone())?;
+        self.frames.send(Frame::new(Tag::Ask, question)).await.map_err(|_| gone())?;
         answers.recv().await.flatten().ok_or_else(gone)
     }
 
@@ -124,4 +125,8 @@ impl Caller {
     pub(in super::super) async fn interrupted(&self) {
         self.interrupt.notified().await;
     }
+}
+
+fn gone() -> io::Error {
+    io::ErrorKind::BrokenPipe.into()
 }

@@ -26,9 +26,11 @@ pub(super) enum Tag {
     Ask = 7,
     /// Holder: the exit code. The last.
     Exit = 8,
+    /// Caller: what came for standard output is flushed.
+    Written = 9,
 }
 
-const TAGS: [Tag; 8] = [
+const TAGS: [Tag; 9] = [
     Tag::Hello,
     Tag::Answer,
     Tag::NoAnswer,
@@ -37,6 +39,7 @@ const TAGS: [Tag; 8] = [
     Tag::Err,
     Tag::Ask,
     Tag::Exit,
+    Tag::Written,
 ];
 
 /// One frame. May hold a password.

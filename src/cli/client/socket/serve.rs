@@ -10,7 +10,7 @@ use std::time::Duration;
 use jiff::tz::TimeZone;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -120,21 +120,35 @@ async fn accept(
     stop: CancellationToken,
     callers: TaskTracker,
 ) {
+    let places = Arc::new(Semaphore::new(SOCKET_CALLERS_MAX));
     loop {
         let accepted = tokio::select! {
             biased;
             () = stop.cancelled() => return,
-            accepted = listener.accept() => accepted,
+            accepted = next_caller(&listener, &places) => accepted,
         };
-        let Ok((stream, _)) = accepted else {
+        let Ok((stream, place)) = accepted else {
             // Out of descriptors: those who are served give theirs back.
             tokio::time::sleep(Duration::from_millis(100)).await;
             continue;
         };
-        if callers.len() < SOCKET_CALLERS_MAX {
-            callers.spawn(attend(context.clone(), stream, stop.clone()));
-        }
+        let attend = attend(context.clone(), stream, stop.clone());
+        callers.spawn(async move {
+            attend.await;
+            drop(place);
+        });
     }
+}
+
+/// The next caller, once there is a place for one. Until then they wait in the line of the socket:
+/// whoever is taken and then dropped cannot know whether its message was.
+pub(super) async fn next_caller(
+    listener: &UnixListener,
+    places: &Arc<Semaphore>,
+) -> io::Result<(UnixStream, OwnedSemaphorePermit)> {
+    let place = Arc::clone(places).acquire_owned().await.map_err(io::Error::other)?;
+    let (stream, _) = listener.accept().await?;
+    Ok((stream, place))
 }
 
 /// One caller, from its command to its exit code.
@@ -149,8 +163,9 @@ async fn attend(context: Context, stream: UnixStream, stop: CancellationToken) {
     let exit = match hello {
         Some(hello) if hello.version == env!("CARGO_PKG_VERSION") => {
             let (answers, answered) = mpsc::channel(1);
-            let caller = Arc::new(Caller::new(hello.facts, frames.clone(), answered));
-            let reading = read_all(reader, answers, Arc::clone(&caller));
+            let (flushed, written) = mpsc::channel(1);
+            let caller = Arc::new(Caller::new(hello.facts, frames.clone(), answered, written));
+            let reading = read_all(reader, answers, flushed, Arc::clone(&caller));
             let context = for_caller(context, &caller);
             tokio::select! {
                 biased;
@@ -206,12 +221,14 @@ async fn write_all(
 async fn read_all(
     mut reader: OwnedReadHalf,
     answers: mpsc::Sender<Option<Zeroizing<Vec<u8>>>>,
+    flushed: mpsc::Sender<()>,
     caller: Arc<Caller>,
 ) {
     while let Ok(Some(next)) = frame::read(&mut reader).await {
         match next.tag {
             Tag::Answer if answers.try_send(Some(next.bytes)).is_ok() => {}
             Tag::NoAnswer if answers.try_send(None).is_ok() => {}
+            Tag::Written if flushed.try_send(()).is_ok() => {}
             Tag::Interrupt => caller.interrupt(),
             Tag::Hello
             | Tag::Answer
@@ -219,7 +236,8 @@ async fn read_all(
             | Tag::Out
             | Tag::Err
             | Tag::Ask
-            | Tag::Exit => return,
+            | Tag::Exit
+            | Tag::Written => return,
         }
     }
 }

@@ -3,8 +3,10 @@
 use crate::client::{Event, Offline};
 use crate::limits::SOCKET_FRAME_BYTES_MAX;
 
+use super::caller::{Caller, Facts, Question};
 use super::events::Events;
 use super::frame::{self, Frame, Tag};
+use super::serve::next_caller;
 
 #[tokio::test]
 async fn a_frame_of_the_greatest_length_passes_and_a_longer_one_does_not() {
@@ -51,4 +53,58 @@ async fn a_late_reader_of_events_is_told_how_things_stand() {
     events.end();
     assert_eq!(early.recv().await, None);
     assert!(late.recv().await.is_none());
+}
+
+#[tokio::test]
+async fn a_line_is_written_while_a_question_is_open() {
+    let facts = Facts {
+        folder: "/".into(),
+        profile: crate::types::UserName::parse("alice").unwrap(),
+        server: None,
+        can_ask: false,
+        input_is_terminal: false,
+        json: false,
+        plain: false,
+        coloured: false,
+        quiet: false,
+        zone: None,
+        timeout: std::time::Duration::from_secs(1),
+        trust: crate::ui::line::TrustPolicy::Tofu,
+        password_file: None,
+    };
+    let (frames, mut queue) = tokio::sync::mpsc::channel(4);
+    let (answers, answered) = tokio::sync::mpsc::channel(1);
+    let (flushed, written) = tokio::sync::mpsc::channel(1);
+    let caller = Caller::new(facts, frames, answered, written);
+    let far_end = async {
+        assert_eq!(queue.recv().await.unwrap().tag, Tag::Ask);
+        // Nothing is answered until the line is through.
+        assert_eq!(queue.recv().await.unwrap().tag, Tag::Out);
+        flushed.send(()).await.unwrap();
+        answers.send(Some(b"typed at last".to_vec().into())).await.unwrap();
+    };
+    let (input, out, ()) =
+        tokio::join!(caller.ask(&Question::Input), caller.out("sent to bob"), far_end);
+    assert_eq!(input.unwrap().as_slice(), b"typed at last");
+    out.unwrap();
+}
+
+#[tokio::test]
+async fn a_caller_too_many_waits_for_a_place_and_is_not_dropped() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("socket");
+    let listener = tokio::net::UnixListener::bind(&path).unwrap();
+    let places = std::sync::Arc::new(tokio::sync::Semaphore::new(1));
+    let _one = tokio::net::UnixStream::connect(&path).await.unwrap();
+    let mut other = tokio::net::UnixStream::connect(&path).await.unwrap();
+    let (_, place) = next_caller(&listener, &places).await.unwrap();
+    tokio::select! {
+        biased;
+        _ = next_caller(&listener, &places) => panic!("there is no place"),
+        () = tokio::task::yield_now() => {}
+    }
+    drop(place);
+    let (mut stream, _place) = next_caller(&listener, &places).await.unwrap();
+    frame::write(&mut stream, &Frame::new(Tag::Exit, [0])).await.unwrap();
+    assert_eq!(frame::read(&mut other).await.unwrap().unwrap().tag, Tag::Exit);
 }
