@@ -127,6 +127,13 @@ fn a_changed_key_is_accepted_only_as_it_was_shown(world: &World) {
     let old = first["fingerprint"].as_str().unwrap();
     world.run(&["-p", "bob", "key", "accept", "carol", "--fingerprint", old], 6);
     world.run(&["-p", "bob", "key", "accept", "carol", "--fingerprint", new], 0);
+    // Also of a key that has not changed since.
+    world.run(&["-p", "bob", "key", "accept", "carol", "--fingerprint", old], 6);
+    world.run(&["-p", "bob", "key", "accept", "carol", "--fingerprint", new], 0);
+    // Where she was signed in before, everything that asks says why nothing goes.
+    world.run(&["-p", "carol", "status"], 4);
+    let examined = world.run(&["-p", "carol", "doctor"], 7);
+    assert!(examined.out().contains("does not take this device any more"), "{}", examined.out());
     world.run(&["-p", "bob", "retry"], 0);
     let got = world.run(&["-p", "new-carol", "recv", "--json"], 0).json();
     assert!(texts(&got).contains(&"who are you?"), "{got:?}");

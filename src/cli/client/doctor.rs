@@ -147,6 +147,11 @@ impl Doctor<'_> {
             return self.say("keys", Verdict::Ok, "locked", &remedy);
         };
         match profile.unlock_with_key(&self.context.env, &key) {
+            Ok(unlocked) if unlocked.needs_password() => {
+                let text = "they open, but the server does not take this device any more";
+                let remedy = format!("Sign in again: client -p {name} login");
+                self.say("keys", Verdict::Fail, text, &remedy)
+            }
             Ok(_) => self.say("keys", Verdict::Ok, "the profile opens", ""),
             Err(error) => {
                 let failure = failures::profile(error, name).failure;

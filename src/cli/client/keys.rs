@@ -136,24 +136,35 @@ async fn accepted(context: &Context, client: &Client, accept: &Accept) -> Outcom
             format!("client contact add {who}"),
         ));
     };
-    if view.trust == Trust::Changed {
-        let wanted = match &accept.fingerprint {
-            Some(typed) => typed.chars().filter(|c| *c != ':').collect::<String>().to_lowercase(),
-            None => agreed(context, who, &view).await?,
-        };
-        if wanted != view.fingerprint {
-            return Err(another_key(who));
+    if accept.fingerprint.as_ref().is_some_and(|typed| hex_digits(typed) != view.fingerprint) {
+        return Err(another_key(who));
+    }
+    let has_changed = view.trust == Trust::Changed;
+    if has_changed {
+        if accept.fingerprint.is_none() {
+            agreed(context, who, &view).await?;
         }
         decide(client, who, &view, Decision::Accept)?;
         view.trust = Trust::Pinned;
     }
-    let text = || format!("{who}'s key {} is accepted.", lists::fingerprint(&view.fingerprint));
+    let text = || {
+        let fingerprint = lists::fingerprint(&view.fingerprint);
+        match has_changed {
+            true => format!("{who}'s key {fingerprint} is accepted."),
+            false => format!("{who}'s key has not changed: {fingerprint}"),
+        }
+    };
     context.report.data(&Record::Key(KeyLine::new(&view)), text).await?;
     Ok(Exit::Done)
 }
 
+/// A fingerprint as it is compared.
+fn hex_digits(typed: &str) -> String {
+    typed.chars().filter(|c| *c != ':').collect::<String>().to_lowercase()
+}
+
 /// Shows the new key and asks; where nobody can be asked, says what to type.
-async fn agreed(context: &Context, who: &UserName, view: &KeyView) -> Result<String, Stop> {
+async fn agreed(context: &Context, who: &UserName, view: &KeyView) -> Result<(), Stop> {
     let fingerprint = lists::fingerprint(&view.fingerprint);
     if !context.report.io.can_ask() {
         return Err(Stop::new(
@@ -168,7 +179,7 @@ async fn agreed(context: &Context, who: &UserName, view: &KeyView) -> Result<Str
     ));
     let answer = context.report.io.ask_line("Go on with this key? [y/N] ").await?;
     if matches!(answer.to_lowercase().as_str(), "y" | "yes") {
-        return Ok(view.fingerprint.clone());
+        return Ok(());
     }
     Err(Stop::new(Exit::KeyRefused, "Nothing was accepted.", ""))
 }

@@ -9,7 +9,8 @@ use tokio::time::{Instant, timeout_at};
 use crate::cli::exit::Exit;
 use crate::client::{Event, Line, Mode};
 use crate::types::UserName;
-use crate::ui::lists;
+use crate::ui::{lists, say};
+use crate::wire::Code;
 
 use super::args::{History, moment};
 use super::json::{Chat, Record, Status};
@@ -57,17 +58,14 @@ pub(super) async fn whoami(context: &Context) -> Outcome {
 pub(super) async fn status(context: &Context) -> Outcome {
     let mut session = open::session(context, Mode::SendOnly).await?;
     let deadline = Instant::now() + context.globals.timeout;
-    while let Ok(Some(event)) = timeout_at(deadline, session.events.recv()).await {
-        if matches!(
-            event,
-            Event::Online { .. }
-                | Event::Offline { .. }
-                | Event::SignedOut { .. }
-                | Event::SessionReplaced
-        ) {
-            break;
+    let refused = loop {
+        match timeout_at(deadline, session.events.recv()).await {
+            Ok(Some(Event::SignedOut { code })) => break Some(code),
+            Ok(Some(Event::SessionReplaced)) => break Some(Code::SessionReplaced),
+            Ok(None | Some(Event::Online { .. } | Event::Offline { .. })) | Err(_) => break None,
+            Ok(Some(_)) => {}
         }
-    }
+    };
     let view = session.client.status();
     session.end().await;
     let view = view.map_err(|error| failures::request(&error, None))?;
@@ -78,6 +76,9 @@ pub(super) async fn status(context: &Context) -> Outcome {
             lists::status(&screen, &view, context.env.unix_ms())
         })
         .await?;
+    if let Some(code) = refused {
+        return Err(Stop::told(Exit::NotSignedIn, say::code(code, None, "", 0)));
+    }
     Ok(if view.connected.is_some() { Exit::Done } else { Exit::Unreachable })
 }
 

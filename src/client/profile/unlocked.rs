@@ -117,6 +117,11 @@ impl Unlocked {
         Ok(meta_u64(self.store.db(), "signed_out")? == 1)
     }
 
+    /// The same for a doctor, to whom a database that cannot be read says nothing here.
+    pub fn needs_password(&self) -> bool {
+        self.is_signed_out().unwrap_or(false)
+    }
+
     /// Notes whether the home refuses this device.
     pub(crate) fn set_signed_out(&mut self, out: bool) -> Result<(), StoreError> {
         Ok(self.store.commit(|tx| set_meta_u64(tx, "signed_out", u64::from(out)))?)
