@@ -47,7 +47,8 @@ pub(in super::super) async fn call(
     let (frames, incoming) = mpsc::channel(FRAMES_MAX);
     context.env.spawn(read_all(reader, frames));
     let (answers, answered) = mpsc::channel(1);
-    Some(Call { context, incoming, writer, answers, answered }.run().await)
+    let progress = Progress::Asked;
+    Some(Call { context, incoming, writer, answers, answered, progress }.run().await)
 }
 
 fn facts(context: &Context, profile: &UserName) -> Facts {
@@ -88,6 +89,27 @@ pub(in super::super) fn holder_left() -> Stop {
     )
 }
 
+/// How far the holder came with a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Progress {
+    Asked,
+    Begun,
+}
+
+impl Progress {
+    /// Why the command has no end when the holder is gone.
+    pub(super) fn left(self) -> Stop {
+        match self {
+            Self::Begun => holder_left(),
+            Self::Asked => Stop::new(
+                Exit::Unreachable,
+                "The client that held the profile ended before it could do this. Nothing was done.",
+                "Do the same once more.",
+            ),
+        }
+    }
+}
+
 type Answer = Option<Zeroizing<Vec<u8>>>;
 
 struct Call<'a> {
@@ -96,6 +118,7 @@ struct Call<'a> {
     writer: tokio::net::unix::OwnedWriteHalf,
     answers: mpsc::Sender<Answer>,
     answered: mpsc::Receiver<Answer>,
+    progress: Progress,
 }
 
 impl Call<'_> {
@@ -127,9 +150,15 @@ impl Call<'_> {
         }
     }
 
-    fn heard(&self, frame: Option<Frame>) -> Result<Heard, Stop> {
-        let Some(frame) = frame else { return Err(holder_left()) };
+    fn heard(&mut self, frame: Option<Frame>) -> Result<Heard, Stop> {
+        let Some(frame) = frame else {
+            return Err(self.progress.left());
+        };
         match frame.tag {
+            Tag::Begun => {
+                self.progress = Progress::Begun;
+                Ok(Heard::Nothing)
+            }
             Tag::Out => {
                 let mut out = io::stdout().lock();
                 let written = out.write_all(&frame.bytes).and_then(|()| out.flush());

@@ -28,9 +28,11 @@ pub(super) enum Tag {
     Exit = 8,
     /// Caller: what came for standard output is flushed.
     Written = 9,
+    /// Holder: the command begins. Before this nothing was done.
+    Begun = 10,
 }
 
-const TAGS: [Tag; 9] = [
+const TAGS: [Tag; 10] = [
     Tag::Hello,
     Tag::Answer,
     Tag::NoAnswer,
@@ -40,6 +42,7 @@ const TAGS: [Tag; 9] = [
     Tag::Ask,
     Tag::Exit,
     Tag::Written,
+    Tag::Begun,
 ];
 
 /// One frame. May hold a password.

@@ -153,10 +153,14 @@ pub(super) async fn next_caller(
 
 /// One caller, from its command to its exit code.
 async fn attend(context: Context, stream: UnixStream, stop: CancellationToken) {
-    let (mut reader, writer) = stream.into_split();
+    let (mut reader, mut writer) = stream.into_split();
     let Ok(Ok(Some(first))) = timeout(PATIENCE, frame::read(&mut reader)).await else { return };
     let hello = Some(&first).filter(|first| first.tag == Tag::Hello);
     let hello = hello.and_then(|first| serde_json::from_slice::<Hello>(&first.bytes).ok());
+    // Said before anything is done: whoever never heard it may do the same once more.
+    if frame::write(&mut writer, &Frame::new(Tag::Begun, [])).await.is_err() {
+        return;
+    }
     let (frames, queue) = mpsc::channel(FRAMES_MAX);
     let gone = CancellationToken::new();
     let writing = context.env.spawn(write_all(writer, queue, gone.clone()));
@@ -237,7 +241,8 @@ async fn read_all(
             | Tag::Err
             | Tag::Ask
             | Tag::Exit
-            | Tag::Written => return,
+            | Tag::Written
+            | Tag::Begun => return,
         }
     }
 }

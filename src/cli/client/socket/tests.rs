@@ -3,6 +3,7 @@
 use crate::client::{Event, Offline};
 use crate::limits::SOCKET_FRAME_BYTES_MAX;
 
+use super::call::Progress;
 use super::caller::{Caller, Facts, Question};
 use super::events::Events;
 use super::frame::{self, Frame, Tag};
@@ -87,6 +88,14 @@ async fn a_line_is_written_while_a_question_is_open() {
         tokio::join!(caller.ask(&Question::Input), caller.out("sent to bob"), far_end);
     assert_eq!(input.unwrap().as_slice(), b"typed at last");
     out.unwrap();
+}
+
+#[test]
+fn what_nobody_began_may_be_done_again_and_what_was_begun_may_be_kept() {
+    let said = |progress: Progress| progress.left().failure;
+    assert!(said(Progress::Asked).what.contains("Nothing was done"));
+    assert!(said(Progress::Begun).what.contains("is kept"));
+    assert_eq!(said(Progress::Asked).exit, said(Progress::Begun).exit);
 }
 
 #[tokio::test]
