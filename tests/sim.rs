@@ -72,7 +72,7 @@ fn caught_after(bug: Bug) -> Option<u64> {
 }
 
 /// Each bug must be caught within this many seeds.
-const SEEDS_PER_BUG: u64 = 30;
+const SEEDS_PER_BUG: u64 = 60;
 
 #[test]
 fn an_answer_before_the_commit_is_caught() {
