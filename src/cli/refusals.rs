@@ -8,8 +8,8 @@ use std::path::Path;
 use super::exit::{Exit, Failure, sentence};
 use super::server::unreadable;
 use crate::balancer::children::Ended;
-use crate::balancer::cluster::{ClusterError, Wanted};
-use crate::balancer::folders::FoldersError;
+use crate::balancer::cluster::{ClusterError, MAP_FILE, Wanted};
+use crate::balancer::folders::{CLUSTER_FILE, FoldersError};
 use crate::balancer::hosts::{HostsError, HostsFault};
 use crate::balancer::process::udp_owner;
 use crate::home::CreateError;
@@ -73,6 +73,25 @@ pub(super) fn foreign_server(id: &ServerId, pid: Option<u32>) -> Failure {
 pub(super) fn server_failed(exit: Exit, id: &ServerId, ended: Ended) -> Failure {
     let remedy = if exit == Exit::Internal { "" } else { "Its own message stands above." };
     Failure::new(exit, format!("{id} could not start ({ended}); everything is stopped."), remedy)
+}
+
+/// No placement map where one was looked for; the machine may be one of several.
+pub(super) fn no_cluster(data: &Path) -> Failure {
+    let what = format!("No {MAP_FILE} in {}.", data.display());
+    Failure::new(Exit::LocalData, what, name_the_cluster())
+}
+
+/// How to say where a cluster is.
+pub(super) fn name_the_cluster() -> String {
+    how_to_name(Path::new("."))
+}
+
+fn how_to_name(here: &Path) -> String {
+    if here.join(CLUSTER_FILE).exists() {
+        format!("Its {CLUSTER_FILE} is here: add  --cluster {CLUSTER_FILE}")
+    } else {
+        "Say where it is: --cluster FILE, or --data DIR and --certs DIR.".to_owned()
+    }
 }
 
 /// Why there is no cluster on disk to start.
@@ -168,6 +187,14 @@ pub(super) fn of_hosts(path: &Path, error: &HostsError) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_cluster_file_that_lies_there_is_named() {
+        let here = tempfile::tempdir().unwrap();
+        assert!(how_to_name(here.path()).contains("--cluster FILE"));
+        std::fs::write(here.path().join(CLUSTER_FILE), "").unwrap();
+        assert!(how_to_name(here.path()).ends_with("--cluster cluster.toml"));
+    }
 
     #[test]
     fn a_mistyped_command_is_not_answered_as_a_bad_port() {
