@@ -15,6 +15,7 @@ use tokio::time::timeout;
 use super::doctor::{
     self,
     cluster::{Questions, Scope},
+    is_open_to_others,
 };
 use super::exit::{Exit, Failure, finish, sentence};
 use super::logs::{self, LogFormat};
@@ -184,10 +185,7 @@ pub(super) fn read_limits(file: Option<&Path>) -> Result<Limits, Failure> {
         let what = format!("Cannot read the limits file {}: {error}.", file.display());
         usage(what, "Give another --limits FILE, or none for the defaults.")
     })?;
-    Limits::parse(&text).map_err(|error| {
-        let what = format!("{} is no limits file: {error}.", file.display());
-        usage(what, "Correct that line, or leave it out for the default.")
-    })
+    Limits::parse(&text).map_err(|error| refusals::of_limits(file, &text, &error))
 }
 
 fn serve(args: &Args) -> Result<Exit, Failure> {
@@ -195,6 +193,7 @@ fn serve(args: &Args) -> Result<Exit, Failure> {
     let limits = read_limits(args.limits.as_deref())?;
     let place = Place::of(args)?;
     logs::read_level(&place.data);
+    warn_of_open_keys(&place.certs, &args.id);
     if let (true, Some(file)) = (args.create, &args.cluster) {
         return create(args, file);
     }
@@ -205,6 +204,20 @@ fn serve(args: &Args) -> Result<Exit, Failure> {
     // Whatever still runs on a thread has nothing to say that anybody was told of.
     runtime.shutdown_background();
     outcome
+}
+
+/// Says which of the keys that this server uses others can read; it starts all the same.
+fn warn_of_open_keys(certs: &Path, id: &ServerId) {
+    let open = open_keys(certs, id);
+    if !open.is_empty() {
+        let (folder, names) = (certs.display(), open.join(" "));
+        tracing::warn!(%folder, %names, "other users can read these keys: close them, chmod 600");
+    }
+}
+
+fn open_keys(certs: &Path, id: &ServerId) -> Vec<String> {
+    let keys = [format!("{id}.key"), format!("{id}.quic"), cluster::ADMISSION_FILE.to_owned()];
+    keys.into_iter().filter(|name| is_open_to_others(&certs.join(name))).collect()
 }
 
 /// The runtime of a program.
@@ -447,6 +460,19 @@ mod tests {
         let refused = whose(&file, &ServerId::numbered(1)).unwrap_err();
         assert!(refused.what.contains("is the folder of s2, not of s1"), "{}", refused.what);
         assert!(whose(&out.join("none.toml"), &ServerId::numbered(1)).is_ok());
+    }
+
+    #[test]
+    fn a_key_that_others_can_read_is_warned_of_at_the_start() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = tempfile::tempdir().unwrap();
+        let (certs, id) = (folder.path(), ServerId::numbered(1));
+        files::write_private(&certs.join("s1.key"), b"key").unwrap();
+        files::write_public(&certs.join("s1.pem"), b"certificate").unwrap();
+        assert!(open_keys(certs, &id).is_empty());
+        let open = std::fs::Permissions::from_mode(0o640);
+        std::fs::set_permissions(certs.join("s1.key"), open).unwrap();
+        assert_eq!(open_keys(certs, &id), ["s1.key"]);
     }
 
     #[test]
