@@ -122,16 +122,22 @@ struct ServerText {
     peer_public: Option<Spanned<String>>,
 }
 
+impl HostsError {
+    /// What the parser found wrong in `text`, which may be another file for an operator's hands.
+    pub fn of_toml(text: &str, error: &toml::de::Error) -> Self {
+        let at = error.span().map_or(0, |span| span.start);
+        fault(text, at, syntax(error.message()))
+    }
+}
+
 impl Hosts {
     /// Reads the text of a `hosts.toml`.
     ///
     /// # Errors
     /// [`HostsError`] names the first thing that is wrong, and where.
     pub fn parse(text: &str) -> Result<Self, HostsError> {
-        let parsed: Text = toml::from_str(text).map_err(|error| {
-            let at = error.span().map_or(0, |span| span.start);
-            fault(text, at, syntax(error.message()))
-        })?;
+        let parsed: Text =
+            toml::from_str(text).map_err(|error| HostsError::of_toml(text, &error))?;
         Reader { text, addresses: Vec::new() }.hosts(&parsed)
     }
 }

@@ -14,6 +14,7 @@ use super::doctor::Form;
 use super::exit::{Exit, Failure, sentence};
 use super::located::Located;
 use super::operator::Folders;
+use super::refusals::name_the_cluster;
 use super::server::unreadable;
 use super::upkeep::{CERTIFICATE_LOOK, Reload};
 use crate::balancer::Fleet;
@@ -45,7 +46,7 @@ pub(super) fn run(command: CertsCommand, folders: &Folders<'_>) -> Result<Exit, 
     let located = Located::find(folders).map_err(|error| unreadable(&error))?;
     let map = located.map().map_err(|error| unreadable(&error))?.ok_or_else(|| {
         let what = format!("No cluster in {}.", located.data.display());
-        Failure::new(Exit::LocalData, what, "Say where it is with --data DIR and --certs DIR.")
+        Failure::new(Exit::LocalData, what, name_the_cluster())
     })?;
     match command {
         CertsCommand::Show { json } => show(&located, &map, Form::of_flag(json)),

@@ -5,6 +5,8 @@
 pub(super) mod cluster;
 mod files;
 
+pub(super) use self::files::is_open_to_others;
+
 use std::io::Write as _;
 
 use serde_json::json;

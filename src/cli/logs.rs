@@ -40,7 +40,10 @@ impl LogFormat {
 ///
 /// A second call in one process changes nothing.
 pub fn start(format: LogFormat, process: &str) {
-    let filter = started_with();
+    let (filter, refused) = match started_with() {
+        Ok(filter) => (filter, None),
+        Err(error) => (EnvFilter::new(DEFAULT_FILTER), Some(error)),
+    };
     let writer = Named { format, process: process.to_owned() };
     // `log_internal_errors` prints with a macro that panics when the terminal is gone; a server
     // must outlive the terminal it was started from.
@@ -62,6 +65,9 @@ pub fn start(format: LogFormat, process: &str) {
             keep(builder.try_init().is_ok(), move |filter| handle.reload(filter).is_ok());
         }
     }
+    if let Some(error) = refused {
+        tracing::warn!(%error, "RUST_LOG is no log filter: logging as without it");
+    }
 }
 
 type SetFilter = Box<dyn Fn(EnvFilter) -> bool + Send + Sync>;
@@ -80,18 +86,48 @@ fn keep(started: bool, set: impl Fn(EnvFilter) -> bool + Send + Sync + 'static) 
 pub fn read_level(data: &Path) {
     let Some(set) = SET_FILTER.get() else { return };
     let filter = match std::fs::read_to_string(data.join(LEVEL_FILE)) {
-        Ok(text) => EnvFilter::try_new(text.trim()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(started_with()),
+        Ok(text) => filter_of(&text),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Ok(started_with().unwrap_or_else(|_| EnvFilter::new(DEFAULT_FILTER)))
+        }
         Err(error) => return tracing::warn!(%error, "cannot read {LEVEL_FILE}"),
     };
     match filter {
         Ok(filter) => drop(set(filter)),
-        Err(error) => tracing::warn!(%error, "{LEVEL_FILE} is no log filter"),
+        Err(error) => tracing::warn!(%error, "{LEVEL_FILE} is no log filter: nothing changes"),
     }
 }
 
-fn started_with() -> EnvFilter {
-    EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(DEFAULT_FILTER))
+/// Why a text is no log filter.
+#[derive(Debug, thiserror::Error)]
+enum FilterError {
+    /// The filter would take such a word for the name of a module, and log nothing else.
+    #[error("{0:?} is no level; expected off, error, warn, info, debug or trace")]
+    NotALevel(String),
+    /// Not in the language of filters.
+    #[error(transparent)]
+    Syntax(#[from] tracing_subscriber::filter::ParseError),
+}
+
+/// The words that may stand without a `=`.
+const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+
+fn filter_of(text: &str) -> Result<EnvFilter, FilterError> {
+    let text = text.trim();
+    let is_level = |word: &str| LEVELS.iter().any(|level| level.eq_ignore_ascii_case(word));
+    let mut directives = text.split(',').map(str::trim);
+    match directives.find(|one| !one.is_empty() && !one.contains('=') && !is_level(one)) {
+        Some(word) => Err(FilterError::NotALevel(word.to_owned())),
+        None => Ok(EnvFilter::try_new(text)?),
+    }
+}
+
+/// What `RUST_LOG` asks for, or the default.
+fn started_with() -> Result<EnvFilter, FilterError> {
+    match std::env::var(EnvFilter::DEFAULT_ENV) {
+        Ok(text) => filter_of(&text),
+        Err(_) => Ok(EnvFilter::new(DEFAULT_FILTER)),
+    }
 }
 
 /// Puts the process's name in front of each line (text) or into each object (JSON).
@@ -138,6 +174,18 @@ impl Write for Line<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_mistyped_level_is_refused_and_not_taken_for_a_module() {
+        for good in ["info", " WARN\n", "warn,fastchat::edge=debug", "fastchat=trace, off", ""] {
+            assert!(filter_of(good).is_ok(), "{good}");
+        }
+        for bad in ["wran", "warn,infos", "fastchat::edge", "warn,fastchat=loud"] {
+            assert!(filter_of(bad).is_err(), "{bad}");
+        }
+        let said = filter_of("wran\n").unwrap_err().to_string();
+        assert!(said.starts_with("\"wran\" is no level"), "{said}");
+    }
 
     #[test]
     fn each_line_names_its_process_in_both_formats() {

@@ -10,10 +10,10 @@ use serde_json::json;
 use tokio::time::timeout;
 
 use super::exit::{Exit, Failure, sentence};
-use super::refusals::of_folders;
+use super::refusals::{name_the_cluster, of_folders};
 use super::server::unreadable;
 use crate::balancer::cluster::{self, reachable};
-use crate::balancer::fleet::Wish;
+use crate::balancer::fleet::{State, Wish};
 use crate::balancer::folders::{ClusterFile, folder_of};
 use crate::balancer::operator::{OperatorError, OperatorLink};
 use crate::limits::STOP_DEADLINE;
@@ -44,6 +44,11 @@ impl Folders<'_> {
     /// The folder of the certificates.
     pub(super) fn certs(&self) -> &Path {
         self.cluster.map_or(self.certs, folder_of)
+    }
+
+    /// What has to follow a command so that it is about the same cluster.
+    fn with_cluster(&self) -> String {
+        self.cluster.map_or_else(String::new, |file| format!(" --cluster {}", file.display()))
     }
 }
 
@@ -85,16 +90,30 @@ pub(super) async fn drain(
     wish: Wish,
 ) -> Result<Exit, Failure> {
     let drain = Drain { server: server.to_string(), on: wish == Wish::Drain };
-    let (reply, _) = ask(whom, folders, Request::Drain(drain)).await?;
+    let (reply, link) = ask(whom, folders, Request::Drain(drain)).await?;
     let Reply::Drained(_) = reply else { return Err(unexpected(reply)) };
-    print(&match wish {
-        Wish::Drain => format!(
-            "{server} takes no new clients and sends the present ones on.\n\
-             How many are left:  load_balancer status      Back:  load_balancer undrain {server}"
-        ),
-        Wish::Serve => format!("{server} takes clients again."),
-    });
+    if wish == Wish::Serve {
+        print(&format!("{server} takes clients again."));
+        return Ok(Exit::Done);
+    }
+    let which = folders.with_cluster();
+    print(&format!(
+        "{server} takes no new clients and sends the present ones on.\n\
+         How many are left:  load_balancer status{which}      \
+         Back:  load_balancer undrain {server}{which}"
+    ));
+    if let Some(Reply::Status(status)) = link.ask(Request::Status(Status {})).await
+        && is_last(&status, server)
+    {
+        print("Warning: no other server takes new clients now.");
+    }
     Ok(Exit::Done)
+}
+
+/// Whether nobody but `server` takes new clients.
+fn is_last(status: &StatusReply, server: &ServerId) -> bool {
+    let ready = State::Ready.name();
+    !status.servers.iter().any(|other| other.state == ready && other.server != server.as_str())
 }
 
 /// Stops the cluster; returns when it has stopped.
@@ -109,7 +128,7 @@ pub(super) async fn stop(whom: &Whom, folders: &Folders<'_>) -> Result<Exit, Fai
         return Err(Failure::new(
             Exit::Unreachable,
             "The cluster was told to stop, but has not stopped in time.",
-            "See what it does:  load_balancer status",
+            format!("See what it does:  load_balancer status{}", folders.with_cluster()),
         ));
     }
     print("Stopped.");
@@ -130,7 +149,8 @@ async fn ask(
 ) -> Result<(Reply, OperatorLink), Failure> {
     let addr = address(whom, folders).await?;
     let operator = Credentials::load(folders.certs(), OPERATOR_NAME).map_err(|error| {
-        let remedy = "Run this where the cluster was started, or give --certs DIR.";
+        let remedy =
+            "Run this where the cluster was started, or give --cluster FILE or --certs DIR.";
         Failure { remedy: remedy.into(), ..unreadable(&error) }
     })?;
     let link = OperatorLink::open(&Env::system(), addr, &operator)
@@ -169,11 +189,7 @@ async fn address(whom: &Whom, folders: &Folders<'_>) -> Result<SocketAddr, Failu
 
 fn address_from_map(data: &Path) -> Result<SocketAddr, Failure> {
     let none = || {
-        Failure::new(
-            Exit::Usage,
-            format!("No cluster in {}.", data.display()),
-            "Say which balancer:  load_balancer status --server HOST:PORT",
-        )
+        Failure::new(Exit::Usage, format!("No cluster in {}.", data.display()), name_the_cluster())
     };
     let map = cluster::read_map(data).map_err(|error| unreadable(&error))?.ok_or_else(none)?;
     let first = map.servers.first().ok_or_else(none)?;
@@ -368,6 +384,24 @@ mod tests {
             s2      drain  1m01s  0      12    0      -       0      0 B\n\
             s3      down   -      -      -     -      -       -      0 B";
         assert_eq!(table(&status), expected);
+    }
+
+    #[test]
+    fn the_last_server_that_takes_clients_is_known() {
+        let server = |id: &str, state: State| ServerStatus {
+            server: id.into(),
+            state: state.name().into(),
+            ..ServerStatus::default()
+        };
+        let of = |other| StatusReply {
+            servers: vec![server("s1", State::Ready), server("s2", other)],
+            ..StatusReply::default()
+        };
+        let s1 = ServerId::numbered(1);
+        assert!(!is_last(&of(State::Ready), &s1));
+        for closed in [State::Drain, State::Full, State::Down, State::Starting] {
+            assert!(is_last(&of(closed), &s1), "{closed:?}");
+        }
     }
 
     #[test]

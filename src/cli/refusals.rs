@@ -8,12 +8,12 @@ use std::path::Path;
 use super::exit::{Exit, Failure, sentence};
 use super::server::unreadable;
 use crate::balancer::children::Ended;
-use crate::balancer::cluster::{ClusterError, Wanted};
-use crate::balancer::folders::FoldersError;
+use crate::balancer::cluster::{ClusterError, MAP_FILE, Wanted};
+use crate::balancer::folders::{CLUSTER_FILE, FoldersError};
 use crate::balancer::hosts::{HostsError, HostsFault};
 use crate::balancer::process::udp_owner;
 use crate::home::CreateError;
-use crate::limits::SERVERS_MAX;
+use crate::limits::{LimitsError, SERVERS_MAX};
 use crate::types::ServerId;
 use crate::ui::text::nearest;
 
@@ -73,6 +73,25 @@ pub(super) fn foreign_server(id: &ServerId, pid: Option<u32>) -> Failure {
 pub(super) fn server_failed(exit: Exit, id: &ServerId, ended: Ended) -> Failure {
     let remedy = if exit == Exit::Internal { "" } else { "Its own message stands above." };
     Failure::new(exit, format!("{id} could not start ({ended}); everything is stopped."), remedy)
+}
+
+/// No placement map where one was looked for; the machine may be one of several.
+pub(super) fn no_cluster(data: &Path) -> Failure {
+    let what = format!("No {MAP_FILE} in {}.", data.display());
+    Failure::new(Exit::LocalData, what, name_the_cluster())
+}
+
+/// How to say where a cluster is.
+pub(super) fn name_the_cluster() -> String {
+    how_to_name(Path::new("."))
+}
+
+fn how_to_name(here: &Path) -> String {
+    if here.join(CLUSTER_FILE).exists() {
+        format!("Its {CLUSTER_FILE} is here: add  --cluster {CLUSTER_FILE}")
+    } else {
+        "Say where it is: --cluster FILE, or --data DIR and --certs DIR.".to_owned()
+    }
 }
 
 /// Why there is no cluster on disk to start.
@@ -146,6 +165,23 @@ pub(super) fn of_folders(error: &FoldersError) -> Failure {
 
 /// What is wrong in a `hosts.toml`.
 pub(super) fn of_hosts(path: &Path, error: &HostsError) -> Failure {
+    in_toml(path, error, "Correct that; docs/OPERATIONS.md has an example.")
+}
+
+/// What is wrong in a limits file.
+pub(super) fn of_limits(path: &Path, text: &str, error: &LimitsError) -> Failure {
+    let remedy = "Correct that line, or leave it out for the default.";
+    match error {
+        LimitsError::Syntax(error) => in_toml(path, &HostsError::of_toml(text, error), remedy),
+        LimitsError::Range { .. } => {
+            let what = format!("{} is no limits file: {error}.", path.display());
+            Failure::new(Exit::Usage, what, remedy)
+        }
+    }
+}
+
+/// A mistake with its place; a key that is nearly one is answered with that one.
+fn in_toml(path: &Path, error: &HostsError, remedy: &str) -> Failure {
     let near = match &error.what {
         HostsFault::UnknownKey { key, known } => nearest(key, known.iter().map(String::as_str)),
         HostsFault::Syntax(_)
@@ -158,16 +194,34 @@ pub(super) fn of_hosts(path: &Path, error: &HostsError) -> Failure {
         | HostsFault::AddressTwice(_)
         | HostsFault::Count(_) => None,
     };
-    let remedy = near.map_or_else(
-        || "Correct that; docs/OPERATIONS.md has an example.".to_owned(),
-        |key| format!("Did you mean {key:?}?"),
-    );
+    let remedy = near.map_or_else(|| remedy.to_owned(), |key| format!("Did you mean {key:?}?"));
     Failure::new(Exit::Usage, format!("{}: {error}.", path.display()), remedy)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::Limits;
+
+    #[test]
+    fn a_mistyped_limit_is_named_with_its_place_and_the_nearest_one() {
+        let said =
+            |text: &str| of_limits(Path::new("l.toml"), text, &Limits::parse(text).unwrap_err());
+        let typo = said("bcrypt_cost = 10\nconnection_max = 5\n");
+        assert_eq!(typo.what, "l.toml: line 2, column 1: there is no key \"connection_max\".");
+        assert_eq!(typo.remedy, "Did you mean \"connections_max\"?");
+        let kind = said("connections_max = \"many\"\n");
+        assert!(kind.what.starts_with("l.toml: line 1, column 19: invalid type"), "{}", kind.what);
+        assert!(said("bcrypt_cost = 99").what.contains("from 4 to 15"));
+    }
+
+    #[test]
+    fn a_cluster_file_that_lies_there_is_named() {
+        let here = tempfile::tempdir().unwrap();
+        assert!(how_to_name(here.path()).contains("--cluster FILE"));
+        std::fs::write(here.path().join(CLUSTER_FILE), "").unwrap();
+        assert!(how_to_name(here.path()).ends_with("--cluster cluster.toml"));
+    }
 
     #[test]
     fn a_mistyped_command_is_not_answered_as_a_bad_port() {

@@ -149,12 +149,15 @@ fn ready_lines(servers: &[ServerEntry], took: Duration) -> String {
 }
 
 fn join_line(listen: SocketAddr, cluster: &ClusterId, whose: Servers) -> String {
-    let end = match whose {
-        Servers::Ours => "Ctrl-C stops everything in order",
-        Servers::Others => "Ctrl-C stops the balancer alone",
+    // On one machine people stand in the source folder; on several they have the programs.
+    let (client, end) = match whose {
+        Servers::Ours => {
+            ("cargo run --release --bin client --", "Ctrl-C stops everything in order")
+        }
+        Servers::Others => ("client", "Ctrl-C stops the balancer alone"),
     };
     let (host, port) = (reachable(listen.ip()), listen.port());
-    format!("  Join:  cargo run --release --bin client -- {host} {port} --ca {cluster}      {end}")
+    format!("  Join:  {client} {host} {port} --ca {cluster}      {end}")
 }
 
 fn seconds(duration: Duration) -> String {
@@ -196,5 +199,10 @@ mod tests {
         let cluster = ClusterId([0xab; 32]);
         let line = join_line("0.0.0.0:9000".parse().unwrap(), &cluster, Servers::Ours);
         assert!(line.contains(&format!("-- 127.0.0.1 9000 --ca {cluster} ")), "{line}");
+        let line = join_line("10.0.0.1:9000".parse().unwrap(), &cluster, Servers::Others);
+        assert!(
+            line.starts_with(&format!("  Join:  client 10.0.0.1 9000 --ca {cluster} ")),
+            "{line}"
+        );
     }
 }

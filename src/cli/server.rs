@@ -15,6 +15,7 @@ use tokio::time::timeout;
 use super::doctor::{
     self,
     cluster::{Questions, Scope},
+    is_open_to_others,
 };
 use super::exit::{Exit, Failure, finish, sentence};
 use super::logs::{self, LogFormat};
@@ -111,9 +112,22 @@ pub fn main() -> ExitCode {
 
 fn examine(args: &DoctorArgs) -> Result<Exit, Failure> {
     let cluster = args.cluster.as_deref();
+    if let (Some(path), Some(id)) = (cluster, &args.id) {
+        whose(path, id)?;
+    }
     let folders = Folders { data: &args.data, certs: &args.certs, cluster };
     let scope = args.id.as_ref().map_or(Scope::Cluster, Scope::Server);
     Ok(runtime()?.block_on(doctor::cluster::run(&args.questions, &folders, scope)))
+}
+
+/// Makes sure that a `cluster.toml` is that server's. One that cannot be read is the doctor's.
+fn whose(path: &Path, id: &ServerId) -> Result<(), Failure> {
+    match ClusterFile::read(path) {
+        Ok(file) => {
+            file.belongs_to(path, id.as_str()).map_err(|error| refusals::of_folders(&error))
+        }
+        Err(_) => Ok(()),
+    }
 }
 
 /// The same program inside `load_balancer`; `words` are its arguments without its name.
@@ -171,10 +185,7 @@ pub(super) fn read_limits(file: Option<&Path>) -> Result<Limits, Failure> {
         let what = format!("Cannot read the limits file {}: {error}.", file.display());
         usage(what, "Give another --limits FILE, or none for the defaults.")
     })?;
-    Limits::parse(&text).map_err(|error| {
-        let what = format!("{} is no limits file: {error}.", file.display());
-        usage(what, "Correct that line, or leave it out for the default.")
-    })
+    Limits::parse(&text).map_err(|error| refusals::of_limits(file, &text, &error))
 }
 
 fn serve(args: &Args) -> Result<Exit, Failure> {
@@ -182,6 +193,7 @@ fn serve(args: &Args) -> Result<Exit, Failure> {
     let limits = read_limits(args.limits.as_deref())?;
     let place = Place::of(args)?;
     logs::read_level(&place.data);
+    warn_of_open_keys(&place.certs, &args.id);
     if let (true, Some(file)) = (args.create, &args.cluster) {
         return create(args, file);
     }
@@ -192,6 +204,20 @@ fn serve(args: &Args) -> Result<Exit, Failure> {
     // Whatever still runs on a thread has nothing to say that anybody was told of.
     runtime.shutdown_background();
     outcome
+}
+
+/// Says which of the keys that this server uses others can read; it starts all the same.
+fn warn_of_open_keys(certs: &Path, id: &ServerId) {
+    let open = open_keys(certs, id);
+    if !open.is_empty() {
+        let (folder, names) = (certs.display(), open.join(" "));
+        tracing::warn!(%folder, %names, "other users can read these keys: close them, chmod 600");
+    }
+}
+
+fn open_keys(certs: &Path, id: &ServerId) -> Vec<String> {
+    let keys = [format!("{id}.key"), format!("{id}.quic"), cluster::ADMISSION_FILE.to_owned()];
+    keys.into_iter().filter(|name| is_open_to_others(&certs.join(name))).collect()
 }
 
 /// The runtime of a program.
@@ -219,6 +245,9 @@ impl Place {
         let (listen, peer) = (args.listen, args.peer);
         let Some(path) = &args.cluster else {
             let (data, certs) = (args.data.clone(), args.certs.clone());
+            if !data.join(MAP_FILE).exists() {
+                return Err(refusals::no_cluster(&data));
+            }
             return Ok(Self { data, certs, listen, peer, map: None });
         };
         let read = || {
@@ -272,11 +301,24 @@ fn hold(args: &Args, place: &Place) -> Result<PidFile, Failure> {
 
 /// A file that cannot be used as it is.
 pub(super) fn unreadable(error: &dyn std::error::Error) -> Failure {
-    Failure::new(
-        Exit::LocalData,
-        sentence(error),
-        "Check the owner and the rights of that file and its folder.",
-    )
+    let remedy = if is_missing(error) {
+        "Bring it back, or say where it is: --cluster FILE, or --data DIR and --certs DIR."
+    } else {
+        "Check the owner and the rights of that file and its folder."
+    };
+    Failure::new(Exit::LocalData, sentence(error), remedy)
+}
+
+/// Whether there is no such file.
+fn is_missing(error: &dyn std::error::Error) -> bool {
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        if let Some(io) = inner.downcast_ref::<std::io::Error>() {
+            return io.kind() == std::io::ErrorKind::NotFound;
+        }
+        cause = inner.source();
+    }
+    false
 }
 
 fn configure(args: &Args, place: &Place, limits: Limits) -> Result<ServerConfig, Failure> {
@@ -287,7 +329,7 @@ fn configure(args: &Args, place: &Place, limits: Limits) -> Result<ServerConfig,
         Some(map) => map.clone(),
         None => cluster::read_map(&place.data)
             .map_err(|error| unreadable(&error))?
-            .ok_or_else(|| missing(format!("No {MAP_FILE} in {}.", place.data.display())))?,
+            .ok_or_else(|| refusals::no_cluster(&place.data))?,
     };
     let Some(entry) = map.server(&args.id) else {
         return Err(missing(format!("{} is not in the placement map.", args.id)));
@@ -394,5 +436,53 @@ fn failure(error: ServerError) -> Failure {
             local("Start the cluster again with load_balancer, which keeps the map.")
         }
         ServerError::Home(_) => local("Check the disk. What people were told is sent is stored."),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::balancer::hosts::Hosts;
+    use crate::net::files;
+
+    const HOSTS: &str = "\
+        balancer = { listen = \"127.0.0.1:9600\" }\n\
+        [[server]]\nid = \"s1\"\nlisten = \"127.0.0.2:9601\"\npeer_listen = \"127.0.0.2:9602\"\n\
+        [[server]]\nid = \"s2\"\nlisten = \"127.0.0.3:9601\"\npeer_listen = \"127.0.0.3:9602\"\n";
+
+    #[test]
+    fn a_doctor_of_one_server_refuses_the_folder_of_another() {
+        let folder = tempfile::tempdir().unwrap();
+        let out = folder.path().join("cluster");
+        folders::make(&Env::system(), &Hosts::parse(HOSTS).unwrap(), &out).unwrap();
+        let file = out.join("s2/cluster.toml");
+        assert!(whose(&file, &ServerId::numbered(2)).is_ok());
+        let refused = whose(&file, &ServerId::numbered(1)).unwrap_err();
+        assert!(refused.what.contains("is the folder of s2, not of s1"), "{}", refused.what);
+        assert!(whose(&out.join("none.toml"), &ServerId::numbered(1)).is_ok());
+    }
+
+    #[test]
+    fn a_key_that_others_can_read_is_warned_of_at_the_start() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = tempfile::tempdir().unwrap();
+        let (certs, id) = (folder.path(), ServerId::numbered(1));
+        files::write_private(&certs.join("s1.key"), b"key").unwrap();
+        files::write_public(&certs.join("s1.pem"), b"certificate").unwrap();
+        assert!(open_keys(certs, &id).is_empty());
+        let open = std::fs::Permissions::from_mode(0o640);
+        std::fs::set_permissions(certs.join("s1.key"), open).unwrap();
+        assert_eq!(open_keys(certs, &id), ["s1.key"]);
+    }
+
+    #[test]
+    fn a_missing_file_is_not_answered_with_owner_and_rights() {
+        let folder = tempfile::tempdir().unwrap();
+        let missing = files::read(&folder.path().join("none")).unwrap_err();
+        assert!(unreadable(&missing).remedy.contains("--cluster FILE"));
+        let wrapped = CaCert::load(&folder.path().join("ca.pem")).err().unwrap();
+        assert!(unreadable(&wrapped).remedy.contains("--cluster FILE"));
+        let no_file = files::read(folder.path()).unwrap_err();
+        assert!(unreadable(&no_file).remedy.contains("rights"));
     }
 }

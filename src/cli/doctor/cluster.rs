@@ -127,12 +127,15 @@ async fn of_cluster(
         }
     }
     if let Some(balancer) = located.balancer(map) {
-        checks.push(reach(env, BALANCER_NAME, balancer, Target::Balancer, &ca.cluster_id()).await);
+        let start = start_of(located, &Role::Balancer);
+        let (target, cluster) = (Target::Balancer, ca.cluster_id());
+        checks.push(reach(env, BALANCER_NAME, balancer, target, &cluster, &start).await);
     }
     for server in servers() {
         let addr = SocketAddr::new(reachable(server.addr.ip()), server.addr.port());
         let name = server.id.as_str();
-        checks.push(reach(env, name, addr, Target::Client, &ca.cluster_id()).await);
+        let start = start_of(located, &Role::Server(server.id.clone()));
+        checks.push(reach(env, name, addr, Target::Client, &ca.cluster_id(), &start).await);
     }
     if let Scope::Server(id) = scope
         && map.server(id).is_none()
@@ -150,6 +153,7 @@ async fn reach(
     addr: SocketAddr,
     target: Target,
     cluster: &ClusterId,
+    start: &str,
 ) -> Check {
     let line = format!("reach {name}");
     let any = SocketAddr::new(
@@ -174,13 +178,27 @@ async fn reach(
             Check::ok(line, format!("UDP {addr} answers in {took_ms:.1} ms"))
         }
         Err(ConnectError::Unreachable(_)) => {
-            unreached(line, addr, format!("no answer on UDP {addr}"))
+            unreached(line, addr, format!("no answer on UDP {addr}"), start)
         }
-        Err(error) => unreached(line, addr, format!("UDP {addr}: {error}")),
+        Err(error) => unreached(line, addr, format!("UDP {addr}: {error}"), start),
     }
 }
 
-fn unreached(line: String, addr: SocketAddr, detail: String) -> Check {
+/// How whoever does not answer is started.
+fn start_of(located: &Located, role: &Role) -> String {
+    if located.is_one_machine() {
+        return "Start the cluster:  load_balancer 3 9000".to_owned();
+    }
+    let with_file = "--cluster cluster.toml";
+    match role {
+        Role::Server(id) => format!("Start it on its machine:  server --id {id} {with_file}"),
+        Role::Balancer | Role::Operator => {
+            format!("Start it on its machine:  load_balancer --no-spawn {with_file}")
+        }
+    }
+}
+
+fn unreached(line: String, addr: SocketAddr, detail: String, start: &str) -> Check {
     match udp_owner(addr) {
         Some(owner) => {
             let remedy =
@@ -188,8 +206,39 @@ fn unreached(line: String, addr: SocketAddr, detail: String) -> Check {
             Check::unreachable(line, detail, remedy)
         }
         None => {
-            let remedy = "Start the cluster:  load_balancer 3 9000  or open UDP in the firewall.";
+            let remedy = format!("{start}  or open UDP in the firewall.");
             Check::unreachable(line, detail, remedy)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::balancer::folders;
+    use crate::balancer::hosts::Hosts;
+
+    const HOSTS: &str = "\
+        balancer = { listen = \"127.0.0.1:9600\" }\n\
+        [[server]]\nid = \"s1\"\nlisten = \"127.0.0.2:9601\"\npeer_listen = \"127.0.0.2:9602\"\n";
+
+    #[test]
+    fn whoever_does_not_answer_is_started_as_it_was_set_up() {
+        let folder = tempfile::tempdir().unwrap();
+        let out = folder.path().join("cluster");
+        folders::make(&Env::system(), &Hosts::parse(HOSTS).unwrap(), &out).unwrap();
+        let file = out.join("balancer/cluster.toml");
+        let start = |cluster, role: &Role| {
+            let folders = Folders { data: folder.path(), certs: folder.path(), cluster };
+            start_of(&Located::find(&folders).unwrap(), role)
+        };
+        let s1 = Role::Server(ServerId::numbered(1));
+        assert!(start(None, &s1).ends_with("load_balancer 3 9000"));
+        assert!(start(Some(&file), &s1).ends_with("server --id s1 --cluster cluster.toml"));
+        let balancer = start(Some(&file), &Role::Balancer);
+        assert!(
+            balancer.ends_with("load_balancer --no-spawn --cluster cluster.toml"),
+            "{balancer}"
+        );
     }
 }

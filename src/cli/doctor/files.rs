@@ -45,6 +45,11 @@ pub(super) fn folder(name: &str, path: &Path) -> Check {
     Check::ok(name, format!("{shown}, writable and private"))
 }
 
+/// Whether others than the owner may do anything with this file.
+pub(in crate::cli) fn is_open_to_others(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|found| found.permissions().mode() & 0o077 != 0)
+}
+
 /// Every key file must be readable by its owner alone.
 pub(super) fn keys(certs: &Path) -> Check {
     let name = "keys";
@@ -58,10 +63,7 @@ pub(super) fn keys(certs: &Path) -> Check {
         let remedy = "The first start makes them:  load_balancer 3 9000";
         return Check::fail(name, format!("no keys in {}", certs.display()), remedy);
     }
-    let is_open = |path: &&PathBuf| {
-        fs::metadata(path).is_ok_and(|found| found.permissions().mode() & 0o077 != 0)
-    };
-    match keys.iter().find(is_open) {
+    match keys.iter().find(|path| is_open_to_others(path)) {
         Some(open) => {
             let shown = open.display();
             let remedy = format!("Close it:  chmod 600 {shown}");
