@@ -23,7 +23,7 @@ pub use complete::complete;
 pub use help::{help, help_of};
 pub use row::{Argument, Group, Holds, Row};
 pub use table::{HISTORY_LINES, LINES_MAX, TABLE};
-pub use words::{Lasting, duration};
+pub use words::{Lasting, duration, numbered};
 
 use words::Words;
 
@@ -46,7 +46,7 @@ pub enum Command {
     Reply(LocalId, String),
     /// React to a message; `None` takes the reaction back.
     React(LocalId, Option<String>),
-    /// Replace the last own message of the current chat.
+    /// Replace the last own message of the current chat, or the one whose number comes first.
     Edit(String),
     /// Delete a message.
     Delete(LocalId),

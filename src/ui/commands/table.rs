@@ -120,9 +120,12 @@ pub static TABLE: &[Row] = &[
     row(
         Group::Messages,
         "edit",
-        "/edit TEXT",
-        "replace your last message here",
-        &[("/edit see you at nine", "the other side sees the new text, marked as edited")],
+        "/edit [ID] TEXT",
+        "replace your last message here; ID: that one",
+        &[
+            ("/edit see you at nine", "the other side sees the new text, marked as edited"),
+            ("/edit 42 see you at ten", "replaces your message 42"),
+        ],
         |words| Ok(Command::Edit(words.text()?)),
     )
     .of_texts(),

@@ -116,6 +116,15 @@ fn each_command_is_understood_with_its_arguments() {
 }
 
 #[test]
+fn a_number_with_a_text_behind_it_names_a_message() {
+    assert_eq!(numbered("42 at nine"), Some((LocalId(42), "at nine")));
+    assert_eq!(numbered("#42  at nine"), Some((LocalId(42), "at nine")));
+    for text in ["42", "42 ", "at nine", "0 x", "-1 x", "4x y"] {
+        assert_eq!(numbered(text), None, "{text:?}");
+    }
+}
+
+#[test]
 fn the_words_of_older_programs_are_understood_with_either_slash() {
     for slash in ["/", "\\"] {
         for (word, command) in [

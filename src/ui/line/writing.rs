@@ -8,6 +8,7 @@ use crate::client::{
     ActionError, Author, Draft, Form, Line, LocalId, MessageState, MessageView, Trust,
 };
 use crate::types::UserName;
+use crate::ui::commands;
 use crate::ui::input::{Above, Kind};
 use crate::ui::say;
 
@@ -155,8 +156,13 @@ impl Session {
         }
     }
 
-    /// Changes the last own message of the current chat.
+    /// Changes the own message whose number comes first, or the last one of the current chat.
     pub(super) fn edit(&mut self, text: &str) {
+        if let Some((id, text)) = commands::numbered(text)
+            && self.is_own(id)
+        {
+            return self.edit_one(id, text);
+        }
         let Some(chat) = self.chat.clone() else {
             return self.mistake("Choose a chat first: /to WHO");
         };
@@ -165,6 +171,15 @@ impl Session {
             Ok(None) => return self.mistake(&format!("You have written nothing to {chat} yet.")),
             Err(error) => return self.failed(&error, Some(&chat)),
         };
+        self.edit_one(id, text);
+    }
+
+    fn is_own(&self, id: LocalId) -> bool {
+        let message = self.env.in_place(|| self.client.message(id));
+        message.is_ok_and(|found| found.is_some_and(|found| found.author == Author::Me))
+    }
+
+    fn edit_one(&mut self, id: LocalId, text: &str) {
         match self.env.in_place(|| self.client.edit(id, text)) {
             Ok(()) => {
                 if let Some(message) = self.one(id) {
