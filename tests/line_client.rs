@@ -193,7 +193,20 @@ fn nothing_disturbs_half_a_line(
 
 /// Each command with what it leads to.
 fn everything_else_answers(world: &World, mut alice: Terminal) -> Terminal {
+    // A number names the message, though another is the last.
+    let hosts = number_after(&mut alice, "/ids", "/etc/hosts");
+    alice.does(&format!("/edit {hosts} /etc/hosts, mine"), "you → bob  /etc/hosts, mine");
+    alice.does("/ids off", "numbers are hidden");
     for (line, leads_to) in [
+        ("/mute noone", "No user \"noone\", or nobody you know; nothing was changed."),
+        ("/alias noone N", "No user \"noone\", or nobody you know; nothing was changed."),
+        ("/accept carl", "Did you mean carol?"),
+        ("/unblock noone", "No user \"noone\", or nobody you know; nothing was changed."),
+        ("/accept-key noone", "No user \"noone\", or nobody you know; nothing was changed."),
+        ("/accept-key bob", "bob's key has not changed; there is nothing to accept"),
+        ("/unblock bob", "bob is not blocked"),
+        ("/block alice", "That is you; nothing was changed."),
+        ("/msg noone hi", "No user \"noone\" here."),
         ("/mgs bob hi", "There is no /mgs; nothing was sent. Did you mean /msg?"),
         ("/alias bob Bobby", "bob is shown as Bobby; only you see it"),
         ("/msg bobby hello again", "you → Bobby  hello again"),
@@ -234,6 +247,9 @@ fn everything_else_answers(world: &World, mut alice: Terminal) -> Terminal {
     }
     alice.press("\u{3}");
     alice.until_prompt("carol> ");
+    alice.press("/clear\r");
+    let shown = alice.does("/contacts", "bob               o");
+    assert!(!shown.contains("noone"), "{shown}");
     let settings = fs::read_to_string(world.folder.path().join("config/fastchat/client.toml"));
     let settings = settings.unwrap();
     assert!(settings.contains("bell = false") && settings.contains("edit_mode = \"vi\""));

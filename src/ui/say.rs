@@ -195,6 +195,11 @@ pub fn action_error(error: &ActionError, id: LocalId) -> Told {
     }
 }
 
+/// A command was about somebody who has no chat, no contact and no key here.
+pub fn stranger(user: &UserName, remedy: String) -> Told {
+    Told::new(format!("No user \"{user}\", or nobody you know; nothing was changed."), remedy)
+}
+
 /// Why a request could not be done. `who` is the person it was about.
 pub fn request_error(error: &RequestError, who: Option<&UserName>) -> Told {
     match error {

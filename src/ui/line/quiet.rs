@@ -50,6 +50,9 @@ impl Session {
     }
 
     pub(super) fn mute(&mut self, user: Option<UserName>, lasting: Lasting) {
+        if user.as_ref().is_some_and(|user| !self.concerns(user)) {
+            return;
+        }
         let Some(chat) = user.or_else(|| self.chat.clone()) else {
             return self.mistake("Choose a chat first: /to WHO   or: /mute WHO");
         };
