@@ -183,7 +183,7 @@ pub fn action_error(error: &ActionError, id: LocalId) -> Told {
             Told::new(format!("Message {id} is not yours."), "Only its author can do that.")
         }
         ActionError::NotAText => Told::new(format!("Line {id} is not a message."), ""),
-        ActionError::Deleted => Told::new(format!("Message {id} is gone."), ""),
+        ActionError::Deleted => Told::new(format!("Message {id} was deleted."), ""),
         ActionError::AlreadySent => {
             Told::new(format!("Message {id} was not refused: there is nothing to repeat."), "")
         }

@@ -6,7 +6,7 @@ use crate::ui::text;
 
 use super::row::{Argument, Group, Row, row};
 use super::words::Lasting;
-use super::{Command, Scope, find};
+use super::{Command, Scope, Switch, find};
 
 /// Lines that `/history` shows when no number is given.
 pub const HISTORY_LINES: usize = 20;
@@ -401,8 +401,11 @@ pub static TABLE: &[Row] = &[
         "invisible",
         "/invisible [on|off]",
         "be online without being seen",
-        &[("/invisible on", "you are not in /who"), ("/invisible", "says what is so")],
-        |words| Ok(Command::Invisible(words.switch()?)),
+        &[
+            ("/invisible", "others do not see that you are online"),
+            ("/invisible off", "others see when you are online"),
+        ],
+        |words| Ok(Command::Invisible(words.switch()?.unwrap_or(Switch::On))),
     )
     .offers(ON_OFF),
     row(

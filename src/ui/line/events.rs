@@ -9,6 +9,7 @@ use crate::ui::say;
 use crate::ui::text::{excerpt, nearest};
 use crate::wire::Code;
 
+use super::view::Asked;
 use super::{
     Answer, BACK_PATIENCE, Effect, Ended, OFFLINE_PATIENCE, RECEIPTS_PAUSE, Session, TrustPolicy,
 };
@@ -18,6 +19,11 @@ enum Change {
     Edited,
     Deleted,
     Reacted(Author, Option<String>),
+}
+
+/// What to do about somebody who wrote first.
+pub(super) fn request(from: &UserName) -> String {
+    format!("{from} writes to you for the first time:  /accept {from}   /block {from}")
 }
 
 impl Session {
@@ -30,9 +36,9 @@ impl Session {
             Event::State { id, chat, state } => self.moved(id, &chat, &state),
             Event::ChatWaits { chat, code, detail } => self.chat_waits(chat, code, &detail),
             Event::Request { from } => {
-                self.notice(&format!(
-                    "{from} writes to you for the first time:  /accept {from}   /block {from}"
-                ));
+                if self.view.requests.insert(from.clone(), Asked::Yes) != Some(Asked::Yes) {
+                    self.notice(&request(&from));
+                }
                 self.learn_names();
             }
             Event::KeyChanged { user } => self.key_changed(&user),

@@ -126,6 +126,7 @@ impl Session {
         if !self.concerns(user) {
             return;
         }
+        self.view.requests.remove(user);
         match self.env.in_place(|| self.client.accept(user)) {
             Ok(()) => self.reply(Above::Keep, format!("Accepted. To answer: /to {user}")),
             Err(error) => self.failed(&error, Some(user)),

@@ -123,6 +123,9 @@ impl Session {
 
     pub(super) fn answer_one(&mut self, id: LocalId, text: String) {
         if let Some(message) = self.one(id) {
+            if message.deleted {
+                return self.not_done(&ActionError::Deleted, id);
+            }
             let to = message.chat;
             self.chat.get_or_insert_with(|| to.clone());
             self.send(&to, &Draft { reply_to: Some(id), ..Draft::text(text) });
