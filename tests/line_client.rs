@@ -245,6 +245,7 @@ fn everything_else_answers(world: &World, mut alice: Terminal) -> Terminal {
         ("/status", "waiting to be sent: 0"),
         ("/chats", "carol"),
         ("/close", "closed; bob comes back with the next message"),
+        ("/msg nonesuch hi", "No user \"nonesuch\" here."),
         ("said to nobody", "Choose a chat first"),
         ("/to carol", "carol> said to nobody"),
     ] {
