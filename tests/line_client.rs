@@ -29,6 +29,7 @@ fn the_line_client_shows_and_does_what_it_promises() {
     bob.ends_by("/quit");
     alice.ends_by("/quit");
     what_strangers_send_is_harmless(&world);
+    a_request_is_shown_though_its_first_line_was_read_elsewhere(&world);
     plain_is_ascii_and_one_event_per_line(&world);
     help_fits_one_screen(&world);
     a_changed_key_cannot_be_missed(&world);
@@ -71,6 +72,7 @@ fn strangers_meet(world: &World) -> (Terminal, Terminal) {
     let mut bob = Terminal::sized(world, "-p bob --color never", 24, 40);
     let shown = bob.until_shown("are you coming tonight?");
     assert!(shown.contains("/accept alice") && shown.contains("/block alice"), "{shown}");
+    assert!(!shown.contains("Nothing new"), "{shown}");
     bob.until_shown("bob> ");
     bob.does("/accept alice", "Accepted.");
     bob.does("/to alice", "alice> ");
@@ -108,6 +110,7 @@ fn two_people_talk(mut alice: Terminal, mut bob: Terminal) -> (Terminal, Termina
     let waved = number_after(&mut bob, "/history 3", "* bob waves");
     bob.does(&format!("/delete {waved}"), "deleted here; alice is asked to");
     alice.until_shown("bob deleted message");
+    bob.does(&format!("/reply {waved} no"), "was deleted.");
     bob.does("/delete 9999", "There is no message 9999.");
     alice.does("/edit tonight at eight?", "tonight at eight?");
     bob.until_shown("\"tonight at eight?\"");
@@ -193,7 +196,20 @@ fn nothing_disturbs_half_a_line(
 
 /// Each command with what it leads to.
 fn everything_else_answers(world: &World, mut alice: Terminal) -> Terminal {
+    // A number names the message, though another is the last.
+    let hosts = number_after(&mut alice, "/ids", "/etc/hosts");
+    alice.does(&format!("/edit {hosts} /etc/hosts, mine"), "you → bob  /etc/hosts, mine");
+    alice.does("/ids off", "numbers are hidden");
     for (line, leads_to) in [
+        ("/mute noone", "No user \"noone\", or nobody you know; nothing was changed."),
+        ("/alias noone N", "No user \"noone\", or nobody you know; nothing was changed."),
+        ("/accept carl", "Did you mean carol?"),
+        ("/unblock noone", "No user \"noone\", or nobody you know; nothing was changed."),
+        ("/accept-key noone", "No user \"noone\", or nobody you know; nothing was changed."),
+        ("/accept-key bob", "bob's key has not changed; there is nothing to accept"),
+        ("/unblock bob", "bob is not blocked"),
+        ("/block alice", "That is you; nothing was changed."),
+        ("/msg noone hi", "No user \"noone\" here."),
         ("/mgs bob hi", "There is no /mgs; nothing was sent. Did you mean /msg?"),
         ("/alias bob Bobby", "bob is shown as Bobby; only you see it"),
         ("/msg bobby hello again", "you → Bobby  hello again"),
@@ -207,7 +223,11 @@ fn everything_else_answers(world: &World, mut alice: Terminal) -> Terminal {
         ("/receipts off", "read receipts are neither sent nor shown in the chat with bob"),
         ("/receipts on everywhere", "in all chats without a wish"),
         ("/typing off", "that you are typing is not shown in the chat with bob"),
-        ("/invisible", "you are visible"),
+        ("/mute 2h", "bob is muted until "),
+        ("/mute", "bob is muted for good (was until "),
+        ("/invisible", "you are invisible"),
+        ("/invisible off", "you are visible"),
+        ("/ text", "To send it: // TEXT"),
         ("/expire 7d", "forgotten on both sides 1 week after"),
         ("/expire off", "what you write to bob is kept"),
         ("/time full", "times are shown with seconds"),
@@ -217,6 +237,7 @@ fn everything_else_answers(world: &World, mut alice: Terminal) -> Terminal {
         ("/set edit_mode vi", "edit_mode = vi, from the next start on"),
         ("/search ETC/", "you → bob  /etc/hosts"),
         ("/goto yesterday", "tonight at eight?"),
+        ("/goto 2020-01-01", "nothing from that day; the next is of "),
         ("/goto someday", "A day is written like"),
         ("/unread", "nothing is unread"),
         ("/retry", "nothing waits to be sent"),
@@ -224,6 +245,7 @@ fn everything_else_answers(world: &World, mut alice: Terminal) -> Terminal {
         ("/status", "waiting to be sent: 0"),
         ("/chats", "carol"),
         ("/close", "closed; bob comes back with the next message"),
+        ("/msg nonesuch hi", "No user \"nonesuch\" here."),
         ("said to nobody", "Choose a chat first"),
         ("/to carol", "carol> said to nobody"),
     ] {
@@ -234,6 +256,9 @@ fn everything_else_answers(world: &World, mut alice: Terminal) -> Terminal {
     }
     alice.press("\u{3}");
     alice.until_prompt("carol> ");
+    alice.press("/clear\r");
+    let shown = alice.does("/contacts", "bob               o");
+    assert!(!shown.contains("noone"), "{shown}");
     let settings = fs::read_to_string(world.folder.path().join("config/fastchat/client.toml"));
     let settings = settings.unwrap();
     assert!(settings.contains("bell = false") && settings.contains("edit_mode = \"vi\""));
@@ -261,6 +286,20 @@ fn what_strangers_send_is_harmless(world: &World) {
     assert_eq!((heard.bells, heard.unknown.len()), (0, 0));
     alice.does("/block mallory", "mallory is blocked.");
     alice.ends_by("/quit");
+}
+
+fn a_request_is_shown_though_its_first_line_was_read_elsewhere(world: &World) {
+    world.run(&["-p", "carol", "send", "bob", "the first line"], 0);
+    world.run(&["-p", "bob", "recv", "--wait", "60", "-n", "1"], 0);
+    let mut bob = Terminal::start(world, "-p bob");
+    bob.until_shown("bob> ");
+    world.run(&["-p", "carol", "send", "bob", "the second line"], 0);
+    let shown = bob.until_shown("the second line");
+    assert!(shown.contains("/accept carol   /block carol"), "{shown}");
+    world.run(&["-p", "carol", "send", "bob", "the third line"], 0);
+    let shown = bob.until_shown("the third line");
+    assert_eq!(shown.matches("/accept carol").count(), 1, "said once:\n{shown}");
+    bob.ends_by("/quit");
 }
 
 fn plain_is_ascii_and_one_event_per_line(world: &World) {

@@ -23,7 +23,7 @@ pub use complete::complete;
 pub use help::{help, help_of};
 pub use row::{Argument, Group, Holds, Row};
 pub use table::{HISTORY_LINES, LINES_MAX, TABLE};
-pub use words::{Lasting, duration};
+pub use words::{Lasting, duration, numbered};
 
 use words::Words;
 
@@ -46,7 +46,7 @@ pub enum Command {
     Reply(LocalId, String),
     /// React to a message; `None` takes the reaction back.
     React(LocalId, Option<String>),
-    /// Replace the last own message of the current chat.
+    /// Replace the last own message of the current chat, or the one whose number comes first.
     Edit(String),
     /// Delete a message.
     Delete(LocalId),
@@ -102,8 +102,8 @@ pub enum Command {
     Receipts(Switch, Reach),
     /// Whether others learn that one is typing.
     Typing(Switch, Reach),
-    /// Whether others see that one is online; `None` asks.
-    Invisible(Option<Switch>),
+    /// On: others do not see that one is online.
+    Invisible(Switch),
     /// How long messages of the current chat are kept; `None` asks.
     Expire(Option<Lasting>),
     /// Where the client stands.
@@ -264,6 +264,9 @@ impl Misunderstood {
         match self {
             Self::Unknown { word, meant: Some(meant) } => {
                 format!("There is no /{word}; nothing was sent. Did you mean /{meant}?")
+            }
+            Self::Unknown { word, .. } if word.is_empty() => {
+                "There is no command after the /; nothing was sent. To send it: // TEXT".to_owned()
             }
             Self::Unknown { word, meant: None } => format!(
                 "There is no /{word}; nothing was sent. All commands: /help   To send it: //{word}"

@@ -17,7 +17,7 @@ use jiff::tz::TimeZone;
 use tokio::sync::mpsc::{self, Receiver};
 use tokio::time::{Instant, sleep_until};
 
-use crate::client::{Client, Event, LocalId, Offline, Refusal};
+use crate::client::{ChatView, Client, Contact, Event, LocalId, Offline, Refusal, Trust};
 use crate::net::Env;
 use crate::types::UserName;
 use crate::wire::Code;
@@ -396,9 +396,18 @@ impl Session {
     fn learn_names(&mut self) {
         let chats = self.client.chats().unwrap_or_default();
         let contacts = self.client.contacts().unwrap_or_default();
-        let chats = chats.into_iter().map(|chat| (chat.chat, None));
+        // Who is no contact may have an alias all the same.
+        let alias = |chat: &ChatView| match chat.contact {
+            Contact::Request => self.client.chat_settings(&chat.chat).ok()?.alias,
+            Contact::Accepted | Contact::Blocked => None,
+        };
+        let chats = chats.iter().map(|chat| (chat.chat.clone(), alias(chat)));
+        // A slip of the keyboard must not come before the alias that was meant.
+        let contacts = contacts
+            .into_iter()
+            .filter(|person| person.trust != Trust::Unknown || person.alias.is_some());
         // Contacts come later: they know the alias.
-        let people = chats.chain(contacts.into_iter().map(|person| (person.user, person.alias)));
+        let people = chats.chain(contacts.map(|person| (person.user, person.alias)));
         self.screen.names = Names::of(people);
         self.terminal.offer(self.screen.names.words());
     }

@@ -169,6 +169,9 @@ mod tests {
         assert_eq!(names(&[("bob", "Carol")]).resolve("@carol"), Ok(name("carol")));
         assert_eq!(known.resolve("new"), Ok(name("new")));
         assert!(known.resolve("davy").unwrap_err().contains("@dave and @erin"));
+        for word in ["Bobby", "bobby", "BOBBY"] {
+            assert_eq!(names(&[("bob", "Bobby")]).resolve(word), Ok(name("bob")), "{word}");
+        }
         assert!(known.resolve("ä").is_err());
         assert!(known.words().contains(&"Davy".to_owned()));
     }

@@ -183,7 +183,7 @@ pub fn action_error(error: &ActionError, id: LocalId) -> Told {
             Told::new(format!("Message {id} is not yours."), "Only its author can do that.")
         }
         ActionError::NotAText => Told::new(format!("Line {id} is not a message."), ""),
-        ActionError::Deleted => Told::new(format!("Message {id} is gone."), ""),
+        ActionError::Deleted => Told::new(format!("Message {id} was deleted."), ""),
         ActionError::AlreadySent => {
             Told::new(format!("Message {id} was not refused: there is nothing to repeat."), "")
         }
@@ -193,6 +193,11 @@ pub fn action_error(error: &ActionError, id: LocalId) -> Told {
         ActionError::Send(error) => send_error(error),
         ActionError::Local(why) => local(why),
     }
+}
+
+/// A command was about somebody who has no chat, no contact and no key here.
+pub fn stranger(user: &UserName, remedy: String) -> Told {
+    Told::new(format!("No user \"{user}\", or nobody you know; nothing was changed."), remedy)
 }
 
 /// Why a request could not be done. `who` is the person it was about.

@@ -56,6 +56,17 @@ pub fn moment(unix_ms: u64, now_unix_ms: u64, zone: &TimeZone) -> String {
     then.strftime(format).to_string()
 }
 
+/// The name of the day of `at`, when that is a later one than that of `from`; with the year when
+/// it is not that of `now`.
+pub fn later_day(from: u64, at: u64, now: u64, zone: &TimeZone) -> Option<String> {
+    let (asked, found) = (day(from, zone), day(at, zone));
+    let name = match found.year() == day(now, zone).year() {
+        true => day_name(found),
+        false => format!("{} {}", day_name(found), found.year()),
+    };
+    (found > asked).then_some(name)
+}
+
 /// RFC 3339 in UTC with milliseconds, for JSON: `2026-11-20T12:01:00.000Z`.
 pub fn rfc3339(unix_ms: u64) -> String {
     format!("{:.3}", timestamp(unix_ms))
@@ -153,6 +164,17 @@ mod tests {
         assert_eq!(moment(NOON, NOON, &TimeZone::UTC), "12:01");
         assert_eq!(moment(NOON - day, NOON, &TimeZone::UTC), "19 November 12:01");
         assert_eq!(moment(NOON - 365 * day, NOON, &TimeZone::UTC), "20 November 2025 12:01");
+    }
+
+    #[test]
+    fn a_day_without_messages_names_the_next_one() {
+        let day = 24 * 3600 * 1000;
+        let zone = TimeZone::UTC;
+        assert_eq!(later_day(NOON, NOON + 1_000, NOON, &zone), None);
+        let next = later_day(NOON - 3 * day, NOON, NOON, &zone);
+        assert_eq!(next.as_deref(), Some("Friday 20 November"));
+        let next = later_day(NOON - 3 * day, NOON, NOON + 365 * day, &zone);
+        assert_eq!(next.as_deref(), Some("Friday 20 November 2026"));
     }
 
     #[test]

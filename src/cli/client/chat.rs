@@ -81,7 +81,8 @@ fn greeted(client: &Client, greeting: &str) -> String {
 }
 
 const FIRST_GREETING: &str = "Signed in.   Write: /msg bob hello   Help: /help   Leave: /quit";
-const GREETING: &str = "Nothing new.   Write: /msg WHO TEXT   Help: /help   Leave: /quit";
+/// What is new is not known before there was a connection: it does not say that there is nothing.
+const GREETING: &str = "Signed in.   Write: /msg WHO TEXT   Help: /help   Leave: /quit";
 
 /// Unlocks the profile that fits the typed address, or asks its way to one.
 async fn signed_in(

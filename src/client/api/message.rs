@@ -208,6 +208,14 @@ impl Line {
         }
     }
 
+    /// When it was written, or noticed.
+    pub fn at_unix_ms(&self) -> u64 {
+        match self {
+            Self::Message(message) => message.at_unix_ms,
+            Self::Trouble { at_unix_ms, .. } => *at_unix_ms,
+        }
+    }
+
     /// The chat it belongs to.
     pub fn chat(&self) -> &UserName {
         match self {

@@ -6,7 +6,7 @@ use crate::ui::text;
 
 use super::row::{Argument, Group, Row, row};
 use super::words::Lasting;
-use super::{Command, Scope, find};
+use super::{Command, Scope, Switch, find};
 
 /// Lines that `/history` shows when no number is given.
 pub const HISTORY_LINES: usize = 20;
@@ -120,9 +120,12 @@ pub static TABLE: &[Row] = &[
     row(
         Group::Messages,
         "edit",
-        "/edit TEXT",
-        "replace your last message here",
-        &[("/edit see you at nine", "the other side sees the new text, marked as edited")],
+        "/edit [ID] TEXT",
+        "replace your last message here; ID: that one",
+        &[
+            ("/edit see you at nine", "the other side sees the new text, marked as edited"),
+            ("/edit 42 see you at ten", "replaces your message 42"),
+        ],
         |words| Ok(Command::Edit(words.text()?)),
     )
     .of_texts(),
@@ -398,8 +401,11 @@ pub static TABLE: &[Row] = &[
         "invisible",
         "/invisible [on|off]",
         "be online without being seen",
-        &[("/invisible on", "you are not in /who"), ("/invisible", "says what is so")],
-        |words| Ok(Command::Invisible(words.switch()?)),
+        &[
+            ("/invisible", "others do not see that you are online"),
+            ("/invisible off", "others see when you are online"),
+        ],
+        |words| Ok(Command::Invisible(words.switch()?.unwrap_or(Switch::On))),
     )
     .offers(ON_OFF),
     row(

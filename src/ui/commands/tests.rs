@@ -95,8 +95,8 @@ fn each_command_is_understood_with_its_arguments() {
         ("/notify all everywhere", Command::Notify(Notify::All, Reach::Everywhere)),
         ("/receipts off", Command::Receipts(Switch::Off, Reach::Here)),
         ("/typing on everywhere", Command::Typing(Switch::On, Reach::Everywhere)),
-        ("/invisible", Command::Invisible(None)),
-        ("/invisible on", Command::Invisible(Some(Switch::On))),
+        ("/invisible", Command::Invisible(Switch::On)),
+        ("/invisible off", Command::Invisible(Switch::Off)),
         ("/expire", Command::Expire(None)),
         ("/expire off", Command::Expire(Some(Lasting::Off))),
         ("/expire 1h", Command::Expire(Some(Lasting::For(hour)))),
@@ -112,6 +112,22 @@ fn each_command_is_understood_with_its_arguments() {
         ("/quit", Command::Quit),
     ] {
         assert_eq!(understood(line), Ok(command), "{line:?}");
+    }
+}
+
+#[test]
+fn a_lone_slash_says_how_to_send_one() {
+    let sentence = understood("/ text").unwrap_err().sentence();
+    assert!(sentence.contains("nothing was sent") && sentence.contains("// TEXT"), "{sentence}");
+    assert_eq!(understood("// text"), Ok(Command::Say("/ text".into())));
+}
+
+#[test]
+fn a_number_with_a_text_behind_it_names_a_message() {
+    assert_eq!(numbered("42 at nine"), Some((LocalId(42), "at nine")));
+    assert_eq!(numbered("#42  at nine"), Some((LocalId(42), "at nine")));
+    for text in ["42", "42 ", "at nine", "0 x", "-1 x", "4x y"] {
+        assert_eq!(numbered(text), None, "{text:?}");
     }
 }
 

@@ -48,6 +48,16 @@ pub fn duration(word: &str) -> Option<Duration> {
     (number.is_empty() && seconds > 0 && all <= DURATION_MAX).then_some(all)
 }
 
+/// The number of a message that a text begins with, and the text behind it.
+pub fn numbered(text: &str) -> Option<(LocalId, &str)> {
+    let (word, rest) = text.split_once(char::is_whitespace)?;
+    let rest = rest.trim_start();
+    match word.trim_start_matches('#').parse::<i64>() {
+        Ok(id @ 1..) if !rest.is_empty() => Some((LocalId(id), rest)),
+        Ok(_) | Err(_) => None,
+    }
+}
+
 /// The words behind a command, and the names that they may hold.
 #[derive(Clone, Copy)]
 pub(super) struct Words<'a> {

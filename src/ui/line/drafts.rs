@@ -65,7 +65,7 @@ impl Session {
             (None, Some(chat)) => format!(" to {}", self.screen.names.label(chat)),
             (None, None) | (Some(_), _) => String::new(),
         };
-        let question = format!("Send these {count} lines{to} as one message? (y or n)");
+        let question = question(count, &to);
         self.input = Input::Question { line };
         self.reply(Above::Keep, question);
     }
@@ -224,6 +224,14 @@ impl Session {
     }
 }
 
+/// Asks whether so many lines may go.
+fn question(count: usize, to: &str) -> String {
+    match count {
+        1 => format!("Send this line{to}? (y or n)"),
+        more => format!("Send these {more} lines{to} as one message? (y or n)"),
+    }
+}
+
 /// The line that says exactly this, whatever it begins with.
 fn literally(text: &str) -> String {
     match text.chars().next() {
@@ -239,6 +247,12 @@ fn literally(text: &str) -> String {
 mod tests {
     use super::*;
     use crate::ui::names::Names;
+
+    #[test]
+    fn one_pasted_line_is_called_a_line() {
+        assert_eq!(question(1, " to bob"), "Send this line to bob? (y or n)");
+        assert!(question(2, "").starts_with("Send these 2 lines as one message?"));
+    }
 
     #[test]
     fn a_pasted_text_is_said_as_it_is() {

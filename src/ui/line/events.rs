@@ -9,6 +9,7 @@ use crate::ui::say;
 use crate::ui::text::{excerpt, nearest};
 use crate::wire::Code;
 
+use super::view::Asked;
 use super::{
     Answer, BACK_PATIENCE, Effect, Ended, OFFLINE_PATIENCE, RECEIPTS_PAUSE, Session, TrustPolicy,
 };
@@ -18,6 +19,11 @@ enum Change {
     Edited,
     Deleted,
     Reacted(Author, Option<String>),
+}
+
+/// What to do about somebody who wrote first.
+pub(super) fn request(from: &UserName) -> String {
+    format!("{from} writes to you for the first time:  /accept {from}   /block {from}")
 }
 
 impl Session {
@@ -30,9 +36,9 @@ impl Session {
             Event::State { id, chat, state } => self.moved(id, &chat, &state),
             Event::ChatWaits { chat, code, detail } => self.chat_waits(chat, code, &detail),
             Event::Request { from } => {
-                self.notice(&format!(
-                    "{from} writes to you for the first time:  /accept {from}   /block {from}"
-                ));
+                if self.view.requests.insert(from.clone(), Asked::Yes) != Some(Asked::Yes) {
+                    self.notice(&request(&from));
+                }
                 self.learn_names();
             }
             Event::KeyChanged { user } => self.key_changed(&user),
@@ -153,6 +159,9 @@ impl Session {
                     self.piped.refused.push((chat.clone(), *refusal));
                 }
                 let why = self.refused(id, chat, *refusal);
+                if *refusal == Refusal::Server(Code::NoSuchUser) {
+                    self.nobody(chat);
+                }
                 if self.echoes(id) {
                     return self.finish_echo(&why);
                 }
@@ -176,6 +185,22 @@ impl Session {
         self.echo.as_ref().is_some_and(|echo| echo.id == id)
     }
 
+    /// There is nobody of this name: who was only written to is no contact, and their chat, opened
+    /// by that, is left again.
+    fn nobody(&mut self, user: &UserName) {
+        if self.chat.as_ref() == Some(user) && !self.is_piped() {
+            self.chat = None;
+        }
+        let forgotten = self.env.in_place(|| match self.client.known_key(user)? {
+            Some(_) => Ok(()),
+            None => self.client.remove_contact(user),
+        });
+        if let Err(error) = forgotten {
+            self.complain(&say::request_error(&error, Some(user)));
+        }
+        self.learn_names();
+    }
+
     /// Why a message will never be sent.
     pub(super) fn refused(&self, id: LocalId, chat: &UserName, refusal: Refusal) -> String {
         if refusal == Refusal::KeyChanged && self.screen.key_warning_stands(chat) {
@@ -194,8 +219,8 @@ impl Session {
     }
 
     pub(super) fn did_you_mean(&self, name: &UserName) -> String {
-        let chats = self.client.chats().unwrap_or_default();
-        let others = chats.iter().map(|chat| chat.chat.as_str()).filter(|c| *c != name.as_str());
+        let words = self.screen.names.words();
+        let others = words.iter().map(String::as_str).filter(|word| *word != name.as_str());
         nearest(name.as_str(), others).map_or_else(
             || "Who is here: /who all".to_owned(),
             |near| format!("Did you mean {near}?"),

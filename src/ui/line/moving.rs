@@ -160,16 +160,33 @@ impl Session {
             );
         };
         match self.env.in_place(|| self.client.since(&chat, from, HISTORY_LINES)) {
-            Ok(lines) => self.reply_lines(&lines, "nothing was written after that"),
+            Ok(lines) => {
+                let gap = lines.first().and_then(|line| {
+                    let zone = self.screen.zone();
+                    time::later_day(from, line.at_unix_ms(), self.env.unix_ms(), zone)
+                });
+                let above = gap.map_or_else(String::new, |day| {
+                    self.screen.notice(&format!("nothing from that day; the next is of {day}"))
+                });
+                self.reply_lines_below(above, &lines, "nothing since then");
+            }
             Err(error) => self.failed(&error, None),
         }
     }
 
     /// Shows old lines; with `none` when there are none.
     fn reply_lines(&mut self, lines: &[Line], none: &str) {
+        self.reply_lines_below(String::new(), lines, none);
+    }
+
+    fn reply_lines_below(&mut self, above: String, lines: &[Line], none: &str) {
         self.screen.width = self.terminal.columns();
         let mut aside = self.screen.clone().on_day_of(self.env.unix_ms());
-        let texts: Vec<String> = lines.iter().map(|line| aside.line(line)).collect();
+        let mut texts: Vec<String> = lines.iter().map(|line| aside.line(line)).collect();
+        texts.extend(lines.iter().filter_map(|line| self.request_below(line)));
+        if !above.is_empty() {
+            texts.insert(0, above);
+        }
         let text = match (lines, none) {
             ([], "") => String::new(),
             ([], none) => self.screen.notice(none),

@@ -1,6 +1,6 @@
 //! People: who is there, who may write, what they are called, and whether their keys are theirs.
 
-use crate::client::{ChatChange, RequestError};
+use crate::client::{ChatChange, Contact, RequestError, Trust};
 use crate::types::UserName;
 use crate::ui::commands::Scope;
 use crate::ui::input::Above;
@@ -65,7 +65,54 @@ impl Session {
         });
     }
 
+    /// Whether somebody named in a command is known here: by a chat, a contact or a key. Says so
+    /// when not, or when it is the person themselves; nothing may be stored then.
+    pub(super) fn concerns(&mut self, user: &UserName) -> bool {
+        if *user == self.options.me {
+            self.mistake("That is you; nothing was changed.");
+            return false;
+        }
+        if self.knows(user) {
+            return true;
+        }
+        self.piped.mistakes += 1;
+        let told = say::stranger(user, self.did_you_mean(user));
+        let line = self.screen.told(&told);
+        self.reply(Above::Keep, line);
+        false
+    }
+
+    fn knows(&mut self, user: &UserName) -> bool {
+        if !self.screen.names.knows(user) {
+            self.learn_names();
+        }
+        self.screen.names.knows(user)
+            || self.contact(user).is_some()
+            || self.env.in_place(|| self.client.known_key(user)).is_ok_and(|key| key.is_some())
+    }
+
+    /// How a contact stands; `None`: they are none.
+    fn contact(&self, user: &UserName) -> Option<Contact> {
+        let contacts = self.env.in_place(|| self.client.contacts()).ok()?;
+        contacts.into_iter().find(|person| person.user == *user).map(|person| person.contact)
+    }
+
+    /// Accepts a changed key only: there is nothing to decide about another.
     pub(super) fn accept_key(&mut self, user: &UserName) {
+        if !self.concerns(user) {
+            return;
+        }
+        let text = match self.env.in_place(|| self.client.known_key(user)) {
+            Ok(Some(key)) if key.trust == Trust::Changed => return self.accept_changed(user),
+            Ok(Some(_)) => format!("{user}'s key has not changed; there is nothing to accept"),
+            Ok(None) => format!("no key of {user} was seen yet; there is nothing to accept"),
+            Err(error) => return self.failed(&error, Some(user)),
+        };
+        let line = self.screen.notice(&text);
+        self.reply(Above::Keep, line);
+    }
+
+    fn accept_changed(&mut self, user: &UserName) {
         match self.env.in_place(|| self.client.accept_key(user)) {
             Ok(()) => {
                 self.screen.key_accepted(user);
@@ -76,13 +123,36 @@ impl Session {
     }
 
     pub(super) fn accept(&mut self, user: &UserName) {
+        if !self.concerns(user) {
+            return;
+        }
+        self.view.requests.remove(user);
         match self.env.in_place(|| self.client.accept(user)) {
             Ok(()) => self.reply(Above::Keep, format!("Accepted. To answer: /to {user}")),
             Err(error) => self.failed(&error, Some(user)),
         }
     }
 
-    pub(super) fn block(&mut self, user: UserName, blocked: bool) {
+    pub(super) fn unblock(&mut self, user: UserName) {
+        if !self.concerns(&user) {
+            return;
+        }
+        if self.contact(&user) == Some(Contact::Blocked) {
+            return self.ask_to_block(user, false);
+        }
+        let line = self.screen.notice(&format!("{user} is not blocked"));
+        self.reply(Above::Keep, line);
+    }
+
+    /// Also somebody who never wrote: their server knows whether there is such a person.
+    pub(super) fn block(&mut self, user: UserName) {
+        if user == self.options.me {
+            return self.mistake("That is you; nothing was changed.");
+        }
+        self.ask_to_block(user, true);
+    }
+
+    fn ask_to_block(&mut self, user: UserName, blocked: bool) {
         self.reply(Above::Keep, String::new());
         self.request(move |client, screen| async move {
             let text = match (client.block(&user, blocked).await, blocked) {
@@ -105,6 +175,9 @@ impl Session {
     }
 
     pub(super) fn alias(&mut self, user: &UserName, alias: Option<String>) {
+        if !self.concerns(user) {
+            return;
+        }
         let change = ChatChange::Alias(alias);
         match self.env.in_place(|| self.client.change_chat(user, &change)) {
             Ok(()) => {

@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use jiff::tz::TimeZone;
+
 use crate::client::{AccountChange, ChatChange, Notify, RequestError};
 use crate::types::UserName;
 use crate::ui::commands::{Lasting, Reach, Switch};
@@ -50,6 +52,9 @@ impl Session {
     }
 
     pub(super) fn mute(&mut self, user: Option<UserName>, lasting: Lasting) {
+        if user.as_ref().is_some_and(|user| !self.concerns(user)) {
+            return;
+        }
         let Some(chat) = user.or_else(|| self.chat.clone()) else {
             return self.mistake("Choose a chat first: /to WHO   or: /mute WHO");
         };
@@ -59,18 +64,14 @@ impl Session {
             Lasting::Always => Some(ALWAYS_UNIX_MS),
             Lasting::Off => None,
         };
+        let settings = self.env.in_place(|| self.client.chat_settings(&chat));
+        let before = settings.ok().and_then(|settings| settings.muted_until_unix_ms);
         let done =
             self.env.in_place(|| self.client.change_chat(&chat, &ChatChange::MutedUntil(until)));
         let label = self.screen.names.label(&chat);
-        let text = match (lasting, until) {
-            (Lasting::For(_), Some(until)) => {
-                let moment = time::moment(until, now, self.screen.zone());
-                format!("{label} is muted until {moment}; to end it: /mute {chat} off")
-            }
-            (Lasting::Off, _) => format!("{label} is not muted"),
-            (Lasting::Always | Lasting::For(_), _) => {
-                format!("{label} is muted; to end it: /mute {chat} off")
-            }
+        let text = match until.map(|until| lasts(until, before, now, self.screen.zone())) {
+            Some(lasts) => format!("{label} is muted{lasts}; to end it: /mute {chat} off"),
+            None => format!("{label} is not muted"),
         };
         self.done(done, &text);
     }
@@ -104,19 +105,14 @@ impl Session {
         self.change(reach, &ChatChange::Typing(Some(on)), AccountChange::Typing(on), what);
     }
 
-    pub(super) fn invisible(&mut self, wanted: Option<Switch>) {
-        let now = match wanted {
-            None => self.env.in_place(|| self.client.account_settings()).map(|set| set.invisible),
-            Some(switch) => {
-                let change = AccountChange::Invisible(switch.is_on());
-                self.env.in_place(|| self.client.change_account(change)).map(|()| switch.is_on())
-            }
+    pub(super) fn invisible(&mut self, switch: Switch) {
+        let change = AccountChange::Invisible(switch.is_on());
+        let done = self.env.in_place(|| self.client.change_account(change));
+        let text = match switch {
+            Switch::On => "you are invisible: others do not see you online; back: /invisible off",
+            Switch::Off => "you are visible: others see when you are online",
         };
-        match now {
-            Ok(true) => self.done(Ok(()), "you are invisible: others do not see you online"),
-            Ok(false) => self.done(Ok(()), "you are visible: others see when you are online"),
-            Err(error) => self.failed(&error, None),
-        }
+        self.done(done, text);
     }
 
     pub(super) fn expire(&mut self, lasting: Option<Lasting>) {
@@ -152,6 +148,38 @@ impl Session {
     }
 }
 
+/// How long a chat is muted now, and until when it was before, if that is something else.
+fn lasts(until: u64, before: Option<u64>, now: u64, zone: &TimeZone) -> String {
+    let timed = |until: u64| {
+        (until != ALWAYS_UNIX_MS).then(|| format!("until {}", time::moment(until, now, zone)))
+    };
+    let was = before.filter(|before| *before > now && *before != until);
+    match (timed(until), was.map(|was| timed(was).unwrap_or_else(|| "for good".to_owned()))) {
+        (None, None) => String::new(),
+        (None, Some(was)) => format!(" for good (was {was})"),
+        (Some(until), None) => format!(" {until}"),
+        (Some(until), Some(was)) => format!(" {until} (was {was})"),
+    }
+}
+
 fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mute_that_ends_another_one_says_so() {
+        // 1970-01-01 12:00 UTC, in milliseconds.
+        let noon = 12 * 3_600_000;
+        let six = 18 * 3_600_000;
+        let said = |until, before| lasts(until, before, noon, &TimeZone::UTC);
+        assert_eq!(said(ALWAYS_UNIX_MS, None), "");
+        assert_eq!(said(ALWAYS_UNIX_MS, Some(six)), " for good (was until 18:00)");
+        assert_eq!(said(six, Some(ALWAYS_UNIX_MS)), " until 18:00 (was for good)");
+        assert_eq!(said(six, Some(six)), " until 18:00");
+        assert_eq!(said(six, Some(noon - 1)), " until 18:00", "that one is over");
+    }
 }

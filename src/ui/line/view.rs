@@ -6,13 +6,14 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use crate::client::{Author, Line, LocalId, MessageView};
+use crate::client::{Author, Contact, Line, LocalId, MessageView};
 use crate::types::UserName;
 use crate::ui::input::Kind;
 use crate::ui::notify::{self, Ringer, Taken};
 use crate::ui::theme::Role;
 use crate::ui::{say, time};
 
+use super::events::request;
 use super::{Ended, RECEIPTS_PAUSE, Session, Title};
 
 /// Lines taken from the client at once.
@@ -31,11 +32,21 @@ pub(super) struct Showing {
     signal: String,
 }
 
+/// Whether it was said in this session that somebody asks to be accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Asked {
+    Yes,
+    /// They do not ask.
+    No,
+}
+
 /// What is on the screen.
 pub(super) struct View {
     pub(super) showing: Option<Showing>,
     /// Messages of chats that are not in view.
     pub(super) unread: BTreeMap<UserName, usize>,
+    /// Of whom a line was shown: whether they ask. No more than there are chats.
+    pub(super) requests: BTreeMap<UserName, Asked>,
     /// The title of the window.
     title: Option<String>,
     pub(super) ringer: Ringer,
@@ -54,6 +65,7 @@ impl View {
         Self {
             showing: None,
             unread: BTreeMap::new(),
+            requests: BTreeMap::new(),
             title: None,
             ringer: Ringer::default(),
             typing: BTreeMap::new(),
@@ -90,9 +102,26 @@ impl Session {
                 signal.push_str(&self.ring(message));
             }
             texts.push(text);
+            texts.extend(self.request_below(line));
         }
         let out = self.terminal.print(texts.join("\n"));
         self.view.showing = Some(Showing { out, ids, signal });
+    }
+
+    /// Who asks to be accepted is asked about below their line, once in a session: their first one
+    /// may have been read elsewhere.
+    pub(super) fn request_below(&mut self, line: &Line) -> Option<String> {
+        let Line::Message(message) = line else { return None };
+        let chat = &message.chat;
+        if message.author == Author::Me || self.view.requests.contains_key(chat) {
+            return None;
+        }
+        let chats = self.env.in_place(|| self.client.chats()).ok()?;
+        let asks =
+            |it: &crate::client::ChatView| it.chat == *chat && it.contact == Contact::Request;
+        let asked = if chats.iter().any(asks) { Asked::Yes } else { Asked::No };
+        self.view.requests.insert(chat.clone(), asked);
+        (asked == Asked::Yes).then(|| self.screen.notice(&request(chat)))
     }
 
     /// Counts a message that is about to be shown; returns what stands behind it.

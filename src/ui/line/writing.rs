@@ -8,6 +8,7 @@ use crate::client::{
     ActionError, Author, Draft, Form, Line, LocalId, MessageState, MessageView, Trust,
 };
 use crate::types::UserName;
+use crate::ui::commands;
 use crate::ui::input::{Above, Kind};
 use crate::ui::say;
 
@@ -122,6 +123,9 @@ impl Session {
 
     pub(super) fn answer_one(&mut self, id: LocalId, text: String) {
         if let Some(message) = self.one(id) {
+            if message.deleted {
+                return self.not_done(&ActionError::Deleted, id);
+            }
             let to = message.chat;
             self.chat.get_or_insert_with(|| to.clone());
             self.send(&to, &Draft { reply_to: Some(id), ..Draft::text(text) });
@@ -155,8 +159,13 @@ impl Session {
         }
     }
 
-    /// Changes the last own message of the current chat.
+    /// Changes the own message whose number comes first, or the last one of the current chat.
     pub(super) fn edit(&mut self, text: &str) {
+        if let Some((id, text)) = commands::numbered(text)
+            && self.is_own(id)
+        {
+            return self.edit_one(id, text);
+        }
         let Some(chat) = self.chat.clone() else {
             return self.mistake("Choose a chat first: /to WHO");
         };
@@ -165,6 +174,15 @@ impl Session {
             Ok(None) => return self.mistake(&format!("You have written nothing to {chat} yet.")),
             Err(error) => return self.failed(&error, Some(&chat)),
         };
+        self.edit_one(id, text);
+    }
+
+    fn is_own(&self, id: LocalId) -> bool {
+        let message = self.env.in_place(|| self.client.message(id));
+        message.is_ok_and(|found| found.is_some_and(|found| found.author == Author::Me))
+    }
+
+    fn edit_one(&mut self, id: LocalId, text: &str) {
         match self.env.in_place(|| self.client.edit(id, text)) {
             Ok(()) => {
                 if let Some(message) = self.one(id) {
