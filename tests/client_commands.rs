@@ -224,6 +224,11 @@ fn a_copy_is_verified_and_becomes_a_new_device(world: &World) {
         fs::write(world.folder.path().join("bad.tar"), bytes).unwrap();
         world.run(&["restore", "bad.tar", "--force"], 9);
     }
+    // What a copy made by somebody else says never reaches the terminal as it is.
+    fs::write(world.folder.path().join("hostile.tar"), b"\x1b]0;mine\x07\xff\x1b[2J".repeat(100))
+        .unwrap();
+    let refused = world.run(&["restore", "hostile.tar"], 9).err();
+    assert!(!refused.contains(['\x1b', '\x07']), "{refused:?}");
     world.run(&["restore", "nowhere.tar"], 5);
     world.run(&["restore", "copy.tar"], 9);
     let same = world.run(&["-p", "alice", "key", "show", "--json"], 0).json().remove(0);

@@ -10,6 +10,7 @@ use crate::client::LocalId;
 use crate::types::UserName;
 use crate::ui::say::Told;
 use crate::ui::screen::Screen;
+use crate::ui::text;
 use crate::ui::theme::{Colour, Style, Theme};
 
 use super::io::Io;
@@ -152,7 +153,8 @@ impl Report {
             (Form::Text, Style::Rich) => stop.failure.to_string(),
             (Form::Text, Style::Plain) => format!("error: {what} {remedy}").trim_end().to_owned(),
         };
-        self.io.err(&line);
+        // What it quotes may come out of a file that somebody else made.
+        self.io.err(&text::clean(&line));
     }
 }
 
