@@ -12,7 +12,7 @@ use clap_complete::Shell;
 use serde::{Deserialize, Serialize};
 
 use crate::client::account::Where;
-use crate::limits::ALIAS_BYTES_MAX;
+use crate::limits::{ALIAS_BYTES_MAX, EXPIRE_MAX, EXPIRE_MIN};
 use crate::types::UserName;
 use crate::ui::line::TrustPolicy;
 use crate::ui::settings::{ColourWhen, Settings};
@@ -295,7 +295,7 @@ pub(super) struct Send {
     #[arg(long, value_name = "STATE", default_value = "sent", value_parser = goal())]
     pub(super) wait: Goal,
     /// Both sides forget it this long after it was read: 30s, 2h, 7 days
-    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", value_parser = life)]
     pub(super) expire: Option<Duration>,
 }
 
@@ -373,6 +373,16 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
     let days = jiff::SpanRelativeTo::days_are_24_hours();
     let duration = span.to_duration(days).map_err(|_| error())?;
     duration.try_into().map_err(|_| error())
+}
+
+/// How long a text lives: a duration that its author can mean.
+fn life(text: &str) -> Result<Duration, String> {
+    let life = duration(text)?;
+    if (EXPIRE_MIN..=EXPIRE_MAX).contains(&life) {
+        Ok(life)
+    } else {
+        Err("from 1s to 365 days".to_owned())
+    }
 }
 
 /// A moment: `2026-11-20`, `2026-11-20T12:01`, either with a zone, or so long ago: `2h`.
@@ -497,6 +507,10 @@ mod tests {
         assert_eq!(duration("7 days"), Ok(Duration::from_secs(604_800)));
         for bad in ["", "soon", "-1h", "7"] {
             assert!(duration(bad).is_err(), "{bad}");
+        }
+        assert_eq!(life("1s"), Ok(Duration::from_secs(1)));
+        for bad in ["0s", "10ms", "366 days"] {
+            assert!(life(bad).is_err(), "{bad}");
         }
         let now: jiff::Zoned = "2026-11-20T12:00[Europe/Helsinki]".parse().unwrap();
         let at = |text: &str| moment(text, &now).map(crate::ui::time::rfc3339);
