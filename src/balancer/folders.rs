@@ -48,7 +48,7 @@ pub enum FoldersError {
     #[error("{} is there already", .0.display())]
     Exists(PathBuf),
     /// Not a `cluster.toml`.
-    #[error("{path} is no cluster file: {detail}", path = .path.display())]
+    #[error("not a cluster file: {path}: {detail}", path = .path.display())]
     Syntax {
         /// The file.
         path: PathBuf,
