@@ -3,7 +3,7 @@
 //! # The map of this house, in reading order
 //! [`limits`] every bound · [`types`] names and numbers, parsed once · [`placement`] which server
 //! owns which name · [`wire`] bytes and messages · [`crypto`] what nobody but the two people can
-//! read · [`ops`] figures and health for operators · [`net`] QUIC, certificates, and the one door
+//! read · [`roster`] who is in a group, as a value · [`ops`] figures and health for operators · [`net`] QUIC, certificates, and the one door
 //! to time, chance and UDP · [`admission`] tickets from the balancer, checked by the servers ·
 //! [`home`] the durable state of a server, one transaction at a time · [`load`] how busy a server
 //! is · [`edge`] what a client talks to · [`peer`] the ordered link between two servers ·
@@ -29,6 +29,7 @@ pub mod net;
 pub mod ops;
 pub mod peer;
 pub mod placement;
+pub mod roster;
 pub mod server;
 #[cfg(feature = "testkit")]
 pub mod testkit;

@@ -24,7 +24,7 @@ pub const PEER_PORT_OFFSET: u16 = 100;
 /// Bytes of one frame on the session stream.
 pub const FRAME_BYTES_MAX: usize = 64 * 1024;
 /// Bytes of one frame between servers: a client's frame and its addressing.
-pub const PEER_FRAME_BYTES_MAX: usize = FRAME_BYTES_MAX + 16 * 1024;
+pub const PEER_FRAME_BYTES_MAX: usize = OPERATION_FRAME_BYTES_MAX + 16 * 1024;
 /// Bytes of an encoded envelope: a frame less its own fields.
 pub const ENVELOPE_BYTES_MAX: usize = FRAME_BYTES_MAX - 256;
 /// Bytes of one text, before padding and encryption. Leaves room for header, key and padding.
@@ -108,6 +108,25 @@ pub const DISK_FREE_BYTES_MIN: u64 = 256 * 1024 * 1024;
 /// How long an orderly stop may take.
 pub const STOP_DEADLINE: Duration = Duration::from_secs(5);
 
+/// Members of a group.
+pub const GROUP_MEMBERS_MAX: usize = 256;
+/// Groups of a user.
+pub const GROUPS_PER_USER_MAX: usize = 256;
+/// Invitations of a group that live at the same time, its password among them.
+pub const GROUP_INVITES_MAX: usize = 16;
+/// Bytes of a group's title.
+pub const TITLE_BYTES_MAX: usize = 128;
+/// Bytes of a group's topic.
+pub const TOPIC_BYTES_MAX: usize = 512;
+/// Bytes of an encoded signed operation: a new key for every member of a full group.
+pub const OPERATION_BYTES_MAX: usize = 128 * 1024;
+/// Bytes of a frame that carries operations.
+pub const OPERATION_FRAME_BYTES_MAX: usize = OPERATION_BYTES_MAX + 1024;
+/// How long a group keeps messages that not every member has read.
+pub const GROUP_ENTRY_LIFE: Duration = Duration::from_secs(30 * 24 * 3600);
+/// How long a proven invitation opens the roster to a session.
+pub const JOIN_GRANT_LIFE: Duration = Duration::from_secs(60);
+
 /// Bytes of a reaction: one grapheme, however it is built.
 pub const EMOJI_BYTES_MAX: usize = 64;
 /// Bytes of an alias.
@@ -144,6 +163,9 @@ pub const SOCKET_CALLERS_MAX: usize = 16;
 
 const _: () = assert!(ENVELOPE_BYTES_MAX < FRAME_BYTES_MAX);
 const _: () = assert!(PEER_FRAME_BYTES_MAX > FRAME_BYTES_MAX);
+const _: () = assert!(PEER_FRAME_BYTES_MAX > OPERATION_FRAME_BYTES_MAX);
+// A key of 3072 bits for each member, with name and key id, and the author's bundle.
+const _: () = assert!(GROUP_MEMBERS_MAX * (384 + 32 + 32 + 16) + 8 * 1024 < OPERATION_BYTES_MAX);
 // A text grows by padding (1/16 of its power of two) and the token, key and header around it.
 const _: () = assert!(TEXT_BYTES_MAX + TEXT_BYTES_MAX / 8 + 4096 < ENVELOPE_BYTES_MAX);
 const _: () = assert!(UNANSWERED_PER_LOG_MAX <= UNANSWERED_PER_SESSION_MAX);

@@ -28,6 +28,32 @@ pub enum NameError {
     NoSigil,
 }
 
+/// NFC and lower case of what a person typed.
+fn folded(text: &str) -> Result<String, NameError> {
+    // Bounded before it is normalised: NFC of a long hostile text is not free.
+    if text.len() > 4 * limits::NAME_BYTES_MAX {
+        return Err(NameError::TooLong(text.len()));
+    }
+    Ok(text.nfc().collect::<String>().to_lowercase())
+}
+
+/// `[a-z0-9][a-z0-9._-]{0,31}`.
+fn check_name(text: &str) -> Result<(), NameError> {
+    let first = text.chars().next().ok_or(NameError::Empty)?;
+    if !(first.is_ascii_lowercase() || first.is_ascii_digit()) {
+        return Err(NameError::BadCharacter(first));
+    }
+    let plain =
+        |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '.' | '_' | '-');
+    if let Some(bad) = text.chars().find(|c| !plain(*c)) {
+        return Err(NameError::BadCharacter(bad));
+    }
+    if text.len() > limits::NAME_BYTES_MAX {
+        return Err(NameError::TooLong(text.len()));
+    }
+    Ok(())
+}
+
 /// A user's canonical name: `[a-z0-9][a-z0-9._-]{0,31}` after NFC and case folding.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -94,6 +120,61 @@ impl fmt::Display for UserName {
 impl fmt::Debug for UserName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "@{}", self.0)
+    }
+}
+
+/// A group's canonical name, without its `#`: as a user's. It decides the group's home and never
+/// changes; what people read is the group's title.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct GroupName(String);
+
+impl GroupName {
+    /// Parses what a person typed, with or without `#`: NFC, lower case, then the alphabet.
+    ///
+    /// # Errors
+    /// [`NameError`] says which rule was broken.
+    pub fn parse(text: &str) -> Result<Self, NameError> {
+        Self::canonical(&folded(text.strip_prefix('#').unwrap_or(text))?)
+    }
+
+    /// Parses a name that must already be canonical and has no `#`, as on the wire.
+    ///
+    /// # Errors
+    /// [`NameError`] says which rule was broken.
+    pub fn canonical(text: &str) -> Result<Self, NameError> {
+        check_name(text)?;
+        Ok(Self(text.to_owned()))
+    }
+
+    /// The canonical text, without `#`.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for GroupName {
+    type Error = NameError;
+
+    fn try_from(text: String) -> Result<Self, NameError> {
+        Self::canonical(&text)
+    }
+}
+
+impl From<GroupName> for String {
+    fn from(name: GroupName) -> Self {
+        name.0
+    }
+}
+
+impl fmt::Display for GroupName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "#{}", self.0)
+    }
+}
+impl fmt::Debug for GroupName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "#{}", self.0)
     }
 }
 
@@ -207,6 +288,8 @@ numbers! {
     MapVersion(u64);
     /// An edge's number for one client connection, unique while that edge process runs.
     SessionId(u64);
+    /// Counts the keys of a group, from 1. 0 means "no group".
+    KeyEpoch(u64);
     /// A slot of the placement map, below [`crate::limits::SLOTS`].
     SlotId(u16);
 }
@@ -225,6 +308,14 @@ impl KeyId {
         Self(Sha256::digest(spki_der).into())
     }
 }
+
+/// SHA-256 of the bytes of a group's CREATE operation: which group it is, whatever its name.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct GroupId(pub [u8; 32]);
+
+/// SHA-256 of a roster operation: its id, and what the next one names as the one before it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct OpHash(pub [u8; 32]);
 
 /// Writes bytes in lower-case hexadecimal.
 pub fn hex(bytes: &[u8]) -> String {
@@ -270,7 +361,7 @@ macro_rules! hex_ids {
         }
     )*};
 }
-hex_ids!(ClusterId, KeyId);
+hex_ids!(ClusterId, KeyId, GroupId, OpHash);
 
 #[cfg(test)]
 mod tests {

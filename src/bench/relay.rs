@@ -147,7 +147,8 @@ impl Placed {
         let Append { log, open_id, envelope, .. } = self.job.append;
         let (n, seq) = (self.job.n, self.seq.cast_unsigned());
         let hash = Bytes::from_static(&[0; 8]);
-        let entry = Entry { log: log.clone(), open_id: self.open_id, seq, envelope };
+        let entry =
+            Entry { log: log.clone(), open_id: self.open_id, seq, envelope, ..Entry::default() };
         let appended = Appended { log, open_id, n, seq, hash };
         [
             (self.job.author, frame(0, server_frame::Body::Appended(appended))),

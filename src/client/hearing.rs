@@ -58,7 +58,10 @@ impl Heard<'_> {
         match &self.message.body {
             Body::Text(text) => self.text(tx, text, None),
             Body::Rich(rich) => self.text(tx, &rich.text, Some(rich)),
-            Body::Bundle(_) => Ok(Effect::default()),
+            // Groups take these in; outside of one they say nothing.
+            Body::Bundle(_) | Body::ReadGroup { .. } | Body::Welcome(_) | Body::Goodbye { .. } => {
+                Ok(Effect::default())
+            }
             Body::Unknown(_) => {
                 let trouble = &Trouble::UnknownSuite;
                 show_trouble(tx, self.chat, self.audience, trouble, self.now).map(Effect::lines)
@@ -156,6 +159,9 @@ impl Heard<'_> {
             Body::Reaction { .. }
             | Body::Edit { .. }
             | Body::Read { .. }
+            | Body::ReadGroup { .. }
+            | Body::Welcome(_)
+            | Body::Goodbye { .. }
             | Body::Text(_)
             | Body::Rich(_)
             | Body::Bundle(_)

@@ -10,8 +10,9 @@ use bytes::Bytes;
 use prost::Message;
 
 use super::envelope::{EnvelopeError, within};
+use super::group::GroupKey;
 use crate::limits::{BUNDLE_BYTES_MAX, EMOJI_BYTES_MAX, EXPIRE_MAX, EXPIRE_MIN, TEXT_BYTES_MAX};
-use crate::types::{DeviceId, N, UserName};
+use crate::types::{DeviceId, GroupId, GroupName, KeyEpoch, N, Seq, UserName};
 use crate::wire::client as wire;
 
 /// Names a message of a conversation. The log is the inbox of the one of the two who did not write
@@ -74,8 +75,35 @@ pub enum Body {
         /// Up to which number. Never 0.
         n: N,
     },
+    /// In a group: everything in its log up to this `seq` was shown to the author. Never 0.
+    ReadGroup {
+        /// Up to where.
+        seq: Seq,
+    },
+    /// The recipient was added to a group: its key.
+    Welcome(Welcome),
+    /// The recipient was removed from a group: to be believed when the chain says so.
+    Goodbye {
+        /// Its name.
+        group: GroupName,
+        /// Its id.
+        id: GroupId,
+    },
     /// Something of a later version, by its number. Cannot be sealed.
     Unknown(i32),
+}
+
+/// What somebody who was added to a group needs to read it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Welcome {
+    /// Its name.
+    pub group: GroupName,
+    /// Its id: what CREATE hashes to.
+    pub id: GroupId,
+    /// Of which epoch the key is. Never 0.
+    pub epoch: KeyEpoch,
+    /// Counts only if it fits what the chain says of that epoch.
+    pub key: GroupKey,
 }
 
 impl fmt::Debug for Rich {
@@ -94,6 +122,9 @@ impl fmt::Debug for Body {
             Self::Edit { to, text } => write!(f, "Edit({to:?}, {} bytes)", text.len()),
             Self::Delete { to } => write!(f, "Delete({to:?})"),
             Self::Read { device, n } => write!(f, "Read({device}, {n})"),
+            Self::ReadGroup { seq } => write!(f, "ReadGroup({seq})"),
+            Self::Welcome(welcome) => write!(f, "Welcome({:?})", welcome.group),
+            Self::Goodbye { group, id: _ } => write!(f, "Goodbye({group:?})"),
             Self::Unknown(number) => write!(f, "Unknown({number})"),
         }
     }
@@ -127,8 +158,26 @@ impl Body {
                 (wire::BodyType::BodyDelete, delete.encode_to_vec().into())
             }
             Self::Read { device, n } => {
-                let read = wire::Read { device: device.0, n: n.0 };
+                let read = wire::Read { device: device.0, n: n.0, seq: 0 };
                 (wire::BodyType::BodyRead, read.encode_to_vec().into())
+            }
+            Self::ReadGroup { seq } => {
+                let read = wire::Read { device: 0, n: 0, seq: seq.0 };
+                (wire::BodyType::BodyRead, read.encode_to_vec().into())
+            }
+            Self::Welcome(welcome) => {
+                let welcome = wire::GroupWelcome {
+                    group: welcome.group.as_str().to_owned(),
+                    group_id: Bytes::copy_from_slice(&welcome.id.0),
+                    key_epoch: welcome.epoch.0,
+                    key: Bytes::copy_from_slice(welcome.key.as_bytes()),
+                };
+                (wire::BodyType::BodyWelcome, welcome.encode_to_vec().into())
+            }
+            Self::Goodbye { group, id } => {
+                let group_id = Bytes::copy_from_slice(&id.0);
+                let goodbye = wire::GroupGoodbye { group: group.as_str().to_owned(), group_id };
+                (wire::BodyType::BodyRemoved, goodbye.encode_to_vec().into())
             }
             Self::Unknown(_) => return Err(EnvelopeError::Malformed("a body of unknown type")),
         };
@@ -169,11 +218,28 @@ impl Body {
                 Self::Delete { to: MessageRef::read(to)? }
             }
             Ok(wire::BodyType::BodyRead) => {
-                let wire::Read { device, n } = message(bytes)?;
-                if device == 0 || n == 0 {
-                    return Err(malformed("n or device is 0"));
+                let wire::Read { device, n, seq } = message(bytes)?;
+                match (device, n, seq) {
+                    (1.., 1.., 0) => Self::Read { device: DeviceId(device), n: N(n) },
+                    (0, 0, 1..) => Self::ReadGroup { seq: Seq(seq) },
+                    _ => return Err(malformed("neither device and n nor seq")),
                 }
-                Self::Read { device: DeviceId(device), n: N(n) }
+            }
+            Ok(wire::BodyType::BodyWelcome) => {
+                let wire::GroupWelcome { group, group_id, key_epoch, key } = message(bytes)?;
+                if key_epoch == 0 {
+                    return Err(malformed("key epoch 0"));
+                }
+                Self::Welcome(Welcome {
+                    group: group_name(&group)?,
+                    id: group_of(&group_id)?,
+                    epoch: KeyEpoch(key_epoch),
+                    key: GroupKey::from_bytes(&key).ok_or(malformed("a key of 32 bytes"))?,
+                })
+            }
+            Ok(wire::BodyType::BodyRemoved) => {
+                let wire::GroupGoodbye { group, group_id } = message(bytes)?;
+                Self::Goodbye { group: group_name(&group)?, id: group_of(&group_id)? }
             }
             Ok(wire::BodyType::BodyUnspecified) => {
                 return Err(malformed("a message without type"));
@@ -236,6 +302,14 @@ fn message<T: Message + Default>(bytes: Bytes) -> Result<T, EnvelopeError> {
 fn some_text(text: String) -> Result<String, EnvelopeError> {
     within(text.len(), TEXT_BYTES_MAX)?;
     if text.is_empty() { Err(EnvelopeError::Malformed("an empty text")) } else { Ok(text) }
+}
+
+fn group_name(name: &str) -> Result<GroupName, EnvelopeError> {
+    GroupName::canonical(name).map_err(|_| EnvelopeError::Malformed("not a group name"))
+}
+
+fn group_of(id: &[u8]) -> Result<GroupId, EnvelopeError> {
+    GroupId::from_bytes(id).ok_or(EnvelopeError::Malformed("a group id of 32 bytes"))
 }
 
 #[cfg(test)]

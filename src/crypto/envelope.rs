@@ -18,7 +18,7 @@ use crate::limits::ENVELOPE_BYTES_MAX;
 use crate::types::{ClusterId, DeviceId, KeyId, LogName, N, UserName};
 use crate::wire::client as wire;
 
-pub use super::body::{Body, MessageRef, Rich};
+pub use super::body::{Body, MessageRef, Rich, Welcome};
 
 /// Bytes of an RSA ciphertext: a key of 2048 to 4096 bits.
 const WRAPPED_BYTES: std::ops::RangeInclusive<usize> = 256..=512;
@@ -232,6 +232,7 @@ pub fn seal(request: &SealRequest<'_>) -> Result<Bytes, EnvelopeError> {
         r#type: body_type.into(),
         body,
         padding: Bytes::new(),
+        roster_head: Bytes::new(),
     };
     inner.padding = Bytes::from(vec![0; padding::for_bare(inner.encoded_len())]);
     let token = request.key.seal(&Zeroizing::new(inner.encode_to_vec()));

@@ -105,7 +105,15 @@ pub fn wrap(
     recipient_identity: &KeyId,
     enc_spki: &[u8],
 ) -> Result<WrappedKey, Rf1Error> {
-    let label = label(cluster, author_identity, recipient_identity);
+    wrap_labelled(key, &label(cluster, author_identity, recipient_identity), enc_spki)
+}
+
+/// Wraps a key under any label.
+pub(super) fn wrap_labelled(
+    key: &ConversationKey,
+    label: &Context,
+    enc_spki: &[u8],
+) -> Result<WrappedKey, Rf1Error> {
     let bytes = encrypt_oaep(enc_spki, &key.0, label.bytes()).map_err(Rf1Error::RecipientKey)?;
     Ok(WrappedKey { to: KeyId::of_spki(enc_spki), bytes })
 }
@@ -121,11 +129,19 @@ pub fn unwrap(
     recipient_identity: &KeyId,
     wrapped: &WrappedKey,
 ) -> Result<ConversationKey, Rf1Error> {
+    unwrap_labelled(enc_key, &label(cluster, author_identity, recipient_identity), wrapped)
+}
+
+/// Unwraps what [`wrap_labelled`] made for us.
+pub(super) fn unwrap_labelled(
+    enc_key: &EncryptionKey,
+    label: &Context,
+    wrapped: &WrappedKey,
+) -> Result<ConversationKey, Rf1Error> {
     let ours = enc_key.key_id();
     if wrapped.to != ours {
         return Err(Rf1Error::NotForThisKey { wrapped_to: wrapped.to, ours });
     }
-    let label = label(cluster, author_identity, recipient_identity);
     let bytes = enc_key.decrypt(&wrapped.bytes, label.bytes()).ok_or(Rf1Error::Unwrap)?;
     ConversationKey::from_bytes(&bytes).map_err(|_| Rf1Error::Unwrap)
 }

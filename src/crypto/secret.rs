@@ -49,7 +49,7 @@ pub enum StretchCost {
 
 impl StretchCost {
     /// Memory in KiB and passes.
-    fn parameters(self) -> (u32, u32) {
+    pub(super) fn parameters(self) -> (u32, u32) {
         match self {
             Self::Full => (64 * 1024, 3),
             #[cfg(feature = "testkit")]
@@ -94,9 +94,7 @@ pub fn stretch(
     user: &UserName,
     cost: StretchCost,
 ) -> Result<Stretched, SecretError> {
-    if password.len() > PASSWORD_BYTES_MAX {
-        return Err(SecretError::PasswordTooLong(password.len()));
-    }
+    check_length(password)?;
     // The same password typed on two keyboards may come composed or decomposed.
     let password = Zeroizing::new(password.nfc().collect::<String>());
     let salt = Sha256::new()
@@ -122,6 +120,14 @@ pub fn stretch(
         auth_key: Zeroizing::new(STANDARD.encode(auth.as_ref())),
         vault_key: VaultKey(*vault),
     })
+}
+
+/// Refuses what is too long to be stretched.
+pub(super) fn check_length(password: &str) -> Result<(), SecretError> {
+    if password.len() > PASSWORD_BYTES_MAX {
+        return Err(SecretError::PasswordTooLong(password.len()));
+    }
+    Ok(())
 }
 
 fn expand(secret: &[u8; 32], purpose: &str, cluster: &ClusterId) -> Zeroizing<[u8; 32]> {

@@ -85,7 +85,8 @@ impl State {
         else {
             return Fate::Dropped;
         };
-        let body = client_frame::Body::Typing(Typing { user: to.to_string() });
+        let body =
+            client_frame::Body::Typing(Typing { user: to.to_string(), group: String::new() });
         let forward = Forward {
             sid: self.sid.0,
             user: me.user.to_string(),
@@ -124,6 +125,10 @@ fn read_typing(bytes: &[u8]) -> Option<UserName> {
         | client_frame::Body::ChangePassword(_)
         | client_frame::Body::DeleteAccount(_)
         | client_frame::Body::SetPresence(_)
+        | client_frame::Body::Change(_)
+        | client_frame::Body::GetRoster(_)
+        | client_frame::Body::JoinAsk(_)
+        | client_frame::Body::JoinProof(_)
         | client_frame::Body::Open(_)
         | client_frame::Body::Append(_)
         | client_frame::Body::Cursor(_) => None,

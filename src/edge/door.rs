@@ -313,6 +313,9 @@ fn read(forward: Forward) -> Result<Asked, DoorError> {
             let request = HomeRequest::Typing { to: user_name(&ask.user)? };
             return Ok(Asked::Perhaps(Call { from, rid, request }));
         }
+        Body::Change(_) | Body::GetRoster(_) | Body::JoinAsk(_) | Body::JoinProof(_) => {
+            return Err(DoorError::Malformed("no group lives here yet"));
+        }
         Body::LookUp(ask) => HomeRequest::LookUp { user: user_name(&ask.user)? },
         Body::Resume(ask) => HomeRequest::Resume {
             user: user_name(&ask.user)?,

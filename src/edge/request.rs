@@ -48,6 +48,10 @@ fn when(body: &Body) -> When {
         | Body::ChangePassword(_)
         | Body::DeleteAccount(_)
         | Body::SetPresence(_)
+        | Body::Change(_)
+        | Body::GetRoster(_)
+        | Body::JoinAsk(_)
+        | Body::JoinProof(_)
         | Body::Open(_)
         | Body::Append(_)
         | Body::Cursor(_) => When::LoggedIn,
@@ -202,6 +206,9 @@ impl State {
             }
             Some(Body::PutBundle(_) | Body::Block(_) | Body::SetPresence(_)) => {
                 self.ask_own_home(edge, frame, Pending::Plain);
+            }
+            Some(Body::Change(_) | Body::GetRoster(_) | Body::JoinAsk(_) | Body::JoinProof(_)) => {
+                self.outbox.answer(answer::error(rid, Code::Unsupported, "no groups yet"));
             }
             Some(Body::Logout(_)) => self.ask_own_home(edge, frame, Pending::Logout),
             Some(Body::Who(_)) => self.who(edge, frame, now),

@@ -246,7 +246,15 @@ impl State {
                 self.dismiss(home, code, frame);
             }
             Some(Body::WhoList(_)) => self.merge_who(home, frame),
-            Some(Body::Error(_) | Body::Account(_) | Body::Welcome(_) | Body::Done(_)) => {
+            Some(
+                Body::Error(_)
+                | Body::Account(_)
+                | Body::Welcome(_)
+                | Body::Done(_)
+                | Body::Changed(_)
+                | Body::Roster(_)
+                | Body::JoinOffer(_),
+            ) => {
                 self.answer(home, frame, limits, now);
             }
             Some(Body::Opened(opened)) => {

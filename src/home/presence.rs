@@ -35,7 +35,7 @@ impl Home {
         if log.is_none_or(|log| log.blocked.contains(from)) || !self.edges.has_room(place.edge) {
             return Ok(());
         }
-        let body = Body::Typing(wire::Typing { user: from.to_string() });
+        let body = Body::Typing(wire::Typing { user: from.to_string(), group: String::new() });
         self.out.push((place, Output::one(Target { sid: place.sid, open_id: 0 }, 0, body)));
         Ok(())
     }

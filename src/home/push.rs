@@ -198,7 +198,13 @@ impl Home {
         envelope: Bytes,
     ) {
         let log = LogName::inbox(owner.clone()).to_string();
-        let body = Body::Entry(wire::Entry { log, open_id, seq: seq.0, envelope });
+        let body = Body::Entry(wire::Entry {
+            log,
+            open_id,
+            seq: seq.0,
+            envelope,
+            ..wire::Entry::default()
+        });
         let target = Target { sid: place.sid, open_id };
         self.edges.send(place.edge, Output::one(target, 0, body));
     }

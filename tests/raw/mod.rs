@@ -504,7 +504,11 @@ impl Raw {
     }
 
     pub async fn open(&mut self, log: &str, open_id: u32, cursor: u64) -> Answer {
-        self.send(0, Ask::Open(Open { log: log.to_owned(), open_id, epoch: 0, cursor })).await;
+        self.send(
+            0,
+            Ask::Open(Open { log: log.to_owned(), open_id, epoch: 0, cursor, write_only: false }),
+        )
+        .await;
         self.next().await
     }
 

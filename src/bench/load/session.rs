@@ -327,7 +327,8 @@ impl Session {
     fn open_own(&mut self) -> Result<(), BenchError> {
         self.own_open_id += 1;
         let (log, open_id) = (self.own_log.clone(), self.own_open_id);
-        let open = Open { log, open_id, epoch: self.own_epoch, cursor: self.cursor };
+        let open =
+            Open { log, open_id, epoch: self.own_epoch, cursor: self.cursor, write_only: false };
         self.line.push(client_frame::Body::Open(open))
     }
 
@@ -340,7 +341,8 @@ impl Session {
                     out.open_id += 1;
                     out.state = Opening::Asked;
                     let (log, open_id) = (out.log.clone(), out.open_id);
-                    let open = Open { log, open_id, epoch: out.epoch, cursor: 0 };
+                    let open =
+                        Open { log, open_id, epoch: out.epoch, cursor: 0, write_only: false };
                     self.line.push(client_frame::Body::Open(open))?;
                 }
                 Opening::Later(at) => due = due.min(at),

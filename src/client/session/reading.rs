@@ -31,6 +31,7 @@ impl Session<'_> {
             open_id,
             epoch: position.epoch.0,
             cursor: position.cursor.0,
+            write_only: false,
         };
         // Fails only for a frame over the limit, which this is not.
         let _ = self.wire.push_unnumbered(client_frame::Body::Open(open));

@@ -142,7 +142,7 @@ impl Session<'_> {
 
     /// One datagram, which may be lost.
     pub(super) fn tell_typing(&self, to: &UserName) {
-        let typing = Typing { user: to.to_string() };
+        let typing = Typing { user: to.to_string(), group: String::new() };
         let body = Some(client_frame::Body::Typing(typing));
         let frame = ClientFrame { rid: 0, optional: true, body }.encode_to_vec();
         if self.wire.conn.max_datagram_size().is_some_and(|max| frame.len() <= max) {

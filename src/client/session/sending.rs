@@ -83,6 +83,7 @@ impl Session<'_> {
             open_id,
             epoch: epoch.0,
             cursor: 0,
+            write_only: false,
         };
         self.wire.push_unnumbered(client_frame::Body::Open(open)).map_err(|_| End::Lost)
     }

@@ -146,7 +146,10 @@ async fn typing_reaches_a_live_session_and_nobody_else() {
     let seen = bed.settle().await;
     assert_eq!(seen.len(), 1);
     assert_eq!(seen[0].0, Target { sid: SessionId(1), open_id: 0 });
-    assert_eq!(seen[0].1, Body::Typing(wire::Typing { user: "bob".to_owned() }));
+    assert_eq!(
+        seen[0].1,
+        Body::Typing(wire::Typing { user: "bob".to_owned(), group: String::new() })
+    );
     // Not to nobody, not to strangers, not from them; and without an answer.
     bed.send(&bob, 0, typing("carol")).await;
     bed.send(&stranger(9), 0, typing("alice")).await;

@@ -1,0 +1,95 @@
+//! The key of a group: one Fernet key per epoch, committed to in the roster's chain.
+//!
+//! Deliberately knows no roster: which epoch counts, and for whom a key is wrapped, is the caller's.
+
+use std::fmt;
+
+use sha2::{Digest, Sha256};
+
+use super::context::{Context, RF1};
+use super::identity::EncryptionKey;
+use super::rf1::{ConversationKey, Rf1Error, WrappedKey, unwrap_labelled, wrap_labelled};
+use crate::types::{ClusterId, GroupId, KeyEpoch, KeyId};
+
+/// The key of one epoch of a group. Cleared from memory when dropped.
+#[derive(Clone)]
+pub struct GroupKey(ConversationKey);
+
+impl GroupKey {
+    /// Makes a key from the system generator.
+    pub fn generate() -> Self {
+        Self(ConversationKey::generate())
+    }
+
+    /// Takes exactly 32 bytes.
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        ConversationKey::from_bytes(bytes).ok().map(Self)
+    }
+
+    /// The key, to be stored sealed or sent under another one.
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        self.0.as_bytes()
+    }
+
+    /// What the chain says of this key: a key is used only in the group and epoch it fits.
+    pub fn commit(&self, cluster: &ClusterId, group: &GroupId, epoch: KeyEpoch) -> [u8; 32] {
+        let context = Context::new(RF1, "group-key", cluster)
+            .fixed(&group.0)
+            .number(epoch.0)
+            .fixed(self.as_bytes());
+        Sha256::digest(context.bytes()).into()
+    }
+
+    /// Wraps the key for one member, bound to group, epoch and that member.
+    ///
+    /// # Errors
+    /// [`Rf1Error::RecipientKey`] when `enc_spki` is not an RSA key we accept.
+    pub fn wrap_for(
+        &self,
+        cluster: &ClusterId,
+        group: &GroupId,
+        epoch: KeyEpoch,
+        member: &KeyId,
+        enc_spki: &[u8],
+    ) -> Result<WrappedKey, Rf1Error> {
+        wrap_labelled(&self.0, &label(cluster, group, epoch, member), enc_spki)
+    }
+
+    /// Unwraps what [`Self::wrap_for`] made for us. Takes about 1 ms.
+    ///
+    /// # Errors
+    /// [`Rf1Error::NotForThisKey`] when another of our keys is needed, else [`Rf1Error::Unwrap`].
+    pub fn unwrap(
+        enc_key: &EncryptionKey,
+        cluster: &ClusterId,
+        group: &GroupId,
+        epoch: KeyEpoch,
+        member: &KeyId,
+        wrapped: &WrappedKey,
+    ) -> Result<Self, Rf1Error> {
+        unwrap_labelled(enc_key, &label(cluster, group, epoch, member), wrapped).map(Self)
+    }
+
+    /// For the envelopes.
+    pub(super) fn key(&self) -> &ConversationKey {
+        &self.0
+    }
+}
+
+impl PartialEq for GroupKey {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_bytes() == other.as_bytes()
+    }
+}
+
+impl Eq for GroupKey {}
+
+impl fmt::Debug for GroupKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GroupKey").finish_non_exhaustive()
+    }
+}
+
+fn label(cluster: &ClusterId, group: &GroupId, epoch: KeyEpoch, member: &KeyId) -> Context {
+    Context::new(RF1, "group-wrap", cluster).fixed(&group.0).number(epoch.0).fixed(&member.0)
+}
