@@ -186,7 +186,7 @@ impl Liar {
             }),
             11 => {
                 let envelope = self.envelope(rng, &log);
-                Answer::Entry(Entry { log, open_id, seq, envelope })
+                Answer::Entry(Entry { log, open_id, seq, envelope, ..Entry::default() })
             }
             12 => Answer::Delivered(Delivered { log, open_id, delivered_n: n }),
             _ => Answer::Closed(Closed { log, open_id, code: code(rng), detail: String::new() }),
@@ -224,7 +224,11 @@ impl Liar {
                 let bundle = self.bundle_of("known", 1, 1);
                 Answer::Account(Account { user: look_up.user, bundle })
             }
-            Ask::LookUp(_) => Answer::Error(Error { code: no, ..Error::default() }),
+            Ask::LookUp(_)
+            | Ask::Change(_)
+            | Ask::GetRoster(_)
+            | Ask::JoinAsk(_)
+            | Ask::JoinProof(_) => Answer::Error(Error { code: no, ..Error::default() }),
             Ask::Open(open) => Answer::Refused(Refused {
                 log: open.log,
                 open_id: open.open_id,
@@ -342,6 +346,10 @@ impl Liar {
             | Ask::Login(_)
             | Ask::Resume(_)
             | Ask::Cursor(_)
+            | Ask::Change(_)
+            | Ask::GetRoster(_)
+            | Ask::JoinAsk(_)
+            | Ask::JoinProof(_)
             | Ask::Typing(_) => return None,
             Ask::Logout(_)
             | Ask::PutBundle(_)

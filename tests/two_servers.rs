@@ -275,7 +275,7 @@ async fn coming_going_and_hiding_are_told_across_servers() {
 async fn typing_crosses_two_servers_in_datagrams_and_garbage_hurts_nobody() {
     let mut c = crossed().await;
     let typing = |user: &str| {
-        let body = Ask::Typing(Typing { user: user.to_owned() });
+        let body = Ask::Typing(Typing { user: user.to_owned(), group: String::new() });
         ClientFrame { rid: 0, optional: false, body: Some(body) }.encode_to_vec()
     };
     let mut stranger = c.cluster.greeted(2).await;
@@ -287,7 +287,10 @@ async fn typing_crosses_two_servers_in_datagrams_and_garbage_hurts_nobody() {
     let heard = tokio::time::timeout(LONG, c.bob_at_1.conn.read_datagram()).await.unwrap();
     let frame = ServerFrame::decode(heard.unwrap()).unwrap();
     let from = c.alice.name.to_string();
-    assert_eq!((frame.rid, frame.body), (0, Some(Answer::Typing(Typing { user: from }))));
+    assert_eq!(
+        (frame.rid, frame.body),
+        (0, Some(Answer::Typing(Typing { user: from, group: String::new() })))
+    );
     // Both connections are as they were.
     for raw in [&mut c.alice_at_2, &mut stranger] {
         let found = raw.ask(look_up(c.bob.name.as_str())).await;

@@ -377,7 +377,7 @@ mod tests {
 
     #[test]
     fn a_request_keeps_its_caller_and_its_rid() {
-        let open = Open { log: "@bob".into(), open_id: 1, epoch: 0, cursor: 5 };
+        let open = Open { log: "@bob".into(), open_id: 1, cursor: 5, ..Open::default() };
         let Ok(Asked::Home(call)) = read(forward(Some(Body::Open(open)))) else {
             panic!("not a call");
         };

@@ -83,7 +83,13 @@ mod tests {
 
     fn entry(log: &str, bytes: usize) -> ServerFrame {
         let envelope = vec![0; bytes].into();
-        let body = Body::Entry(Entry { log: log.to_owned(), open_id: 1, seq: 1, envelope });
+        let body = Body::Entry(Entry {
+            log: log.to_owned(),
+            open_id: 1,
+            seq: 1,
+            envelope,
+            ..Entry::default()
+        });
         ServerFrame { rid: 0, optional: false, body: Some(body) }
     }
 

@@ -163,7 +163,7 @@ impl Bench {
     }
 
     fn open(&mut self, log: &str, open_id: u32) {
-        self.send(0, Ask::Open(Open { log: log.into(), open_id, epoch: 0, cursor: 0 }));
+        self.send(0, Ask::Open(Open { log: log.into(), open_id, ..Open::default() }));
     }
 
     fn login(&mut self, ticket: Bytes) -> u64 {
@@ -575,7 +575,7 @@ fn an_open_id_grows_and_what_belongs_to_an_earlier_open_is_dropped() {
     b.log_in();
     b.open("@alice", 1);
     b.open("@alice", 2);
-    let entry = |seq| Entry { log: "@alice".into(), open_id: 0, seq, envelope: Bytes::new() };
+    let entry = |seq| Entry { log: "@alice".into(), seq, ..Entry::default() };
     b.home_says(1, 0, 1, Answer::Entry(entry(1)));
     assert_eq!(b.answer(), None);
     b.home_says(1, 0, 2, Answer::Entry(entry(1)));
@@ -665,7 +665,8 @@ fn a_reader_too_slow_loses_its_log_and_is_told_and_keeps_the_rest() {
     b.home_says(1, 0, 0, Answer::Opened(opened));
     let envelope = Bytes::from(vec![0; 60_000]);
     for seq in 1..=30 {
-        let entry = Entry { log: "@alice".into(), open_id: 0, seq, envelope: envelope.clone() };
+        let entry =
+            Entry { log: "@alice".into(), seq, envelope: envelope.clone(), ..Entry::default() };
         b.home_says(1, 0, 1, Answer::Entry(entry));
     }
     assert!(matches!(b.answer(), Some(Answer::Opened(_))));
@@ -784,7 +785,7 @@ fn the_end_of_an_account_ends_the_connection_and_a_wrong_password_does_not() {
 // ---------------------------------------------------------------- presence and typing
 
 fn typing(to: &str) -> Vec<u8> {
-    let body = Ask::Typing(client::Typing { user: to.into() });
+    let body = Ask::Typing(client::Typing { user: to.into(), group: String::new() });
     ClientFrame { rid: 0, optional: false, body: Some(body) }.encode_to_vec()
 }
 
@@ -864,7 +865,7 @@ fn typing_leaves_half_of_a_line_to_everything_else() {
 fn typing_on_the_stream_is_out_of_state() {
     let mut b = bench();
     b.log_in();
-    b.send(0, Ask::Typing(client::Typing { user: "bob".into() }));
+    b.send(0, Ask::Typing(client::Typing { user: "bob".into(), group: String::new() }));
     assert_eq!(b.code(), Code::BadState);
     assert!(b.ends_with(Code::BadState, Fate::Closed));
 }
@@ -873,7 +874,7 @@ fn typing_on_the_stream_is_out_of_state() {
 fn only_the_own_home_says_that_somebody_is_writing_and_much_of_it_is_lost() {
     let mut b = bench();
     b.log_in();
-    let says = Answer::Typing(client::Typing { user: "bob".into() });
+    let says = Answer::Typing(client::Typing { user: "bob".into(), group: String::new() });
     b.home_says(3, 0, 0, says.clone());
     assert_eq!(b.state.datagrams.pop(), None);
     for _ in 0..limits::TYPING_QUEUE_MAX + 5 {
