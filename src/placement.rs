@@ -8,16 +8,25 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::limits;
-use crate::types::{LogName, MapVersion, ServerId, SlotId, UserName};
+use crate::types::{GroupName, LogName, MapVersion, ServerId, SlotId, UserName};
 
 /// The slot of a user: an account and its inbox share it, so they share a home.
 ///
 /// `SHA-256("fastchat-slot-v1" | kind | canonical name)[0..2] mod 1024`, kind `user`.
 pub fn slot_of_user(user: &UserName) -> SlotId {
+    slot_of(b"user", user.as_str())
+}
+
+/// The slot of a group: as a user's, kind `group`.
+pub fn slot_of_group(group: &GroupName) -> SlotId {
+    slot_of(b"group", group.as_str())
+}
+
+fn slot_of(kind: &[u8], name: &str) -> SlotId {
     let mut hash = Sha256::new();
     hash.update(b"fastchat-slot-v1");
-    hash.update(b"user");
-    hash.update(user.as_str().as_bytes());
+    hash.update(kind);
+    hash.update(name.as_bytes());
     let digest: [u8; 32] = hash.finalize().into();
     let [high, low, ..] = digest;
     SlotId(u16::from_be_bytes([high, low]) % limits::SLOTS)
@@ -25,7 +34,10 @@ pub fn slot_of_user(user: &UserName) -> SlotId {
 
 /// The slot of a log.
 pub fn slot_of_log(log: &LogName) -> SlotId {
-    slot_of_user(log.owner())
+    match log {
+        LogName::Inbox(owner) => slot_of_user(owner),
+        LogName::Group(group) => slot_of_group(group),
+    }
 }
 
 /// One server as every other process finds it.
@@ -174,6 +186,13 @@ mod tests {
         // Fixed by the format: a change of these numbers would strand every account.
         let slot = |name| slot_of_user(&UserName::canonical(name).unwrap()).0;
         assert_eq!([slot("alice"), slot("bob"), slot("carol")], [120, 500, 372]);
+    }
+
+    #[test]
+    fn a_group_has_a_slot_of_its_own() {
+        let slot = |name| slot_of_log(&LogName::canonical(name).unwrap()).0;
+        assert_eq!([slot("@alice"), slot("@bob")], [120, 500]);
+        assert_eq!([slot("#alice"), slot("#team")], [679, 841]);
     }
 
     #[test]

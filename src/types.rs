@@ -23,9 +23,12 @@ pub enum NameError {
         "a name may hold letters a-z, digits, '.', '_' and '-', and starts with a letter or digit; got {0:?}"
     )]
     BadCharacter(char),
-    /// A log name without its `@`.
-    #[error("a log name starts with '@'")]
+    /// A log without its `@` or `#`.
+    #[error("a log starts with '@' or '#'")]
     NoSigil,
+    /// A group id that is not 64 hexadecimal digits.
+    #[error("a group id has 64 hexadecimal digits")]
+    NotAnId,
 }
 
 /// NFC and lower case of what a person typed.
@@ -79,11 +82,7 @@ impl UserName {
     /// # Errors
     /// [`NameError`] says which rule was broken.
     pub fn parse(text: &str) -> Result<Self, NameError> {
-        // Bounded before it is normalised: NFC of a long hostile text is not free.
-        if text.len() > 4 * limits::NAME_BYTES_MAX {
-            return Err(NameError::TooLong(text.len()));
-        }
-        Self::canonical(&text.nfc().collect::<String>().to_lowercase())
+        Self::canonical(&folded(text)?)
     }
 
     /// Parses a name that must already be canonical, as on the wire.
@@ -91,18 +90,7 @@ impl UserName {
     /// # Errors
     /// [`NameError`] says which rule was broken.
     pub fn canonical(text: &str) -> Result<Self, NameError> {
-        let first = text.chars().next().ok_or(NameError::Empty)?;
-        if !(first.is_ascii_lowercase() || first.is_ascii_digit()) {
-            return Err(NameError::BadCharacter(first));
-        }
-        if let Some(bad) = text.chars().find(|c| {
-            !(c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '.' | '_' | '-'))
-        }) {
-            return Err(NameError::BadCharacter(bad));
-        }
-        if text.len() > limits::NAME_BYTES_MAX {
-            return Err(NameError::TooLong(text.len()));
-        }
+        check_name(text)?;
         Ok(Self(text.to_owned()))
     }
 
@@ -178,39 +166,187 @@ impl fmt::Debug for GroupName {
     }
 }
 
-/// The name of a log. Today every log is somebody's inbox, written `@alice`.
+/// The name of a log, by which it is found: an inbox `@alice` or a group `#devs`.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct LogName(UserName);
+pub enum LogName {
+    /// Somebody's inbox.
+    Inbox(UserName),
+    /// A group's.
+    Group(GroupName),
+}
 
 impl LogName {
     /// The inbox of `owner`.
     pub fn inbox(owner: UserName) -> Self {
-        Self(owner)
+        Self::Inbox(owner)
     }
 
-    /// Parses `@name`, as on the wire.
+    /// Parses `@name` or `#name`, as on the wire.
     ///
     /// # Errors
-    /// [`NameError`] for a missing `@` or a name that is not canonical.
+    /// [`NameError`] for a missing sigil or a name that is not canonical.
     pub fn canonical(text: &str) -> Result<Self, NameError> {
-        let name = text.strip_prefix('@').ok_or(NameError::NoSigil)?;
-        UserName::canonical(name).map(Self)
+        if let Some(name) = text.strip_prefix('@') {
+            return UserName::canonical(name).map(Self::Inbox);
+        }
+        let name = text.strip_prefix('#').ok_or(NameError::NoSigil)?;
+        GroupName::canonical(name).map(Self::Group)
     }
 
-    /// Whose inbox it is.
-    pub fn owner(&self) -> &UserName {
-        &self.0
+    /// Whose inbox it is, if it is one.
+    pub fn owner(&self) -> Option<&UserName> {
+        match self {
+            Self::Inbox(owner) => Some(owner),
+            Self::Group(_) => None,
+        }
     }
 }
 
 impl fmt::Display for LogName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "@{}", self.0)
+        match self {
+            Self::Inbox(owner) => write!(f, "@{owner}"),
+            Self::Group(group) => group.fmt(f),
+        }
     }
 }
 impl fmt::Debug for LogName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "@{}", self.0)
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// What a header calls a log: an inbox by its owner, a group by its id. So nothing that was signed
+/// for one group counts in another one that a server makes under the same name.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum LogId {
+    /// Somebody's inbox, written `@alice`.
+    Inbox(UserName),
+    /// A group, written `#` and 64 hexadecimal digits.
+    Group(GroupId),
+}
+
+impl LogId {
+    /// Parses what [`fmt::Display`] writes, and nothing else.
+    ///
+    /// # Errors
+    /// [`NameError`] for a missing sigil, a name that is not canonical, or an id that is none.
+    pub fn canonical(text: &str) -> Result<Self, NameError> {
+        if let Some(name) = text.strip_prefix('@') {
+            return UserName::canonical(name).map(Self::Inbox);
+        }
+        let digits = text.strip_prefix('#').ok_or(NameError::NoSigil)?;
+        // One id, one spelling.
+        let id = GroupId::parse(digits).filter(|id| id.to_string() == digits);
+        id.map(Self::Group).ok_or(NameError::NotAnId)
+    }
+}
+
+impl fmt::Display for LogId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Inbox(owner) => write!(f, "@{owner}"),
+            Self::Group(id) => write!(f, "#{id}"),
+        }
+    }
+}
+impl fmt::Debug for LogId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// A conversation as people name it: a person, or a group.
+///
+/// Prints as `bob` or `#team`, which is also how it is stored.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ChatName {
+    /// With one person.
+    Person(UserName),
+    /// Of a group.
+    Group(GroupName),
+}
+
+impl ChatName {
+    /// Parses what a person typed: `bob`, `@bob` or `#team`.
+    ///
+    /// # Errors
+    /// [`NameError`] says which rule was broken.
+    pub fn parse(text: &str) -> Result<Self, NameError> {
+        if text.starts_with('#') {
+            return GroupName::parse(text).map(Self::Group);
+        }
+        UserName::parse(text.strip_prefix('@').unwrap_or(text)).map(Self::Person)
+    }
+
+    /// Parses what [`fmt::Display`] writes, and nothing else.
+    ///
+    /// # Errors
+    /// [`NameError`] says which rule was broken.
+    pub fn canonical(text: &str) -> Result<Self, NameError> {
+        match text.strip_prefix('#') {
+            Some(name) => GroupName::canonical(name).map(Self::Group),
+            None => UserName::canonical(text).map(Self::Person),
+        }
+    }
+
+    /// The log that it is written to.
+    pub fn log(&self) -> LogName {
+        match self {
+            Self::Person(user) => LogName::Inbox(user.clone()),
+            Self::Group(group) => LogName::Group(group.clone()),
+        }
+    }
+
+    /// The other person, if it is with one.
+    pub fn person(&self) -> Option<&UserName> {
+        match self {
+            Self::Person(user) => Some(user),
+            Self::Group(_) => None,
+        }
+    }
+
+    /// The group, if it is of one.
+    pub fn group(&self) -> Option<&GroupName> {
+        match self {
+            Self::Person(_) => None,
+            Self::Group(group) => Some(group),
+        }
+    }
+}
+
+impl From<LogName> for ChatName {
+    fn from(log: LogName) -> Self {
+        match log {
+            LogName::Inbox(owner) => Self::Person(owner),
+            LogName::Group(group) => Self::Group(group),
+        }
+    }
+}
+
+impl From<UserName> for ChatName {
+    fn from(user: UserName) -> Self {
+        Self::Person(user)
+    }
+}
+
+impl From<GroupName> for ChatName {
+    fn from(group: GroupName) -> Self {
+        Self::Group(group)
+    }
+}
+
+impl fmt::Display for ChatName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Person(user) => fmt::Display::fmt(user, f),
+            Self::Group(group) => fmt::Display::fmt(group, f),
+        }
+    }
+}
+impl fmt::Debug for ChatName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 
@@ -386,7 +522,27 @@ mod tests {
     #[test]
     fn a_log_name_needs_its_sigil() {
         assert_eq!(LogName::canonical("alice"), Err(NameError::NoSigil));
-        assert_eq!(LogName::canonical("@alice").map(|l| l.to_string()), Ok("@alice".to_owned()));
+        for text in ["@alice", "#devs"] {
+            assert_eq!(LogName::canonical(text).map(|l| l.to_string()), Ok(text.to_owned()));
+        }
+        assert_eq!(LogName::canonical("#Devs"), Err(NameError::BadCharacter('D')));
+    }
+
+    #[test]
+    fn a_group_is_named_by_people_and_identified_in_headers() {
+        let team = GroupName::parse("#Team").unwrap();
+        assert_eq!(GroupName::parse("team"), Ok(team.clone()));
+        assert_eq!(ChatName::parse("#TEAM"), Ok(ChatName::Group(team.clone())));
+        assert_eq!(ChatName::parse("@Bob"), ChatName::parse("bob"));
+        for chat in ["bob", "#team"] {
+            assert_eq!(ChatName::canonical(chat).map(|c| c.to_string()), Ok(chat.to_owned()));
+        }
+        assert_eq!(ChatName::Group(team.clone()).log(), LogName::Group(team));
+
+        let id = LogId::Group(GroupId([0xab; 32]));
+        assert_eq!(LogId::canonical(&id.to_string()), Ok(id.clone()));
+        assert_eq!(LogId::canonical(&id.to_string().to_uppercase()), Err(NameError::NotAnId));
+        assert_eq!(LogId::canonical("#devs"), Err(NameError::NotAnId));
     }
 
     #[test]

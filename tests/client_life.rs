@@ -174,7 +174,7 @@ impl Life {
     }
 
     fn writes(&self, to: &UserName, text: &str) -> LocalId {
-        self.client.send_text(to, text).unwrap()
+        self.client.send_text(&to.clone().into(), text).unwrap()
     }
 
     /// Stops it; the folder is free when this returns.
@@ -255,7 +255,10 @@ async fn a_blocked_author_is_refused_and_after_unblocking_is_read_again() {
     alice.writes(&bobs, "one");
     assert_eq!(bob.sees(1).await, ["one"]);
     bob.client.block(&alices, true).await.unwrap();
-    assert_eq!(bob.client.send_text(&alices, "x"), Err(SendError::Blocked(alices.clone())));
+    assert_eq!(
+        bob.client.send_text(&alices.clone().into(), "x"),
+        Err(SendError::Blocked(alices.clone()))
+    );
     let refused = [alice.writes(&bobs, "two"), alice.writes(&bobs, "three")];
     for id in refused {
         alice.stands(id, &MessageState::Refused(Refusal::Server(Code::Blocked))).await;
@@ -472,7 +475,7 @@ async fn another_device_takes_over_and_everybody_sees_the_changed_key() {
     bob.told(|event| matches!(event, Event::KeyChanged { .. })).await;
     tokio::time::sleep(Duration::from_secs(60)).await;
     assert_eq!(bob.state(ids[7]), MessageState::Pending);
-    let refused = bob.client.send_text(&alices, "x");
+    let refused = bob.client.send_text(&alices.clone().into(), "x");
     assert_eq!(refused, Err(SendError::KeyChanged(alices.clone())));
     bob.client.accept_key(&alices).unwrap();
     assert_eq!(other.sees(4).await, ["5", "6", "7", "8"]);
@@ -487,7 +490,11 @@ async fn another_device_takes_over_and_everybody_sees_the_changed_key() {
         town.log_in(&alices, "a", IdentitySource::New, OtherDevice::TakeOver).await.unwrap();
     other.told(|event| matches!(event, Event::SessionReplaced)).await;
     back.told(is_online).await;
-    assert_eq!(back.client.history(&bobs, 9).unwrap().len(), 1, "its history is still there");
+    assert_eq!(
+        back.client.history(&bobs.clone().into(), 9).unwrap().len(),
+        1,
+        "its history is still there"
+    );
     back.writes(&bobs, "me again");
     let seen = bob.sees(3).await;
     assert_eq!(seen, ["! KeyChanged", "! KeyChanged", "me again"]);
@@ -644,7 +651,7 @@ async fn the_last_event_comes_even_when_nobody_listened_for_long() {
     town.log_in(&alices, "a2", IdentitySource::New, takeover).await.unwrap();
     tokio::time::sleep(Duration::from_secs(5)).await;
     alice.told(|event| matches!(event, Event::SessionReplaced)).await;
-    let lines = alice.client.history(&bobs, 1).unwrap();
+    let lines = alice.client.history(&bobs.clone().into(), 1).unwrap();
     assert!(matches!(&lines[0], Line::Message(m) if m.author == Author::Me));
     let offline = alice.client.who(true).await;
     assert_eq!(offline, Err(RequestError::Offline));

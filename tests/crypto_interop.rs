@@ -14,7 +14,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE;
 use bytes::Bytes;
 use fastchat::crypto::{self, *};
-use fastchat::types::{ClusterId, DeviceId, KeyId, LogName, N, ServerId, UserName, hex, unhex};
+use fastchat::types::{ClusterId, DeviceId, KeyId, LogId, N, ServerId, UserName, hex, unhex};
 use fastchat::wire::client as wire;
 use fernet::Fernet;
 use hmac::{Hmac, KeyInit, Mac};
@@ -189,7 +189,7 @@ fn signatures_and_ids_are_those_of_the_second_implementation() {
     };
     assert_eq!(hex(&device_key.sign_resume(&claim)), vectors["resume_signature"]);
 
-    let log = LogName::inbox(bob.clone());
+    let log = LogId::Inbox(bob.clone());
     let void = seal_void(&cluster, &device_key, &log, &alice, VECTOR_DEVICE, N(300), N(305));
     assert_eq!(hex(&void.unwrap()), vectors["void"]);
 

@@ -19,7 +19,7 @@ use fastchat::net::endpoint::ListenKind;
 use fastchat::net::env::TestOptions;
 use fastchat::net::{Authority, Env, FrameReader, FrameWriter, QuicKeys, Role, listen};
 use fastchat::testkit::{NetConfig, SimNet};
-use fastchat::types::{ClusterId, DeviceId, LogName, N, ServerId, UserName};
+use fastchat::types::{ClusterId, DeviceId, LogId, N, ServerId, UserName};
 use fastchat::wire::balancer::{BalancerReply, BalancerRequest, Edge, Edges, balancer_reply};
 use fastchat::wire::client::client_frame::Body as Ask;
 use fastchat::wire::client::server_frame::Body as Answer;
@@ -113,7 +113,7 @@ impl Liar {
         if rng.random_range(0..4) == 0 {
             return bytes(rng);
         }
-        let log = LogName::canonical(log).unwrap_or(LogName::canonical("@x").unwrap());
+        let log = LogId::canonical(log).unwrap_or(LogId::canonical("@x").unwrap());
         let author = UserName::canonical(["bob", "carol", "me"][rng.random_range(0..3)]).unwrap();
         let key = DeviceKey::from_seed(&[rng.random_range(6..8); 32]);
         let (a, b) = (number(rng).max(1), number(rng).max(1));
@@ -446,7 +446,7 @@ async fn life(seed: u64) -> u64 {
         for user in ["bob", "carol"] {
             let user = UserName::canonical(user).unwrap();
             // Refused when the liar has shown another key.
-            let _ = client.send_text(&user, &format!("text {round}"));
+            let _ = client.send_text(&user.clone().into(), &format!("text {round}"));
             let _ = client.accept_key(&user);
         }
         let _ = client.retry();

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use fastchat::client::{Event, Line, MessageState, Offline, RequestError, SendError, Trust};
 use fastchat::crypto::envelope::MessageRef;
 use fastchat::crypto::{Body, parse_header, seal_void, testkeys};
-use fastchat::types::{ClusterId, LogName, N, UserName};
+use fastchat::types::{ClusterId, LogId, N, UserName};
 use fastchat::ui::say;
 use fastchat::wire::client::client_frame::Body as Ask;
 use fastchat::wire::client::server_frame::Body as Answer;
@@ -173,7 +173,7 @@ async fn a_message_of_another_cluster_is_not_shown() {
     // The same keys, the same names: what was written there is no word here.
     let place = (&ClusterId([1; 32]), &scene.bob.name);
     let foreign = forger.writes_at(place, &name, &to_bob, 1, "from elsewhere");
-    let log = LogName::inbox(scene.bob.name.clone());
+    let log = LogId::Inbox(scene.bob.name.clone());
     let (key, device) = (&forger.device_key, forger.device);
     let void = seal_void(&ClusterId([1; 32]), key, &log, &name, device, N(1), N(9)).unwrap();
     let sound = forger.writes(&name, &to_bob, 1, "from here");
@@ -288,7 +288,7 @@ async fn a_forged_receipt_edit_deletion_or_reaction_changes_nothing() {
     for line in &troubles {
         is_trouble(line, "bad_signature", UNSIGNED);
     }
-    let history = bob.client.history(&alice.name, 100).unwrap();
+    let history = bob.client.history(&alice.name.clone().into(), 100).unwrap();
     let messages: Vec<_> = history
         .iter()
         .filter_map(|line| match line {
@@ -372,7 +372,7 @@ async fn a_key_swapped_later_stops_sending_and_its_mail_is_marked() {
     scene.bob.client.mark_verified(&alice).unwrap();
     scene.bob.client.look_up(&alice).await.unwrap();
     scene.bob.told(|event| matches!(event, Event::KeyChanged { .. })).await;
-    let refused = scene.bob.client.send_text(&alice, "secret").unwrap_err();
+    let refused = scene.bob.client.send_text(&alice.clone().into(), "secret").unwrap_err();
     assert_eq!(refused, SendError::KeyChanged(alice.clone()));
     let told = say::send_error(&refused);
     assert!(told.what.contains("Nothing is sent to"), "{told:?}");

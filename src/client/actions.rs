@@ -4,7 +4,7 @@ use rusqlite::{OptionalExtension, params};
 use unicode_segmentation::UnicodeSegmentation;
 
 use crate::limits;
-use crate::types::UserName;
+use crate::types::ChatName;
 
 use super::api::{
     ActionError, Author, Cancelled, Contact, Draft, Event, Form, LocalId, MessageState, SendError,
@@ -23,7 +23,7 @@ use super::views::{
 /// A line as far as an action has to know it.
 struct Target {
     line: i64,
-    chat: UserName,
+    chat: ChatName,
     own: bool,
     state: i64,
 }
@@ -42,15 +42,19 @@ impl From<StoreError> for ActionError {
 }
 
 impl Core {
-    /// Whether something may be written to this person.
-    fn may_write(&mut self, to: &UserName) -> Result<(), SendError> {
-        if to == self.user() {
+    /// Whether something may be written in this chat.
+    fn may_write(&mut self, to: &ChatName) -> Result<(), SendError> {
+        let user = match to {
+            ChatName::Person(user) => user,
+            ChatName::Group(group) => return Err(SendError::NoSuchGroup(group.clone())),
+        };
+        if user == self.user() {
             return Err(SendError::ToSelf);
         }
-        let person = self.person(to).map_err(local)?;
+        let person = self.person(user).map_err(local)?;
         match person.map(|p| (p.trust(), p.contact)) {
-            Some((Trust::Changed, _)) => Err(SendError::KeyChanged(to.clone())),
-            Some((_, Contact::Blocked)) => Err(SendError::Blocked(to.clone())),
+            Some((Trust::Changed, _)) => Err(SendError::KeyChanged(user.clone())),
+            Some((_, Contact::Blocked)) => Err(SendError::Blocked(user.clone())),
             Some(_) | None => Ok(()),
         }
     }
@@ -58,7 +62,7 @@ impl Core {
     /// Takes a message: on disk when this returns.
     pub(crate) fn queue_draft(
         &mut self,
-        to: &UserName,
+        to: &ChatName,
         draft: &Draft,
     ) -> Result<LocalId, SendError> {
         fits(&draft.text)?;
@@ -83,7 +87,7 @@ impl Core {
                      VALUES (?1, 0, ?2, ?3, ?3, ?4, 2, ?5, ?6, ?7, ?8)",
                 )?
                 .execute(params![
-                    to.as_str(),
+                    to,
                     sealed,
                     now,
                     STATE_WAITING,
@@ -94,17 +98,24 @@ impl Core {
                 ])?;
                 let id = tx.last_insert_rowid();
                 // Writing to somebody accepts them.
-                write_contact(tx, to, Contact::Accepted)?;
+                accept(tx, to)?;
                 reopen(tx, to)?;
                 Ok::<_, StoreError>(id)
             })
             .map_err(local)?;
-        self.people.remove(to);
+        self.look_again(to);
         Ok(LocalId(id))
     }
 
+    /// What is known of the person of a chat has changed on disk.
+    fn look_again(&mut self, chat: &ChatName) {
+        if let Some(user) = chat.person() {
+            self.people.remove(user);
+        }
+    }
+
     /// The message that is answered has to stand in the same chat.
-    fn answered(&self, to: &UserName, id: LocalId) -> Result<Target, SendError> {
+    fn answered(&self, to: &ChatName, id: LocalId) -> Result<Target, SendError> {
         match self.target(id) {
             Ok(target) if target.chat == *to && !target.ended() => Ok(target),
             Err(ActionError::Local(error)) => Err(SendError::Local(error)),
@@ -133,7 +144,7 @@ impl Core {
         if gone != 0 {
             return Err(ActionError::Deleted);
         }
-        let chat = UserName::canonical(&chat).map_err(|_| StoreError::Sealed)?;
+        let chat = ChatName::canonical(&chat).map_err(|_| StoreError::Sealed)?;
         Ok(Target { line: id.0, chat, own: kind == KIND_OWN, state })
     }
 
@@ -155,15 +166,15 @@ impl Core {
         self.may_write(chat)?;
         let key = self.profile.key.clone();
         let changed = self.profile.store.commit(|tx| {
-            if write_reaction(tx, &key, line, Author::Me, emoji)? == Changed::Nothing {
+            if write_reaction(tx, &key, line, &Author::Me, emoji)? == Changed::Nothing {
                 return Ok(Changed::Nothing);
             }
             queue_note(tx, &key, chat, line, Said::Reaction(emoji))?;
-            write_contact(tx, chat, Contact::Accepted)?;
+            accept(tx, chat)?;
             Ok::<_, StoreError>(Changed::Something)
         })?;
         if changed == Changed::Something {
-            self.people.remove(chat);
+            self.look_again(chat);
             let emoji = emoji.map(str::to_owned);
             self.emit(Event::Reacted { id, chat: target.chat, by: Author::Me, emoji });
         }
@@ -248,6 +259,11 @@ impl Core {
     }
 }
 
+/// The person of a chat is a contact from now on.
+fn accept(tx: &rusqlite::Transaction<'_>, chat: &ChatName) -> Result<(), rusqlite::Error> {
+    chat.person().map_or(Ok(()), |user| write_contact(tx, user, Contact::Accepted))
+}
+
 /// Whether something is different now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Changed {
@@ -260,12 +276,12 @@ pub(super) fn write_reaction(
     tx: &rusqlite::Transaction<'_>,
     key: &crate::crypto::secret::DbKey,
     line: i64,
-    by: Author,
+    by: &Author,
     emoji: Option<&str>,
 ) -> Result<Changed, StoreError> {
     let by = match by {
         Author::Me => 0,
-        Author::Peer => 1,
+        Author::Them(_) => 1,
     };
     let changed = match emoji {
         Some(emoji) => tx

@@ -3,7 +3,7 @@
 use rusqlite::{OptionalExtension, Transaction, params};
 
 use crate::crypto::secret::DbKey;
-use crate::types::{LogEpoch, N, UserName};
+use crate::types::{ChatName, LogEpoch, N};
 use crate::wire::Code;
 
 use super::api::{Event, LocalId, MessageState, Refusal};
@@ -29,7 +29,7 @@ impl Core {
     /// The home says where the log stands. What stands above `last_n` is unanswered again.
     pub(crate) fn log_opened(
         &mut self,
-        chat: &UserName,
+        chat: &ChatName,
         epoch: LogEpoch,
         last_n: N,
     ) -> Result<Answered, StoreError> {
@@ -42,10 +42,10 @@ impl Core {
                 "INSERT INTO send_logs (chat, epoch) VALUES (?1, ?2)
                  ON CONFLICT (chat) DO UPDATE SET epoch = ?2",
             )?
-            .execute(params![chat.as_str(), bits(epoch.0)])?;
+            .execute(params![chat, bits(epoch.0)])?;
             let next: i64 = tx
                 .prepare_cached("SELECT next_n FROM send_logs WHERE chat = ?1")?
-                .query_row([chat.as_str()], |row| row.get(0))?;
+                .query_row([chat], |row| row.get(0))?;
             if last_n.0 >= unbits(next) {
                 // No number ever gets another text: all that is sealed here is stored there.
                 let mut moved = Vec::new();
@@ -59,7 +59,7 @@ impl Core {
                 return Ok((Answered::Foreign, moved));
             }
             tx.prepare_cached("UPDATE outgoing SET answered = 0 WHERE chat = ?1 AND upto > ?2")?
-                .execute(params![chat.as_str(), bits(last_n.0)])?;
+                .execute(params![chat, bits(last_n.0)])?;
             Ok::<_, StoreError>((Answered::Stored, Vec::new()))
         })?;
         self.ring();
@@ -70,21 +70,21 @@ impl Core {
     }
 
     /// Whether a log stands where this profile thinks it does: then there is nothing to store.
-    fn is_as_known(&self, chat: &UserName, epoch: LogEpoch, last_n: N) -> Result<bool, StoreError> {
+    fn is_as_known(&self, chat: &ChatName, epoch: LogEpoch, last_n: N) -> Result<bool, StoreError> {
         let mut rows = self.profile.store.db().prepare_cached(
             "SELECT 1 FROM send_logs WHERE chat = ?1 AND epoch = ?2 AND next_n > ?3
                AND NOT EXISTS (SELECT 1 FROM outgoing
                                WHERE chat = ?1 AND upto > ?3 AND answered = 1)",
         )?;
         let last = i64::try_from(last_n.0).unwrap_or(i64::MAX);
-        Ok(rows.exists(params![chat.as_str(), bits(epoch.0), last])?)
+        Ok(rows.exists(params![chat, bits(epoch.0), last])?)
     }
 
     /// The home has everything up to `upto`; `hash` is of what it stored there, empty when that is
     /// so long ago that it no longer knows.
     pub(crate) fn log_appended(
         &mut self,
-        chat: &UserName,
+        chat: &ChatName,
         upto: N,
         hash: &[u8],
     ) -> Result<Answered, StoreError> {
@@ -93,7 +93,7 @@ impl Core {
         let (answered, moved, already_sent) = self.profile.store.commit(|tx| {
             let row: Option<(i64, i64, Option<i64>)> = tx
                 .prepare_cached("SELECT n, kind, line FROM outgoing WHERE chat = ?1 AND upto = ?2")?
-                .query_row(params![chat.as_str(), bits(upto.0)], |row| {
+                .query_row(params![chat, bits(upto.0)], |row| {
                     Ok((row.get(0)?, row.get(1)?, row.get(2)?))
                 })
                 .optional()?;
@@ -105,7 +105,7 @@ impl Core {
                      WHERE chat = ?1 AND n = ?2 AND (hash = ?3 OR length(?3) = 0)
                      ORDER BY version DESC LIMIT 1",
                 )?
-                .query_row(params![chat.as_str(), n, hash], |row| Ok((row.get(0)?, row.get(1)?)))
+                .query_row(params![chat, n, hash], |row| Ok((row.get(0)?, row.get(1)?)))
                 .optional()?;
             let Some((version, stored_kind)) = stored else {
                 return Ok((Answered::Foreign, None, false));
@@ -113,14 +113,14 @@ impl Core {
             tx.prepare_cached(
                 "UPDATE outgoing SET answered = 1, kind = ?3 WHERE chat = ?1 AND n = ?2",
             )?
-            .execute(params![chat.as_str(), n, stored_kind])?;
+            .execute(params![chat, n, stored_kind])?;
             // What readers may have seen is what a restored home gets again, and no other version.
             tx.prepare_cached(
                 "UPDATE versions SET version = (SELECT 1 + max(version) FROM versions
                    WHERE chat = ?1 AND n = ?2)
                  WHERE chat = ?1 AND n = ?2 AND version = ?3",
             )?
-            .execute(params![chat.as_str(), n, version])?;
+            .execute(params![chat, n, version])?;
             let already_sent = kind == KIND_VOID && stored_kind == KIND_TEXT;
             let moved = match line {
                 Some(line) if stored_kind == KIND_TEXT => {
@@ -146,7 +146,7 @@ impl Core {
     /// Everything up to `delivered` is on the disk of the recipient's device.
     pub(crate) fn log_delivered(
         &mut self,
-        chat: &UserName,
+        chat: &ChatName,
         delivered: N,
     ) -> Result<(), StoreError> {
         let now = self.now();
@@ -157,7 +157,7 @@ impl Core {
                     "SELECT n, kind, line, note FROM outgoing
                      WHERE chat = ?1 AND upto <= ?2 AND answered = 1 ORDER BY n",
                 )?
-                .query_map(params![chat.as_str(), bits(delivered.0)], |row| {
+                .query_map(params![chat, bits(delivered.0)], |row| {
                     Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
                 })?
                 .collect::<Result<_, _>>()?;
@@ -175,7 +175,7 @@ impl Core {
                 }
                 for table in ["outgoing", "versions"] {
                     tx.prepare_cached(&format!("DELETE FROM {table} WHERE chat = ?1 AND n = ?2"))?
-                        .execute(params![chat.as_str(), n])?;
+                        .execute(params![chat, n])?;
                 }
             }
             Ok::<_, StoreError>(moved)
@@ -189,7 +189,7 @@ impl Core {
     /// The home will never take this one: it becomes a VOID, and the next may follow.
     pub(crate) fn refuse_message(
         &mut self,
-        chat: &UserName,
+        chat: &ChatName,
         n: N,
         code: Code,
     ) -> Result<(), StoreError> {
@@ -198,17 +198,17 @@ impl Core {
 
     /// The home takes nothing for this person: all that is unanswered is refused, and what was
     /// never sealed too.
-    pub(crate) fn refuse_log(&mut self, chat: &UserName, code: Code) -> Result<(), StoreError> {
+    pub(crate) fn refuse_log(&mut self, chat: &ChatName, code: Code) -> Result<(), StoreError> {
         self.refuse_rows(chat, None, code)
     }
 
     pub(super) fn refuse_rows(
         &mut self,
-        chat: &UserName,
+        chat: &ChatName,
         only: Option<N>,
         code: Code,
     ) -> Result<(), StoreError> {
-        let sealer = self.sealer(chat);
+        let sealer = self.sealer(chat)?;
         let state = MessageState::Refused(Refusal::Server(code));
         let moved = self.profile.store.commit(|tx| {
             let mut lines = Vec::new();
@@ -240,12 +240,12 @@ impl Core {
 
     /// The home expects `expected` next. What this profile no longer holds from there on becomes
     /// one VOID; what it holds is unanswered again. A number that no home could expect is ignored.
-    pub(crate) fn fill_gap(&mut self, chat: &UserName, expected: N) -> Result<(), StoreError> {
-        let sealer = self.sealer(chat);
+    pub(crate) fn fill_gap(&mut self, chat: &ChatName, expected: N) -> Result<(), StoreError> {
+        let sealer = self.sealer(chat)?;
         self.profile.store.commit(|tx| {
             let next: Option<i64> = tx
                 .prepare_cached("SELECT next_n FROM send_logs WHERE chat = ?1")?
-                .query_row([chat.as_str()], |row| row.get(0))
+                .query_row([chat], |row| row.get(0))
                 .optional()?;
             let next = next.map_or(1, unbits);
             if expected.0 == 0 || expected.0 >= next {
@@ -253,18 +253,18 @@ impl Core {
             }
             let from = bits(expected.0);
             tx.prepare_cached("UPDATE outgoing SET answered = 0 WHERE chat = ?1 AND upto >= ?2")?
-                .execute(params![chat.as_str(), from])?;
+                .execute(params![chat, from])?;
             shorten_void(tx, &sealer, chat, expected)?;
             let held: Option<i64> = tx
                 .prepare_cached("SELECT min(n) FROM outgoing WHERE chat = ?1 AND n >= ?2")?
-                .query_row(params![chat.as_str(), from], |row| row.get(0))?;
+                .query_row(params![chat, from], |row| row.get(0))?;
             let end = held.map_or(next, unbits);
             if expected.0 < end {
                 let upto = N(end - 1);
                 let sealed = sealer.void(expected, upto)?;
                 tx.execute(
                     "INSERT INTO outgoing (chat, n, upto, kind) VALUES (?1, ?2, ?3, ?4)",
-                    params![chat.as_str(), from, bits(upto.0), KIND_VOID],
+                    params![chat, from, bits(upto.0), KIND_VOID],
                 )?;
                 insert_version(tx, chat, from, KIND_VOID, &sealed)?;
             }
@@ -291,7 +291,7 @@ fn moves(
 fn say_again(
     tx: &Transaction<'_>,
     key: &DbKey,
-    chat: &UserName,
+    chat: &ChatName,
     line: i64,
 ) -> Result<(), StoreError> {
     let (sealed, gone, edited): (Vec<u8>, bool, bool) = tx
@@ -310,14 +310,14 @@ fn say_again(
 /// next ones need not.
 pub(super) fn note_carried(
     tx: &Transaction<'_>,
-    chat: &UserName,
+    chat: &ChatName,
     n: i64,
 ) -> Result<(), rusqlite::Error> {
     tx.prepare_cached(
         "UPDATE send_logs SET carried = 1 WHERE chat = ?1 AND key_id =
            (SELECT carries FROM versions WHERE chat = ?1 AND n = ?2 ORDER BY version DESC LIMIT 1)",
     )?
-    .execute(params![chat.as_str(), n])
+    .execute(params![chat, n])
     .map(drop)
 }
 
@@ -325,19 +325,19 @@ pub(super) fn note_carried(
 pub(super) fn shorten_void(
     tx: &Transaction<'_>,
     sealer: &Sealer,
-    chat: &UserName,
+    chat: &ChatName,
     expected: N,
 ) -> Result<(), StoreError> {
     let from = bits(expected.0);
     let across: Option<(i64, i64)> = tx
         .prepare_cached("SELECT n, upto FROM outgoing WHERE chat = ?1 AND n < ?2 AND upto >= ?2")?
-        .query_row(params![chat.as_str(), from], |row| Ok((row.get(0)?, row.get(1)?)))
+        .query_row(params![chat, from], |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()?;
     let Some((n, upto)) = across else { return Ok(()) };
     for table in ["outgoing", "versions"] {
         tx.execute(
             &format!("UPDATE {table} SET n = ?3 WHERE chat = ?1 AND n = ?2"),
-            params![chat.as_str(), n, from],
+            params![chat, n, from],
         )?;
     }
     let sealed = sealer.void(expected, N(unbits(upto)))?;

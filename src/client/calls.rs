@@ -1,7 +1,7 @@
 //! What a front end asks of a conversation, of people and of settings. Each call is one short step
 //! on the core; whoever has to hear of it is told by the session.
 
-use crate::types::UserName;
+use crate::types::{ChatName, UserName};
 
 use super::Client;
 use super::api::{
@@ -16,7 +16,7 @@ impl Client {
     ///
     /// # Errors
     /// [`SendError`]; nothing was stored then.
-    pub fn send(&self, to: &UserName, draft: &Draft) -> Result<LocalId, SendError> {
+    pub fn send(&self, to: &ChatName, draft: &Draft) -> Result<LocalId, SendError> {
         let id = self.core.lock().queue_draft(to, draft)?;
         self.poke(Request::Look);
         Ok(id)
@@ -68,7 +68,7 @@ impl Client {
     ///
     /// # Errors
     /// [`RequestError::Local`].
-    pub fn last_own(&self, chat: &UserName) -> Result<Option<LocalId>, RequestError> {
+    pub fn last_own(&self, chat: &ChatName) -> Result<Option<LocalId>, RequestError> {
         Ok(self.core.lock().last_own(chat)?)
     }
 
@@ -77,16 +77,16 @@ impl Client {
     ///
     /// # Errors
     /// [`RequestError::Local`].
-    pub fn mark_read(&self, chat: &UserName) -> Result<(), RequestError> {
+    pub fn mark_read(&self, chat: &ChatName) -> Result<(), RequestError> {
         if self.core.lock().mark_read(chat)? {
             self.poke(Request::Look);
         }
         Ok(())
     }
 
-    /// The person is typing to somebody. To be called for every key: at most one notice in three
+    /// The person is typing in a chat. To be called for every key: at most one notice in three
     /// seconds goes out, none when they are off or there is no connection.
-    pub fn typing(&self, to: &UserName) {
+    pub fn typing(&self, to: &ChatName) {
         match self.core.lock().typing_due(to) {
             Ok(true) => self.poke(Request::Typing { to: to.clone() }),
             Ok(false) => {}
@@ -102,7 +102,7 @@ impl Client {
     pub fn search(
         &self,
         text: &str,
-        chat: Option<&UserName>,
+        chat: Option<&ChatName>,
         max: usize,
     ) -> Result<Vec<Line>, RequestError> {
         let wanted = text.to_lowercase();
@@ -117,7 +117,7 @@ impl Client {
     /// [`RequestError::Local`].
     pub fn since(
         &self,
-        chat: &UserName,
+        chat: &ChatName,
         from_unix_ms: u64,
         max: usize,
     ) -> Result<Vec<Line>, RequestError> {
@@ -128,7 +128,7 @@ impl Client {
     ///
     /// # Errors
     /// [`RequestError::Local`].
-    pub fn chat_settings(&self, chat: &UserName) -> Result<ChatSettings, RequestError> {
+    pub fn chat_settings(&self, chat: &ChatName) -> Result<ChatSettings, RequestError> {
         Ok(self.core.lock().chat_settings(chat)?)
     }
 
@@ -136,7 +136,7 @@ impl Client {
     ///
     /// # Errors
     /// [`RequestError::TooLong`] for an alias or a draft; [`RequestError::Local`].
-    pub fn change_chat(&self, chat: &UserName, change: &ChatChange) -> Result<(), RequestError> {
+    pub fn change_chat(&self, chat: &ChatName, change: &ChatChange) -> Result<(), RequestError> {
         self.core.lock().change_chat(chat, change)
     }
 
@@ -191,7 +191,8 @@ impl Client {
     /// # Errors
     /// [`RequestError::Local`].
     pub fn by_alias(&self, word: &str) -> Result<Option<UserName>, RequestError> {
-        Ok(self.core.lock().by_alias(word)?)
+        let named = self.core.lock().by_alias(word)?;
+        Ok(named.and_then(|chat| chat.person().cloned()))
     }
 
     /// One's own keys.

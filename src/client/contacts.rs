@@ -154,7 +154,7 @@ impl Core {
             Learned::ChangedNewer => Ok(set(tx, user, "changed_bundle = ?2", encoded)?),
             Learned::Changed => {
                 set(tx, user, "changed_bundle = ?2, verified = 0", encoded)?;
-                insert_trouble(tx, user, &Trouble::KeyChanged, now)
+                insert_trouble(tx, &user.clone().into(), &Trouble::KeyChanged, now)
             }
         })?;
         self.people.remove(user);

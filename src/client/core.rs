@@ -15,7 +15,7 @@ use crate::crypto::device::DeviceKey;
 use crate::crypto::identity::EncryptionKey;
 use crate::limits;
 use crate::net::Env;
-use crate::types::{ClusterId, DeviceId, LogName, UserName};
+use crate::types::{ChatName, ClusterId, DeviceId, LogName, UserName};
 
 use super::api::Event;
 use super::contacts::Person;
@@ -40,8 +40,8 @@ pub(crate) struct Core {
     pub(crate) stale_bundles: BTreeSet<UserName>,
     /// Who comes and goes.
     pub(crate) presence: Presence,
-    /// When read receipts last went to people; those of the last second only.
-    pub(crate) reads_told: BTreeMap<UserName, Instant>,
+    /// When read receipts last went to chats; those of the last second only.
+    pub(crate) reads_told: BTreeMap<ChatName, Instant>,
     pub(crate) alarm: Alarm,
     /// Version of one's own bundle at the home, by its last Welcome.
     home_version: Option<u64>,

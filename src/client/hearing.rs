@@ -6,7 +6,7 @@ use rusqlite::{OptionalExtension, Transaction, params};
 
 use crate::crypto::envelope::{Body, HeaderInfo, MessageRef, OpenedMessage, Rich};
 use crate::crypto::secret::DbKey;
-use crate::types::UserName;
+use crate::types::{ChatName, UserName};
 
 use super::actions::{Changed, is_one_character, write_reaction};
 use super::api::{Author, Event, LocalId, MessageState, Trouble};
@@ -21,7 +21,9 @@ use super::views::{Key, insert_peer_line};
 pub(super) struct Heard<'a> {
     pub(super) key: &'a DbKey,
     pub(super) own: &'a UserName,
-    pub(super) chat: &'a UserName,
+    /// Who wrote it.
+    pub(super) author: &'a UserName,
+    pub(super) chat: &'a ChatName,
     pub(super) header: Option<&'a HeaderInfo>,
     pub(super) message: &'a OpenedMessage,
     pub(super) author_key: Key,
@@ -130,11 +132,12 @@ impl Heard<'_> {
                 let Some(Subject { line, .. }) = self.subject(tx, to)? else {
                     return Ok(Vec::new());
                 };
-                if write_reaction(tx, self.key, line, Author::Peer, emoji)? == Changed::Nothing {
+                let by = Author::Them(self.author.clone());
+                if write_reaction(tx, self.key, line, &by, emoji)? == Changed::Nothing {
                     return Ok(Vec::new());
                 }
                 let emoji = emoji.map(str::to_owned);
-                vec![Event::Reacted { id: LocalId(line), chat, by: Author::Peer, emoji }]
+                vec![Event::Reacted { id: LocalId(line), chat, by, emoji }]
             }
             Body::Edit { to, text } if heard => {
                 let Some(line) = self.their_own(tx, to)? else { return Ok(Vec::new()) };
@@ -173,7 +176,7 @@ impl Heard<'_> {
     fn side(&self, to: &MessageRef) -> Option<i64> {
         if to.author == *self.own {
             Some(0)
-        } else if to.author == *self.chat {
+        } else if to.author == *self.author {
             Some(1)
         } else {
             None
@@ -193,7 +196,7 @@ impl Heard<'_> {
                 "SELECT id FROM lines WHERE chat = ?1 AND kind = ?2 AND device = ?3 AND n = ?4
                  AND n <> 0 AND gone = 0",
             )?
-            .query_row(params![self.chat.as_str(), kind, bits(to.device.0), n], |row| row.get(0))
+            .query_row(params![self.chat, kind, bits(to.device.0), n], |row| row.get(0))
             .optional()?;
         Ok(line.map(|line| Subject { line, own: kind == 0 }))
     }

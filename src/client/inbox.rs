@@ -85,7 +85,7 @@ impl Core {
             return Ok(before);
         }
         let now = self.now();
-        let own = self.user().clone();
+        let own = self.user().clone().into();
         let cursor = if jump { Seq(first_seq.0 - 1) } else { cursor };
         self.profile.store.commit(|tx| {
             set_meta_u64(tx, "inbox_epoch", epoch.0)?;
@@ -210,17 +210,16 @@ impl Core {
         if !known && !fresh {
             return Ok(Step::NeedsBundle);
         }
-        let chat = header.author.clone();
         let Some(person) = person else {
             return self.finish(
                 entry,
                 Some(&header),
-                &chat,
+                &header.author,
                 Outcome::Trouble { trouble: Trouble::BadSignature, takes_id: false },
             );
         };
         let outcome = self.judge(&header, entry, person)?;
-        self.finish(entry, Some(&header), &chat, outcome)
+        self.finish(entry, Some(&header), &header.author, outcome)
     }
 
     /// No header of ours: a server made this up, or the author has a newer version. There is no

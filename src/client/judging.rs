@@ -7,7 +7,7 @@ use crate::crypto::envelope::{HeaderInfo, Kind, OpenedMessage, VerifiedEnvelope,
 use crate::crypto::identity::EncryptionKey;
 use crate::crypto::rf1::{ConversationKey, unwrap};
 use crate::limits;
-use crate::types::{KeyId, UserName};
+use crate::types::{KeyId, LogId, UserName};
 
 use super::api::Trouble;
 use super::contacts::Person;
@@ -56,7 +56,7 @@ impl Core {
         person: Person,
     ) -> Result<Outcome, StoreError> {
         let trouble = |trouble| Ok(Outcome::Trouble { trouble, takes_id: false });
-        if header.log != self.own_log() || header.upto.0 > NUMBERS_MAX {
+        if header.log != LogId::Inbox(self.user().clone()) || header.upto.0 > NUMBERS_MAX {
             return trouble(Trouble::BadBinding);
         }
         let cluster = self.cluster();

@@ -60,7 +60,7 @@ pub use api::{
 pub use profile::{Profile, ProfileError, Unlocked};
 
 use crate::net::Env;
-use crate::types::UserName;
+use crate::types::{ChatName, UserName};
 
 use self::core::{Core, SharedCore};
 use run::Link;
@@ -130,7 +130,7 @@ impl Client {
     ///
     /// # Errors
     /// [`SendError`]; nothing was stored then.
-    pub fn send_text(&self, to: &UserName, text: &str) -> Result<LocalId, SendError> {
+    pub fn send_text(&self, to: &ChatName, text: &str) -> Result<LocalId, SendError> {
         let id = self.core.lock().queue_text(to, text)?;
         self.poke(Request::Look);
         Ok(id)
@@ -181,7 +181,7 @@ impl Client {
     ///
     /// # Errors
     /// [`RequestError::Local`].
-    pub fn take_unshown_of(&self, chat: &UserName, max: usize) -> Result<Vec<Line>, RequestError> {
+    pub fn take_unshown_of(&self, chat: &ChatName, max: usize) -> Result<Vec<Line>, RequestError> {
         Ok(self.core.lock().unshown_of(chat, max)?)
     }
 
@@ -222,7 +222,7 @@ impl Client {
     ///
     /// # Errors
     /// [`RequestError::Local`].
-    pub fn history(&self, chat: &UserName, max: usize) -> Result<Vec<Line>, RequestError> {
+    pub fn history(&self, chat: &ChatName, max: usize) -> Result<Vec<Line>, RequestError> {
         Ok(self.core.lock().history(chat, max)?)
     }
 

@@ -7,7 +7,7 @@ use rusqlite::{OptionalExtension, Transaction, params};
 
 use crate::crypto::envelope::{Body, MessageRef, Rich};
 use crate::crypto::secret::DbKey;
-use crate::types::{DeviceId, N, UserName};
+use crate::types::{ChatName, DeviceId, N, UserName};
 
 use super::store::{StoreError, bits, unbits, unseal};
 use super::views::{KIND_OWN, STATE_CANCELLED, STATE_REFUSED, STATE_WAITING};
@@ -42,6 +42,8 @@ pub(super) enum Fate {
 pub(super) struct Between<'a> {
     pub(super) key: &'a DbKey,
     pub(super) own: &'a UserName,
+    pub(super) chat: &'a ChatName,
+    /// The other person of it.
     pub(super) peer: &'a UserName,
 }
 
@@ -49,7 +51,7 @@ pub(super) struct Between<'a> {
 pub(super) fn queue_note(
     tx: &Transaction<'_>,
     key: &DbKey,
-    chat: &UserName,
+    chat: &ChatName,
     line: i64,
     said: Said<'_>,
 ) -> Result<(), StoreError> {
@@ -61,29 +63,29 @@ pub(super) fn queue_note(
     tx.prepare_cached("DELETE FROM notes WHERE line = ?1 AND kind = ?2 AND waits = 1")?
         .execute(params![line, kind])?;
     tx.prepare_cached("INSERT INTO notes (chat, kind, line, sealed) VALUES (?1, ?2, ?3, ?4)")?
-        .execute(params![chat.as_str(), kind, line, sealed])?;
+        .execute(params![chat, kind, line, sealed])?;
     Ok(())
 }
 
 /// Takes a note of what was read, as one that is sealed at once. Returns its id.
 pub(super) fn insert_read(
     tx: &Transaction<'_>,
-    chat: &UserName,
+    chat: &ChatName,
     device: DeviceId,
     n: N,
 ) -> Result<i64, StoreError> {
     tx.prepare_cached(
         "INSERT INTO notes (chat, kind, device, n, sealed, waits) VALUES (?1, ?2, ?3, ?4, x'', 0)",
     )?
-    .execute(params![chat.as_str(), NOTE_READ, bits(device.0), bits(n.0)])?;
+    .execute(params![chat, NOTE_READ, bits(device.0), bits(n.0)])?;
     Ok(tx.last_insert_rowid())
 }
 
 /// Notes that have no number yet, oldest first.
-pub(super) fn waiting_notes(tx: &Transaction<'_>, chat: &UserName) -> Result<Vec<i64>, StoreError> {
+pub(super) fn waiting_notes(tx: &Transaction<'_>, chat: &ChatName) -> Result<Vec<i64>, StoreError> {
     let mut rows =
         tx.prepare_cached("SELECT id FROM notes WHERE chat = ?1 AND waits = 1 ORDER BY id")?;
-    let found = rows.query_map([chat.as_str()], |row| row.get(0))?;
+    let found = rows.query_map([chat], |row| row.get(0))?;
     Ok(found.collect::<Result<_, _>>()?)
 }
 
@@ -136,10 +138,10 @@ pub(super) fn drop_note(tx: &Transaction<'_>, note: i64) -> Result<(), rusqlite:
 /// What waits for a person and will never be taken.
 pub(super) fn drop_waiting_notes(
     tx: &Transaction<'_>,
-    chat: &UserName,
+    chat: &ChatName,
 ) -> Result<(), rusqlite::Error> {
-    tx.execute("DELETE FROM notes WHERE chat = ?1 AND waits = 1", [chat.as_str()])?;
-    tx.execute("UPDATE read_marks SET told_n = seen_n WHERE chat = ?1", [chat.as_str()]).map(drop)
+    tx.execute("DELETE FROM notes WHERE chat = ?1 AND waits = 1", [chat])?;
+    tx.execute("UPDATE read_marks SET told_n = seen_n WHERE chat = ?1", [chat]).map(drop)
 }
 
 /// All numbers start again: what is not known to be stored waits again. To be called while the

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use crate::crypto::bundle::VerifiedBundle;
 use crate::crypto::envelope::Body;
 use crate::limits;
-use crate::types::{LogEpoch, LogName, N, UserName};
+use crate::types::{ChatName, LogEpoch, LogId, N};
 
 use super::api::{Cancelled, Draft, Event, LocalId, MessageState, SendError};
 use super::contacts::write_tell;
@@ -66,12 +66,12 @@ pub(crate) enum Ready {
 
 impl Core {
     /// Takes a plain text: on disk when this returns.
-    pub(crate) fn queue_text(&mut self, to: &UserName, text: &str) -> Result<LocalId, SendError> {
+    pub(crate) fn queue_text(&mut self, to: &ChatName, text: &str) -> Result<LocalId, SendError> {
         self.queue_draft(to, &Draft::text(text))
     }
 
     /// The chats whose log has to be open: something waits, is unanswered, or is not delivered yet.
-    pub(crate) fn chats_to_open(&self) -> Result<Vec<UserName>, StoreError> {
+    pub(crate) fn chats_to_open(&self) -> Result<Vec<ChatName>, StoreError> {
         let mut rows = self.profile.store.db().prepare_cached(
             "SELECT chat FROM lines WHERE state = 0
              UNION SELECT chat FROM outgoing
@@ -83,13 +83,13 @@ impl Core {
         let chats = rows.query_map([], |row| row.get::<_, String>(0))?;
         let mut found = Vec::new();
         for chat in chats {
-            found.extend(UserName::canonical(&chat?).ok());
+            found.extend(ChatName::canonical(&chat?).ok());
         }
         Ok(found)
     }
 
     /// Contacts whose comings and goings are of interest: those last talked to.
-    pub(crate) fn chats_to_follow(&self) -> Result<Vec<UserName>, StoreError> {
+    pub(crate) fn chats_to_follow(&self) -> Result<Vec<ChatName>, StoreError> {
         let mut rows = self.profile.store.db().prepare_cached(
             "SELECT l.chat FROM lines l JOIN people p ON p.user = l.chat
              WHERE p.contact = 1 AND p.bundle IS NOT NULL
@@ -99,7 +99,7 @@ impl Core {
         let chats = rows.query_map([max], |row| row.get::<_, String>(0))?;
         let mut found = Vec::new();
         for chat in chats {
-            found.extend(UserName::canonical(&chat?).ok());
+            found.extend(ChatName::canonical(&chat?).ok());
         }
         Ok(found)
     }
@@ -115,21 +115,23 @@ impl Core {
     }
 
     /// Whether a message to this person is not known to be sent.
-    pub(crate) fn has_waiting(&self, chat: &UserName) -> Result<bool, StoreError> {
+    pub(crate) fn has_waiting(&self, chat: &ChatName) -> Result<bool, StoreError> {
         let mut rows = self.profile.store.db().prepare_cached(
             "SELECT 1 FROM lines WHERE chat = ?1 AND kind = 0 AND state IN (0, 1)",
         )?;
-        Ok(rows.exists([chat.as_str()])?)
+        Ok(rows.exists([chat])?)
     }
 
     /// What may be sent for a chat now, from number `from` on, at most `max` envelopes.
     pub(crate) fn ready(
         &mut self,
-        chat: &UserName,
+        chat: &ChatName,
         from: N,
         max: usize,
     ) -> Result<Ready, StoreError> {
-        let Some(person) = self.person(chat)? else { return Ok(Ready::NeedsBundle) };
+        // Nothing of ours can wait for a group.
+        let Some(peer) = chat.person() else { return Ok(Ready::Seal) };
+        let Some(person) = self.person(peer)? else { return Ok(Ready::NeedsBundle) };
         if person.changed.is_some() {
             return Ok(Ready::KeyChanged);
         }
@@ -143,7 +145,7 @@ impl Core {
                 "SELECT coalesce(recipient_identity <> ?2 OR wrapped_to <> ?3, 0)
                  FROM send_logs WHERE chat = ?1",
             )?
-            .query_row(params![chat.as_str(), identity.0, enc.0], |row| row.get(0))
+            .query_row(params![chat, identity.0, enc.0], |row| row.get(0))
             .optional()?;
         if replaced == Some(true) {
             return Ok(Ready::Seal);
@@ -156,10 +158,11 @@ impl Core {
     /// and was sealed to keys that the person has replaced is sealed again, under its own numbers.
     pub(crate) fn seal_waiting(
         &mut self,
-        chat: &UserName,
+        chat: &ChatName,
         max: usize,
     ) -> Result<Sealing, StoreError> {
-        let Some(person) = self.person(chat)?.cloned() else {
+        let Some(peer) = chat.person() else { return Ok(Sealing::Nothing) };
+        let Some(person) = self.person(peer)?.cloned() else {
             return Ok(Sealing::NeedsBundle);
         };
         if person.changed.is_some() {
@@ -168,10 +171,10 @@ impl Core {
         let Some(bundle) = person.bundle else { return Ok(Sealing::NeedsBundle) };
         let telling = self.telling(chat)?;
         let own = self.profile.bundle.clone();
-        let sealer = self.sealer(chat);
+        let sealer = self.sealer(chat)?;
         let now = self.now();
         let key = &self.profile.key;
-        let between = Between { key, own: &self.profile.owner.user, peer: chat };
+        let between = Between { key, own: &self.profile.owner.user, chat, peer };
         let (made, pending, told) = self.profile.store.commit(|tx| {
             let state = SendState::load(tx, key, chat)?;
             let (own, recipient) = (&own, &bundle);
@@ -185,7 +188,7 @@ impl Core {
             batch.notes(max)?;
             let told = batch.reads(telling, max)?;
             if batch.made > 0 {
-                batch.state.save(tx, key, &sealer)?;
+                batch.state.save(tx, key, chat, &sealer)?;
             }
             Ok::<_, StoreError>((batch.made, pending, told))
         })?;
@@ -193,7 +196,7 @@ impl Core {
             self.reads_told.insert(chat.clone(), Instant::now());
         }
         if person.tell {
-            self.people.remove(chat);
+            self.people.remove(peer);
         }
         for id in pending {
             self.emit_state(id, chat, MessageState::Pending);
@@ -204,7 +207,7 @@ impl Core {
     /// Unanswered envelopes of a chat from number `from` on, in order.
     pub(crate) fn unanswered(
         &self,
-        chat: &UserName,
+        chat: &ChatName,
         from: N,
         max: usize,
     ) -> Result<Vec<Outgoing>, StoreError> {
@@ -217,7 +220,7 @@ impl Core {
              ORDER BY o.n LIMIT ?3",
         )?;
         let max = i64::try_from(max).unwrap_or(i64::MAX);
-        let found = rows.query_map(params![chat.as_str(), bits(from.0), max], |row| {
+        let found = rows.query_map(params![chat, bits(from.0), max], |row| {
             Ok(Outgoing {
                 n: N(unbits(row.get(0)?)),
                 upto: N(unbits(row.get(1)?)),
@@ -228,13 +231,13 @@ impl Core {
     }
 
     /// The epoch this log had when it was last opened.
-    pub(crate) fn send_epoch(&self, chat: &UserName) -> Result<LogEpoch, StoreError> {
+    pub(crate) fn send_epoch(&self, chat: &ChatName) -> Result<LogEpoch, StoreError> {
         let epoch: Option<i64> = self
             .profile
             .store
             .db()
             .prepare_cached("SELECT epoch FROM send_logs WHERE chat = ?1")?
-            .query_row([chat.as_str()], |row| row.get(0))
+            .query_row([chat], |row| row.get(0))
             .optional()?;
         Ok(LogEpoch(epoch.map_or(0, unbits)))
     }
@@ -253,8 +256,8 @@ impl Core {
         if state != STATE_WAITING && state != STATE_PENDING {
             return Ok(Cancelled::TooLate);
         }
-        let chat = UserName::canonical(&chat).map_err(|_| StoreError::Sealed)?;
-        let sealer = self.sealer(&chat);
+        let chat = ChatName::canonical(&chat).map_err(|_| StoreError::Sealed)?;
+        let sealer = self.sealer(&chat)?;
         self.profile.store.commit(|tx| {
             for body in unanswered_bodies(tx, &chat)? {
                 if body.line == Some(id.0) {
@@ -271,18 +274,22 @@ impl Core {
         Ok(Cancelled::Yes)
     }
 
-    pub(super) fn emit_state(&self, id: LocalId, chat: &UserName, state: MessageState) {
+    pub(super) fn emit_state(&self, id: LocalId, chat: &ChatName, state: MessageState) {
         self.emit(Event::State { id, chat: chat.clone(), state });
     }
 
-    pub(super) fn sealer(&self, chat: &UserName) -> Sealer {
-        Sealer {
+    pub(super) fn sealer(&self, chat: &ChatName) -> Result<Sealer, StoreError> {
+        let log = match chat {
+            ChatName::Person(user) => LogId::Inbox(user.clone()),
+            ChatName::Group(group) => return Err(StoreError::NoSuchGroup(group.clone())),
+        };
+        Ok(Sealer {
             cluster: self.cluster(),
             author: self.user().clone(),
             device: self.profile.device,
             device_key: self.profile.device_key.clone(),
-            log: LogName::inbox(chat.clone()),
-        }
+            log,
+        })
     }
 }
 
@@ -313,7 +320,7 @@ impl Batch<'_> {
     /// Seals again, under their own numbers, what is unanswered and was sealed to replaced keys.
     /// What has nothing left to say becomes a void.
     fn reseal(&self) -> Result<(), StoreError> {
-        let (tx, chat) = (self.tx, self.between.peer);
+        let (tx, chat) = (self.tx, self.between.chat);
         for UnansweredBody { n, upto, line, note, kept } in unanswered_bodies(tx, chat)? {
             let body = match (line, note) {
                 (Some(line), _) => line_body(tx, &self.between, line, kept)?
@@ -345,7 +352,7 @@ impl Batch<'_> {
     fn next(&mut self, at: u64, body: &Body, of: Of) -> Result<u64, StoreError> {
         let n = self.state.next_n;
         let sealed = self.seal(n, at, body)?;
-        insert_outgoing(self.tx, self.between.peer, N(n), of, &sealed)?;
+        insert_outgoing(self.tx, self.between.chat, N(n), of, &sealed)?;
         self.state.next_n += 1;
         self.made += 1;
         Ok(n)
@@ -359,7 +366,7 @@ impl Batch<'_> {
     fn texts(&mut self, max: usize) -> Result<Vec<LocalId>, StoreError> {
         let mut pending = Vec::new();
         let room = max.saturating_sub(self.made);
-        for line in waiting_ids(self.tx, self.between.peer, room)? {
+        for line in waiting_ids(self.tx, self.between.chat, room)? {
             let Some((body, at)) = line_body(self.tx, &self.between, line, None)? else { continue };
             let n = self.next(at, &body, Of::Line(line))?;
             self.tx
@@ -372,7 +379,7 @@ impl Batch<'_> {
 
     /// After the texts: a note may be about one of them.
     fn notes(&mut self, max: usize) -> Result<(), StoreError> {
-        for note in waiting_notes(self.tx, self.between.peer)? {
+        for note in waiting_notes(self.tx, self.between.chat)? {
             if self.made >= max {
                 break;
             }
@@ -390,7 +397,7 @@ impl Batch<'_> {
 
     /// True when something was told.
     fn reads(&mut self, telling: Telling, max: usize) -> Result<bool, StoreError> {
-        let chat = self.between.peer;
+        let chat = self.between.chat;
         match telling {
             Telling::Now if self.made < max => {}
             Telling::Now | Telling::Later => return Ok(false),

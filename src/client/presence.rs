@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use tokio::time::Instant;
 
 use crate::limits;
-use crate::types::UserName;
+use crate::types::{ChatName, UserName};
 
 use super::api::{Contact, Event};
 use super::core::Core;
@@ -19,7 +19,7 @@ pub(crate) struct Presence {
     /// By the last event.
     told: BTreeMap<UserName, bool>,
     /// When we last told somebody that we are writing to them.
-    typed: BTreeMap<UserName, Instant>,
+    typed: BTreeMap<ChatName, Instant>,
     /// When the front end was last told that somebody is writing.
     heard: BTreeMap<UserName, Instant>,
 }
@@ -55,10 +55,10 @@ impl Core {
 
     /// Whether somebody is to be told now that we are writing to them; notes that they are. Whoever
     /// is invisible tells nobody: it would say that they are there.
-    pub(crate) fn typing_due(&mut self, to: &UserName) -> Result<bool, StoreError> {
+    pub(crate) fn typing_due(&mut self, to: &ChatName) -> Result<bool, StoreError> {
         let recent = |at: &Instant| at.elapsed() < limits::TYPING_INTERVAL;
         if self.presence.typed.get(to).is_some_and(recent)
-            || !self.is_accepted(to)?
+            || !self.is_agreed(to)?
             || !self.typing_on(to)?
             || self.account_settings()?.invisible
         {
@@ -72,17 +72,23 @@ impl Core {
     /// A server says that somebody is writing to us. However often: the front end hears it once a
     /// second at most, and of contacts only.
     pub(crate) fn typing_heard(&mut self, user: &UserName) -> Result<(), StoreError> {
+        let chat = ChatName::from(user.clone());
         let recent = |at: &Instant| at.elapsed() < limits::TYPING_HEARD_INTERVAL;
         if self.presence.heard.get(user).is_some_and(recent)
             || !self.is_accepted(user)?
-            || !self.typing_on(user)?
+            || !self.typing_on(&chat)?
         {
             return Ok(());
         }
         self.presence.heard.retain(|_, at| recent(at));
         self.presence.heard.insert(user.clone(), Instant::now());
-        self.emit(Event::Typing { user: user.clone() });
+        self.emit(Event::Typing { chat, user: user.clone() });
         Ok(())
+    }
+
+    /// Whether a chat is one with a contact.
+    pub(crate) fn is_agreed(&mut self, chat: &ChatName) -> Result<bool, StoreError> {
+        chat.person().map_or(Ok(false), |user| self.is_accepted(user))
     }
 
     /// Whether somebody is a contact who was accepted.

@@ -7,7 +7,7 @@ use rusqlite::{Transaction, params};
 use tokio::time::Instant;
 
 use crate::limits;
-use crate::types::{DeviceId, N, UserName};
+use crate::types::{ChatName, DeviceId, N};
 
 use super::api::LocalId;
 use super::core::Core;
@@ -28,7 +28,7 @@ pub(super) enum Telling {
 
 impl Core {
     /// Notes that all that was shown in a chat was read. True when somebody has to be told.
-    pub(crate) fn mark_read(&mut self, chat: &UserName) -> Result<bool, StoreError> {
+    pub(crate) fn mark_read(&mut self, chat: &ChatName) -> Result<bool, StoreError> {
         let seen: Vec<(i64, i64)> = {
             let mut rows = self.profile.store.db().prepare_cached(
                 "SELECT l.device, max(l.n) FROM
@@ -38,9 +38,8 @@ impl Core {
                  HAVING max(l.n) > coalesce((SELECT seen_n FROM read_marks
                                              WHERE chat = ?1 AND device = l.device), 0)",
             )?;
-            let found = rows.query_map(params![chat.as_str(), LOOKED_BACK], |row| {
-                Ok((row.get(0)?, row.get(1)?))
-            })?;
+            let found =
+                rows.query_map(params![chat, LOOKED_BACK], |row| Ok((row.get(0)?, row.get(1)?)))?;
             found.collect::<Result<_, _>>()?
         };
         if seen.is_empty() {
@@ -55,7 +54,7 @@ impl Core {
                      ON CONFLICT (chat, device)
                      DO UPDATE SET seen_n = ?3, told_n = iif(?4, told_n, ?3)",
                 )?
-                .execute(params![chat.as_str(), device, n, on])?;
+                .execute(params![chat, device, n, on])?;
             }
             Ok::<_, StoreError>(())
         })?;
@@ -63,13 +62,13 @@ impl Core {
     }
 
     /// Whether what was read in a chat can be told now.
-    pub(super) fn telling(&mut self, chat: &UserName) -> Result<Telling, StoreError> {
+    pub(super) fn telling(&mut self, chat: &ChatName) -> Result<Telling, StoreError> {
         let untold = self
             .profile
             .store
             .db()
             .prepare_cached("SELECT 1 FROM read_marks WHERE chat = ?1 AND seen_n > told_n")?
-            .exists([chat.as_str()])?;
+            .exists([chat])?;
         if !untold {
             return Ok(Telling::Later);
         }
@@ -78,7 +77,7 @@ impl Core {
         }
         let recent = |at: &Instant| at.elapsed() < limits::READ_INTERVAL;
         self.reads_told.retain(|_, at| recent(at));
-        let later = self.reads_told.contains_key(chat) || !self.is_accepted(chat)?;
+        let later = self.reads_told.contains_key(chat) || !self.is_agreed(chat)?;
         Ok(if later { Telling::Later } else { Telling::Now })
     }
 
@@ -92,7 +91,7 @@ impl Core {
         let chats = rows.query_map([], |row| row.get::<_, String>(0))?;
         let mut next = None;
         for chat in chats {
-            let Ok(chat) = UserName::canonical(&chat?) else { continue };
+            let Ok(chat) = ChatName::canonical(&chat?) else { continue };
             let due = self.reads_told.get(&chat).map(|at| *at + limits::READ_INTERVAL);
             // Whose second is over waits for something else.
             let due = due.filter(|due| *due > Instant::now());
@@ -105,28 +104,27 @@ impl Core {
 /// What was read and is not told yet.
 pub(super) fn untold_reads(
     tx: &Transaction<'_>,
-    chat: &UserName,
+    chat: &ChatName,
 ) -> Result<Vec<(DeviceId, N)>, StoreError> {
     let mut rows = tx.prepare_cached(
         "SELECT device, seen_n FROM read_marks WHERE chat = ?1 AND seen_n > told_n ORDER BY device",
     )?;
-    let found = rows.query_map([chat.as_str()], |row| {
-        Ok((DeviceId(unbits(row.get(0)?)), N(unbits(row.get(1)?))))
-    })?;
+    let found =
+        rows.query_map([chat], |row| Ok((DeviceId(unbits(row.get(0)?)), N(unbits(row.get(1)?)))))?;
     Ok(found.collect::<Result<_, _>>()?)
 }
 
 /// What was read is told, or never will be.
-pub(super) fn reads_settled(tx: &Transaction<'_>, chat: &UserName) -> Result<(), rusqlite::Error> {
+pub(super) fn reads_settled(tx: &Transaction<'_>, chat: &ChatName) -> Result<(), rusqlite::Error> {
     tx.prepare_cached("UPDATE read_marks SET told_n = seen_n WHERE chat = ?1 AND seen_n > told_n")?
-        .execute([chat.as_str()])
+        .execute([chat])
         .map(drop)
 }
 
 /// The other side says that all of this device up to `n` was shown there. Returns what moved.
 pub(super) fn apply_read(
     tx: &Transaction<'_>,
-    chat: &UserName,
+    chat: &ChatName,
     device: DeviceId,
     n: N,
 ) -> Result<Vec<LocalId>, StoreError> {
@@ -139,7 +137,7 @@ pub(super) fn apply_read(
     )?;
     let states = [STATE_PENDING, STATE_SENT, STATE_DELIVERED];
     let moved = rows.query_map(
-        params![chat.as_str(), bits(device.0), upto, STATE_READ, states[0], states[1], states[2]],
+        params![chat, bits(device.0), upto, STATE_READ, states[0], states[1], states[2]],
         |row| row.get(0).map(LocalId),
     )?;
     let mut moved: Vec<LocalId> = moved.collect::<Result<_, _>>()?;

@@ -3,7 +3,7 @@
 use rusqlite::{Transaction, params};
 use sha2::{Digest, Sha256};
 
-use crate::types::{N, UserName};
+use crate::types::{ChatName, N};
 
 use super::api::MessageState;
 use super::notes::restart_notes;
@@ -36,7 +36,7 @@ pub(super) struct UnansweredBody {
 
 pub(super) fn insert_outgoing(
     tx: &Transaction<'_>,
-    chat: &UserName,
+    chat: &ChatName,
     n: N,
     of: Of,
     sealed: &Sealed,
@@ -49,13 +49,13 @@ pub(super) fn insert_outgoing(
     tx.prepare_cached(
         "INSERT INTO outgoing (chat, n, upto, kind, line, note) VALUES (?1, ?2, ?2, ?3, ?4, ?5)",
     )?
-    .execute(params![chat.as_str(), bits(n.0), kind, line, note])?;
+    .execute(params![chat, bits(n.0), kind, line, note])?;
     insert_version(tx, chat, bits(n.0), kind, sealed)
 }
 
 pub(super) fn insert_version(
     tx: &Transaction<'_>,
-    chat: &UserName,
+    chat: &ChatName,
     n: i64,
     kind: i64,
     sealed: &Sealed,
@@ -68,40 +68,33 @@ pub(super) fn insert_version(
          (SELECT 1 + coalesce(max(version), 0) FROM versions WHERE chat = ?1 AND n = ?2),
          ?3, ?4, ?5, ?6)",
     )?
-    .execute(params![
-        chat.as_str(),
-        n,
-        kind,
-        hash,
-        sealed.carries,
-        sealed.envelope.as_ref()
-    ])?;
+    .execute(params![chat, n, kind, hash, sealed.carries, sealed.envelope.as_ref()])?;
     Ok(())
 }
 
 pub(super) fn make_void(
     tx: &Transaction<'_>,
     sealer: &Sealer,
-    chat: &UserName,
+    chat: &ChatName,
     n: i64,
     upto: i64,
 ) -> Result<(), StoreError> {
     let envelope = sealer.void(N(unbits(n)), N(unbits(upto)))?;
     tx.prepare_cached("UPDATE outgoing SET kind = ?3 WHERE chat = ?1 AND n = ?2")?
-        .execute(params![chat.as_str(), n, KIND_VOID])?;
+        .execute(params![chat, n, KIND_VOID])?;
     insert_version(tx, chat, n, KIND_VOID, &envelope)
 }
 
 /// All that is unanswered and no void.
 pub(super) fn unanswered_bodies(
     tx: &Transaction<'_>,
-    chat: &UserName,
+    chat: &ChatName,
 ) -> Result<Vec<UnansweredBody>, StoreError> {
     let mut rows = tx.prepare_cached(
         "SELECT n, upto, line, note, sealed_text FROM outgoing
          WHERE chat = ?1 AND answered = 0 AND kind <> ?2 ORDER BY n",
     )?;
-    let found = rows.query_map(params![chat.as_str(), KIND_VOID], |row| {
+    let found = rows.query_map(params![chat, KIND_VOID], |row| {
         Ok(UnansweredBody {
             n: row.get(0)?,
             upto: row.get(1)?,
@@ -116,14 +109,14 @@ pub(super) fn unanswered_bodies(
 /// The oldest waiting texts of a chat.
 pub(super) fn waiting_ids(
     tx: &Transaction<'_>,
-    chat: &UserName,
+    chat: &ChatName,
     max: usize,
 ) -> Result<Vec<i64>, StoreError> {
     let mut rows = tx.prepare_cached(
         "SELECT id FROM lines WHERE chat = ?1 AND state = 0 ORDER BY id LIMIT ?2",
     )?;
     let max = i64::try_from(max).unwrap_or(i64::MAX);
-    let found = rows.query_map(params![chat.as_str(), max], |row| row.get(0))?;
+    let found = rows.query_map(params![chat, max], |row| row.get(0))?;
     Ok(found.collect::<Result<_, _>>()?)
 }
 

@@ -10,7 +10,7 @@ use crate::crypto::device::DeviceKey;
 use crate::crypto::envelope::{Body, SealRequest, seal, seal_void};
 use crate::crypto::rf1::{ConversationKey, WrappedKey, wrap};
 use crate::crypto::secret::DbKey;
-use crate::types::{ClusterId, DeviceId, KeyId, LogName, N, UserName};
+use crate::types::{ChatName, ClusterId, DeviceId, KeyId, LogId, N, UserName};
 
 use super::store::{StoreError, bits, unbits, unseal};
 
@@ -20,7 +20,7 @@ pub(super) struct Sealer {
     pub(super) author: UserName,
     pub(super) device: DeviceId,
     pub(super) device_key: DeviceKey,
-    pub(super) log: LogName,
+    pub(super) log: LogId,
 }
 
 impl Sealer {
@@ -63,17 +63,16 @@ impl SendState {
     pub(super) fn load(
         tx: &Transaction<'_>,
         key: &DbKey,
-        chat: &UserName,
+        chat: &ChatName,
     ) -> Result<Self, StoreError> {
-        tx.prepare_cached("INSERT OR IGNORE INTO send_logs (chat) VALUES (?1)")?
-            .execute([chat.as_str()])?;
+        tx.prepare_cached("INSERT OR IGNORE INTO send_logs (chat) VALUES (?1)")?.execute([chat])?;
         let (mut state, sealed) = tx
             .prepare_cached(
                 "SELECT next_n, sealed_key, wrapped, wrapped_to, carried,
                         own_version, recipient_version, recipient_identity
                  FROM send_logs WHERE chat = ?1",
             )?
-            .query_row([chat.as_str()], |row| {
+            .query_row([chat], |row| {
                 let wrapped: Option<Vec<u8>> = row.get(2)?;
                 let to: Option<Vec<u8>> = row.get(3)?;
                 let identity: Option<Vec<u8>> = row.get(7)?;
@@ -162,6 +161,7 @@ impl SendState {
         &self,
         tx: &Transaction<'_>,
         key: &DbKey,
+        chat: &ChatName,
         sealer: &Sealer,
     ) -> Result<(), StoreError> {
         tx.prepare_cached(
@@ -170,7 +170,7 @@ impl SendState {
              recipient_identity = ?10 WHERE chat = ?1",
         )?
         .execute(params![
-            sealer.log.owner().as_str(),
+            chat,
             bits(self.next_n),
             self.key.as_ref().map(|k| key.seal(k.as_bytes())),
             self.key.as_ref().map(|k| k.key_id(&sealer.cluster)),

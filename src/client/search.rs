@@ -3,7 +3,7 @@
 use rusqlite::params;
 
 use crate::limits;
-use crate::types::UserName;
+use crate::types::ChatName;
 
 use super::api::{Author, Line, LocalId};
 use super::core::Core;
@@ -28,13 +28,13 @@ pub(crate) enum Searched {
 
 impl Core {
     /// The last `max` lines of a chat, oldest first.
-    pub(crate) fn history(&self, chat: &UserName, max: usize) -> Result<Vec<Line>, StoreError> {
+    pub(crate) fn history(&self, chat: &ChatName, max: usize) -> Result<Vec<Line>, StoreError> {
         let mut lines = self.lines(
             &format!(
                 "SELECT {LINE_COLUMNS} FROM lines WHERE chat = ?1 AND gone < 2
                  ORDER BY id DESC LIMIT ?2"
             ),
-            params![chat.as_str(), i64::try_from(max).unwrap_or(i64::MAX)],
+            params![chat, i64::try_from(max).unwrap_or(i64::MAX)],
         )?;
         lines.reverse();
         Ok(lines)
@@ -43,7 +43,7 @@ impl Core {
     /// The first `max` lines of a chat that came at this time or later.
     pub(crate) fn since(
         &self,
-        chat: &UserName,
+        chat: &ChatName,
         from_unix_ms: u64,
         max: usize,
     ) -> Result<Vec<Line>, StoreError> {
@@ -53,16 +53,16 @@ impl Core {
                 "SELECT {LINE_COLUMNS} FROM lines WHERE chat = ?1 AND gone < 2
                  AND at_unix_ms >= ?2 ORDER BY id LIMIT ?3"
             ),
-            params![chat.as_str(), from, i64::try_from(max).unwrap_or(i64::MAX)],
+            params![chat, from, i64::try_from(max).unwrap_or(i64::MAX)],
         )
     }
 
     /// The newest own message of a chat that stands.
-    pub(crate) fn last_own(&self, chat: &UserName) -> Result<Option<LocalId>, StoreError> {
+    pub(crate) fn last_own(&self, chat: &ChatName) -> Result<Option<LocalId>, StoreError> {
         let id: Option<i64> = self.profile.store.db().query_row(
             "SELECT max(id) FROM lines
              WHERE chat = ?1 AND kind = 0 AND gone = 0 AND state NOT IN (4, 5)",
-            [chat.as_str()],
+            [chat],
             |row| row.get(0),
         )?;
         Ok(id.map(LocalId))
@@ -74,7 +74,7 @@ impl Core {
     pub(crate) fn search_on(
         &self,
         wanted: &str,
-        chat: Option<&UserName>,
+        chat: Option<&ChatName>,
         max: usize,
         search: &mut Search,
     ) -> Result<Searched, StoreError> {
@@ -84,7 +84,6 @@ impl Core {
              ORDER BY id DESC LIMIT ?3",
         )?;
         let below = search.below.unwrap_or(i64::MAX);
-        let chat = chat.map(UserName::as_str);
         let mut rows = rows.query(params![below, chat, bits(SEARCHED_AT_ONCE)])?;
         let mut seen = 0;
         while let Some(row) = rows.next()? {
@@ -130,9 +129,13 @@ impl Core {
     }
 }
 
-/// Whose a stored "by" is.
-pub(super) fn author_of(by: i64) -> Author {
-    if by == 0 { Author::Me } else { Author::Peer }
+/// Whose a stored "by" is in a chat.
+pub(super) fn author_of(by: i64, chat: &ChatName) -> Result<Author, StoreError> {
+    match (by, chat) {
+        (0, _) => Ok(Author::Me),
+        (_, ChatName::Person(user)) => Ok(Author::Them(user.clone())),
+        (_, ChatName::Group(group)) => Err(StoreError::NoSuchGroup(group.clone())),
+    }
 }
 
 const SEARCHED_AT_ONCE: u64 = 500;

@@ -8,7 +8,7 @@ use rusqlite::{OptionalExtension, Transaction, params};
 
 use crate::crypto::secret::DbKey;
 use crate::limits;
-use crate::types::{UserName, hex};
+use crate::types::{ChatName, UserName, hex};
 
 use super::api::{
     AccountChange, AccountSettings, ChatChange, ChatSettings, Contact, ContactView, Notify,
@@ -19,7 +19,7 @@ use super::store::{StoreError, bits, meta_u64, set_meta_u64, unbits, unseal};
 
 impl Core {
     /// What is set for a chat.
-    pub(crate) fn chat_settings(&self, chat: &UserName) -> Result<ChatSettings, StoreError> {
+    pub(crate) fn chat_settings(&self, chat: &ChatName) -> Result<ChatSettings, StoreError> {
         let key = &self.profile.key;
         let row = self
             .profile
@@ -29,7 +29,7 @@ impl Core {
                 "SELECT sealed_alias, notify, muted_until_ms, receipts, typing, expire_ms,
                         sealed_draft, closed FROM chats WHERE chat = ?1",
             )?
-            .query_row([chat.as_str()], |row| {
+            .query_row([chat], |row| {
                 let sealed: (Option<Vec<u8>>, Option<Vec<u8>>) = (row.get(0)?, row.get(6)?);
                 let settings = ChatSettings {
                     notify: row.get::<_, Option<i64>>(1)?.map(notify_of),
@@ -52,7 +52,7 @@ impl Core {
     /// Changes what is set for a chat.
     pub(crate) fn change_chat(
         &mut self,
-        chat: &UserName,
+        chat: &ChatName,
         change: &ChatChange,
     ) -> Result<(), RequestError> {
         let fits = |text: &Option<String>, max: usize| match text.as_ref().map(String::len) {
@@ -113,13 +113,13 @@ impl Core {
     }
 
     /// Whether read receipts go to this person, and theirs are taken.
-    pub(crate) fn receipts_on(&self, chat: &UserName) -> Result<bool, StoreError> {
+    pub(crate) fn receipts_on(&self, chat: &ChatName) -> Result<bool, StoreError> {
         let account = self.account_settings()?.receipts;
         Ok(self.chat_settings(chat)?.receipts.unwrap_or(account))
     }
 
     /// Whether "is typing" goes to this person, and theirs is taken.
-    pub(crate) fn typing_on(&self, chat: &UserName) -> Result<bool, StoreError> {
+    pub(crate) fn typing_on(&self, chat: &ChatName) -> Result<bool, StoreError> {
         let account = self.account_settings()?.typing;
         Ok(self.chat_settings(chat)?.typing.unwrap_or(account))
     }
@@ -137,7 +137,7 @@ impl Core {
         let mut contacts = Vec::new();
         for name in names {
             let Ok(user) = UserName::canonical(&name) else { continue };
-            let alias = self.chat_settings(&user)?.alias;
+            let alias = self.chat_settings(&user.clone().into())?.alias;
             let online = self.presence.now(&user);
             let Some(person) = self.person(&user)? else { continue };
             let (trust, contact) = (person.trust(), person.contact);
@@ -149,12 +149,12 @@ impl Core {
 
     /// Somebody becomes a nobody: their mail is a request again. Key and history stay.
     pub(crate) fn remove_contact(&mut self, user: &UserName) -> Result<(), RequestError> {
-        self.change_chat(user, &ChatChange::Alias(None))?;
+        self.change_chat(&user.clone().into(), &ChatChange::Alias(None))?;
         Ok(self.set_contact(user, Contact::Request)?)
     }
 
-    /// Whom this alias names, whatever its case.
-    pub(crate) fn by_alias(&self, word: &str) -> Result<Option<UserName>, StoreError> {
+    /// The chat that this alias names, whatever its case.
+    pub(crate) fn by_alias(&self, word: &str) -> Result<Option<ChatName>, StoreError> {
         let wanted = word.trim().to_lowercase();
         let mut rows = self.profile.store.db().prepare_cached(
             "SELECT chat, sealed_alias FROM chats WHERE sealed_alias IS NOT NULL ORDER BY chat",
@@ -163,7 +163,7 @@ impl Core {
         while let Some(row) = rows.next()? {
             let (chat, sealed): (String, Vec<u8>) = (row.get(0)?, row.get(1)?);
             if text_of(&self.profile.key, &sealed)?.trim().to_lowercase() == wanted {
-                return Ok(UserName::canonical(&chat).ok());
+                return Ok(ChatName::canonical(&chat).ok());
             }
         }
         Ok(None)
@@ -184,9 +184,9 @@ impl Core {
 }
 
 /// A chat is in the list again: something was written in it.
-pub(crate) fn reopen(tx: &Transaction<'_>, chat: &UserName) -> Result<(), rusqlite::Error> {
+pub(crate) fn reopen(tx: &Transaction<'_>, chat: &ChatName) -> Result<(), rusqlite::Error> {
     tx.prepare_cached("UPDATE chats SET closed = 0 WHERE chat = ?1 AND closed = 1")?
-        .execute([chat.as_str()])
+        .execute([chat])
         .map(drop)
 }
 
@@ -198,7 +198,7 @@ pub(crate) fn life_ms(life: Duration) -> u64 {
 
 fn set(
     tx: &Transaction<'_>,
-    chat: &UserName,
+    chat: &ChatName,
     column: &str,
     value: impl rusqlite::ToSql,
 ) -> Result<(), rusqlite::Error> {
@@ -207,7 +207,7 @@ fn set(
             "INSERT INTO chats (chat, {column}) VALUES (?1, ?2)
              ON CONFLICT (chat) DO UPDATE SET {column} = ?2"
         ),
-        params![chat.as_str(), value],
+        params![chat, value],
     )
     .map(drop)
 }

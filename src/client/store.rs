@@ -5,11 +5,13 @@
 
 use std::path::{Path, PathBuf};
 
-use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
+use rusqlite::types::ToSqlOutput;
+use rusqlite::{Connection, OptionalExtension, ToSql, Transaction, TransactionBehavior, params};
 use zeroize::Zeroizing;
 
 use crate::crypto::secret::DbKey;
 use crate::net::Env;
+use crate::types::{ChatName, GroupName};
 
 use super::api::RequestError;
 use super::profile::ProfileError;
@@ -27,9 +29,19 @@ pub enum StoreError {
     /// A sealed value does not open: the database is damaged or not ours.
     #[error("a sealed value does not open")]
     Sealed,
+    /// A chat of a group that this profile is not in.
+    #[error("you are in no group {0}")]
+    NoSuchGroup(GroupName),
     /// Cryptography failed on our own data.
     #[error("{0}")]
     Crypto(String),
+}
+
+/// A chat is stored as it is printed.
+impl ToSql for ChatName {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(ToSqlOutput::from(self.to_string()))
+    }
 }
 
 impl From<StoreError> for RequestError {

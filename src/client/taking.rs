@@ -6,7 +6,7 @@ use rusqlite::{OptionalExtension, Transaction, params};
 use crate::crypto::bundle::VerifiedBundle;
 use crate::crypto::envelope::{Body, HeaderInfo, Kind};
 use crate::crypto::secret::DbKey;
-use crate::types::{N, UserName};
+use crate::types::{ChatName, N, UserName};
 
 use super::api::{Contact, Event, Trouble};
 use super::core::{Core, check_bundle};
@@ -30,14 +30,15 @@ impl Core {
         &mut self,
         entry: &Entry,
         header: Option<&HeaderInfo>,
-        chat: &UserName,
+        author: &UserName,
         outcome: Outcome,
     ) -> Result<Step, StoreError> {
         if matches!(outcome, Outcome::OverBudget) {
             return Ok(Step::OverBudget);
         }
         let now = self.now();
-        let blocked = self.person(chat)?.is_some_and(|p| p.contact == Contact::Blocked);
+        let chat = &ChatName::from(author.clone());
+        let blocked = self.person(author)?.is_some_and(|p| p.contact == Contact::Blocked);
         let audience = if blocked { Audience::Nobody } else { Audience::Person };
         let whole = meta_u64(self.profile.store.db(), "inbox_whole")? == 1;
         let key = self.profile.key.clone();
@@ -63,7 +64,8 @@ impl Core {
             {
                 lines += show_trouble(tx, chat, audience, &hole, now)?;
             }
-            let place = Place { key: &key, own: &own, chat, header, audience, receipts, now };
+            let place =
+                Place { key: &key, own: &own, author, chat, header, audience, receipts, now };
             let mut effect = store_outcome(tx, &place, &outcome)?;
             effect.lines += lines;
             match outcome {
@@ -81,13 +83,13 @@ impl Core {
             if let Outcome::Opened { new_key: Some(_), .. } = &outcome {
                 // A new key may open what waited for it.
                 tx.prepare_cached("UPDATE inbox SET waits = 2 WHERE author = ?1 AND waits = 1")?
-                    .execute([chat.as_str()])?;
+                    .execute([author.as_str()])?;
             }
             Ok::<_, StoreError>(effect)
         })?;
         self.forgotten_or_begun(&effect.events)?;
         effect.events.into_iter().for_each(|event| self.emit(event));
-        self.after_opening(chat, &outcome)?;
+        self.after_opening(author, &outcome)?;
         let in_vain = entry.tried && matches!(outcome, Outcome::NoKey { .. });
         Ok(if in_vain { Step::Nothing } else { Step::Done { lines: effect.lines } })
     }
@@ -106,18 +108,18 @@ impl Core {
     /// What an opened message tells about bundles, on either side.
     pub(super) fn after_opening(
         &mut self,
-        chat: &UserName,
+        author: &UserName,
         outcome: &Outcome,
     ) -> Result<(), StoreError> {
         let Outcome::Opened { message, person, identity, .. } = outcome else { return Ok(()) };
         if person.contact == Contact::Request
             && matches!(message.body, Body::Text(_) | Body::Rich(_))
-            && self.is_first_text(chat)?
+            && self.is_first_text(&author.clone().into())?
         {
-            self.emit(Event::Request { from: chat.clone() });
+            self.emit(Event::Request { from: author.clone() });
         }
         if message.recipient_bundle_version < self.profile.bundle.version && !person.tell {
-            self.set_tell(chat, true)?;
+            self.set_tell(author, true)?;
         }
         let known = [&person.bundle, &person.changed]
             .into_iter()
@@ -126,15 +128,15 @@ impl Core {
             .map_or(0, |bundle| bundle.version);
         if let Body::Bundle(encoded) = &message.body {
             // It came under the author's own signature; still only the same identity may follow.
-            let bundle = check_bundle(encoded, &self.cluster(), chat);
+            let bundle = check_bundle(encoded, &self.cluster(), author);
             let same = |b: &VerifiedBundle| {
                 person.bundle.as_ref().is_some_and(|known| known.identity() == b.identity())
             };
             if let Some(bundle) = bundle.filter(same) {
-                self.learn(chat, &bundle, Contact::Request)?;
+                self.learn(author, &bundle, Contact::Request)?;
             }
         } else if message.author_bundle_version > known {
-            self.stale_bundles.insert(chat.clone());
+            self.stale_bundles.insert(author.clone());
         }
         Ok(())
     }
@@ -143,7 +145,7 @@ impl Core {
 /// Adds a line of trouble, unless its author is blocked; returns the lines added.
 pub(super) fn show_trouble(
     tx: &Transaction<'_>,
-    chat: &UserName,
+    chat: &ChatName,
     audience: Audience,
     trouble: &Trouble,
     now: u64,
@@ -193,7 +195,8 @@ fn take_id(
 struct Place<'a> {
     key: &'a DbKey,
     own: &'a UserName,
-    chat: &'a UserName,
+    author: &'a UserName,
+    chat: &'a ChatName,
     header: Option<&'a HeaderInfo>,
     audience: Audience,
     receipts: bool,
@@ -205,7 +208,7 @@ fn store_outcome(
     place: &Place<'_>,
     outcome: &Outcome,
 ) -> Result<Effect, StoreError> {
-    let Place { key, own, chat, header, audience, receipts, now } = *place;
+    let Place { key, own, author, chat, header, audience, receipts, now } = *place;
     let trouble = |trouble| show_trouble(tx, chat, audience, trouble, now).map(Effect::lines);
     match outcome {
         Outcome::Void
@@ -228,8 +231,18 @@ fn store_outcome(
             }
             let pinned = person.bundle.as_ref().map(|bundle| bundle.identity());
             let author_key = if pinned == Some(*identity) { Key::Pinned } else { Key::NotAccepted };
-            let heard =
-                Heard { key, own, chat, header, message, author_key, audience, receipts, now };
+            let heard = Heard {
+                key,
+                own,
+                author,
+                chat,
+                header,
+                message,
+                author_key,
+                audience,
+                receipts,
+                now,
+            };
             heard.take(tx)
         }
     }

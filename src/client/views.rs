@@ -4,7 +4,7 @@ use rusqlite::{Row, Transaction, params};
 
 use crate::crypto::envelope::{HeaderInfo, OpenedMessage};
 use crate::crypto::secret::DbKey;
-use crate::types::{DeviceId, N, UserName, hex};
+use crate::types::{ChatName, DeviceId, N, hex};
 use crate::wire::Code;
 
 use super::api::{
@@ -102,7 +102,7 @@ fn trouble_of(number: i64, from: i64, to: i64) -> Trouble {
 /// Adds a line that says what went wrong at this place.
 pub(crate) fn insert_trouble(
     tx: &Transaction<'_>,
-    chat: &UserName,
+    chat: &ChatName,
     trouble: &Trouble,
     now: u64,
 ) -> Result<(), StoreError> {
@@ -111,7 +111,7 @@ pub(crate) fn insert_trouble(
         "INSERT INTO lines (chat, kind, sealed_text, trouble, hole_from, hole_to, at_unix_ms,
          sent_at_unix_ms, state, shown) VALUES (?1, 2, x'', ?2, ?3, ?4, ?5, ?5, -1, 0)",
     )?
-    .execute(params![chat.as_str(), number, bits(from), bits(to), bits(now)])?;
+    .execute(params![chat, number, bits(from), bits(to), bits(now)])?;
     Ok(())
 }
 
@@ -127,7 +127,7 @@ pub(crate) enum Key {
 pub(crate) fn insert_peer_line(
     tx: &Transaction<'_>,
     key: &DbKey,
-    chat: &UserName,
+    chat: &ChatName,
     header: Option<&HeaderInfo>,
     text: &str,
     message: &OpenedMessage,
@@ -139,7 +139,7 @@ pub(crate) fn insert_peer_line(
          state, shown, unaccepted_key) VALUES (?1, 1, ?2, ?3, ?4, ?5, ?6, -1, 0, ?7)",
     )?
     .execute(params![
-        chat.as_str(),
+        chat,
         key.seal(text.as_bytes()),
         bits(now),
         bits(message.sent_at_unix_ms),
@@ -172,7 +172,7 @@ impl Core {
     /// As [`Self::unshown`], of one chat; notes that they are being shown.
     pub(crate) fn unshown_of(
         &mut self,
-        chat: &UserName,
+        chat: &ChatName,
         max: usize,
     ) -> Result<Vec<Line>, StoreError> {
         let lines = self.lines(
@@ -180,7 +180,7 @@ impl Core {
                 "SELECT {LINE_COLUMNS} FROM lines
                  WHERE shown < 2 AND gone < 2 AND chat = ?1 ORDER BY id LIMIT ?2"
             ),
-            params![chat.as_str(), i64::try_from(max).unwrap_or(i64::MAX)],
+            params![chat, i64::try_from(max).unwrap_or(i64::MAX)],
         )?;
         if !lines.is_empty() {
             self.set_shown(&lines.iter().map(Line::id).collect::<Vec<_>>(), BEING_SHOWN)?;
@@ -229,10 +229,10 @@ impl Core {
     }
 
     /// Whether a chat has exactly one text of the other person.
-    pub(crate) fn is_first_text(&self, chat: &UserName) -> Result<bool, StoreError> {
+    pub(crate) fn is_first_text(&self, chat: &ChatName) -> Result<bool, StoreError> {
         let lines: i64 = self.profile.store.db().query_row(
             "SELECT count(*) FROM (SELECT 1 FROM lines WHERE chat = ?1 AND kind = 1 LIMIT 2)",
-            [chat.as_str()],
+            [chat],
             |row| row.get(0),
         )?;
         Ok(lines == 1)
@@ -280,7 +280,7 @@ impl Core {
         while let Some(row) = rows.next()? {
             let emoji = unseal(&self.profile.key, &row.get::<_, Vec<u8>>(1)?)?;
             message.reactions.push(ReactionView {
-                author: author_of(row.get(0)?),
+                author: author_of(row.get(0)?, &message.chat)?,
                 emoji: String::from_utf8_lossy(&emoji).into_owned(),
             });
         }
@@ -305,8 +305,11 @@ impl Core {
         };
         let mut chats = Vec::new();
         for (name, unread, waiting, last, id) in rows {
-            let Ok(chat) = UserName::canonical(&name) else { continue };
-            let person = self.person(&chat)?;
+            let Ok(chat) = ChatName::canonical(&name) else { continue };
+            let person = match chat.person() {
+                Some(user) => self.person(user)?,
+                None => None,
+            };
             // Nobody of that name: a slip of the keyboard is no chat.
             if person.is_some_and(|person| person.trust() == Trust::Unknown)
                 && waiting == 0
@@ -374,7 +377,7 @@ pub(crate) enum Note {
 fn read_line(key: &DbKey, row: &Row<'_>) -> Result<Line, StoreError> {
     let id = LocalId(row.get(0)?);
     let chat: String = row.get(1)?;
-    let chat = UserName::canonical(&chat).map_err(|_| StoreError::Sealed)?;
+    let chat = ChatName::canonical(&chat).map_err(|_| StoreError::Sealed)?;
     let kind: i64 = row.get(2)?;
     let at_unix_ms = unbits(row.get(7)?);
     let again = row.get::<_, i64>(13)? == 1;
@@ -390,10 +393,12 @@ fn read_line(key: &DbKey, row: &Row<'_>) -> Result<Line, StoreError> {
     };
     let reply_to: Option<i64> = row.get(17)?;
     let n = N(unbits(row.get(10)?));
+    let reply_by: Option<i64> = row.get(16)?;
+    let reply_by = reply_by.map(|by| author_of(by, &chat)).transpose()?;
     Ok(Line::Message(MessageView {
         id,
+        author: author_of(kind, &chat)?,
         chat,
-        author: author_of(kind),
         text,
         at_unix_ms,
         sent_at_unix_ms: unbits(row.get(8)?),
@@ -402,9 +407,9 @@ fn read_line(key: &DbKey, row: &Row<'_>) -> Result<Line, StoreError> {
         again,
         unaccepted_key: row.get(14)?,
         form: if row.get::<_, i64>(15)? == 1 { Form::Emote } else { Form::Text },
-        reply_to: row.get::<_, Option<i64>>(16)?.map(|by| ReplyView {
+        reply_to: reply_by.map(|author| ReplyView {
             id: reply_to.map(LocalId),
-            author: author_of(by),
+            author,
             excerpt: String::new(),
         }),
         edited: row.get(18)?,

@@ -15,7 +15,7 @@ use super::device::{self, DeviceKey};
 use super::rf1::{ConversationKey, WrappedKey};
 use super::{SUITE_RF1, padding};
 use crate::limits::ENVELOPE_BYTES_MAX;
-use crate::types::{ClusterId, DeviceId, KeyId, LogName, N, UserName};
+use crate::types::{ClusterId, DeviceId, KeyId, LogId, N, UserName};
 use crate::wire::client as wire;
 
 pub use super::body::{Body, MessageRef, Rich, Welcome};
@@ -77,7 +77,7 @@ pub struct HeaderInfo {
     /// Message or void.
     pub kind: Kind,
     /// The log it is written to.
-    pub log: LogName,
+    pub log: LogId,
     /// Who wrote it, by the header's own word.
     pub author: UserName,
     /// The author's device. Never 0.
@@ -159,10 +159,14 @@ fn read_header(header: &wire::Header) -> Result<HeaderInfo, EnvelopeError> {
         }
         Ok(wire::Kind::Unspecified) | Err(_) => return Err(malformed("unknown kind")),
     };
+    let log = LogId::canonical(&header.log).map_err(|_| malformed("not a log name"))?;
+    if let LogId::Group(_) = log {
+        return Err(malformed("the log of a group"));
+    }
     Ok(HeaderInfo {
         suite: header.suite,
         kind,
-        log: LogName::canonical(&header.log).map_err(|_| malformed("not a log name"))?,
+        log,
         author: UserName::canonical(&header.author).map_err(|_| malformed("not a user name"))?,
         device: DeviceId(header.device),
         n: N(header.n),
@@ -180,7 +184,7 @@ pub struct SealRequest<'a> {
     /// Signs it.
     pub device_key: &'a DeviceKey,
     /// The log it goes to: the recipient's inbox.
-    pub log: &'a LogName,
+    pub log: &'a LogId,
     /// Who writes.
     pub author: &'a UserName,
     /// The author's device, whose key `device_key` is.
@@ -254,7 +258,7 @@ pub fn seal(request: &SealRequest<'_>) -> Result<Bytes, EnvelopeError> {
 pub fn seal_void(
     cluster: &ClusterId,
     device_key: &DeviceKey,
-    log: &LogName,
+    log: &LogId,
     author: &UserName,
     device: DeviceId,
     n: N,

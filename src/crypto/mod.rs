@@ -30,7 +30,7 @@
 //! # One message from Alice to Bob
 //! ```
 //! use fastchat::crypto::{self, testkeys, *};
-//! use fastchat::types::{ClusterId, DeviceId, LogName, N, UserName};
+//! use fastchat::types::{ClusterId, DeviceId, LogId, N, UserName};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let cluster = ClusterId([7; 32]);
@@ -66,7 +66,7 @@
 //! let envelope = crypto::seal(&SealRequest {
 //!     cluster: &cluster,
 //!     device_key: &alice_device,
-//!     log: &LogName::inbox(bob),
+//!     log: &LogId::Inbox(bob),
 //!     author: &alice,
 //!     device: DeviceId(100),
 //!     n: N(1),

@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 
 use super::*;
 use crate::limits::{ENVELOPE_BYTES_MAX, TEXT_BYTES_MAX};
-use crate::types::{ClusterId, DeviceId, KeyId, LogName, N, UserName};
+use crate::types::{ClusterId, DeviceId, KeyId, LogId, N, UserName};
 use crate::wire::client as wire;
 
 const CLUSTER: ClusterId = ClusterId([1; 32]);
@@ -43,7 +43,7 @@ impl Alice {
         seal(&SealRequest {
             cluster: &CLUSTER,
             device_key: &self.device_key,
-            log: &LogName::inbox(user("bob")),
+            log: &LogId::Inbox(user("bob")),
             author: &user("alice"),
             device: DEVICE,
             n: N(n),
@@ -63,7 +63,7 @@ impl Alice {
     }
 
     fn void(&self, n: u64, upto: u64) -> Result<Bytes, EnvelopeError> {
-        let log = LogName::inbox(user("bob"));
+        let log = LogId::Inbox(user("bob"));
         seal_void(&CLUSTER, &self.device_key, &log, &user("alice"), DEVICE, N(n), N(upto))
     }
 
@@ -132,7 +132,7 @@ fn bob_reads_what_alice_wrote_and_servers_read_the_header() {
     assert_eq!(header.kind, Kind::Message);
     assert_eq!((header.n, header.upto), (N(1), N(1)));
     assert_eq!((header.author.as_str(), header.device), ("alice", DEVICE));
-    assert_eq!(header.log, LogName::inbox(user("bob")));
+    assert_eq!(header.log, LogId::Inbox(user("bob")));
     assert_eq!(header.key_id, Some(alice.key.key_id(&CLUSTER)));
 
     let verified = verify(&envelope, &CLUSTER, &alice.bundle).unwrap();

@@ -17,7 +17,7 @@ use crate::crypto::{EnvelopeError, HeaderInfo, Kind, parse_header};
 use crate::limits::Limits;
 use crate::net::env::Bug;
 use crate::ops::meters::Stage;
-use crate::types::{LogEpoch, LogName, N, Seq, UserName};
+use crate::types::{LogEpoch, LogId, LogName, N, Seq, UserName};
 use crate::wire::Code;
 use crate::wire::client::{self as wire, server_frame::Body};
 
@@ -54,7 +54,7 @@ pub(super) fn first_number(envelope: &[u8]) -> N {
 impl Home {
     pub(super) fn open_log(&mut self, asker: Asker<'_>, open: &Open<'_>) -> Result<Body, No> {
         let user = Self::user(asker)?;
-        let owner = open.log.owner();
+        let owner = open.log.owner().ok_or(Code::NoSuchGroup)?;
         self.own(owner)?;
         if owner == user {
             self.session(asker)?;
@@ -110,9 +110,9 @@ impl Home {
     /// quota, insert.
     pub(super) fn append(&mut self, asker: Asker<'_>, append: &Append<'_>) -> Result<Body, No> {
         let user = Self::user(asker)?;
-        let owner = append.log.owner();
+        let owner = append.log.owner().ok_or(Code::NoSuchGroup)?;
         self.own(owner)?;
-        let header = fitting_header(asker, user, append)?;
+        let header = fitting_header(asker, user, owner, append)?;
         let conn = &self.database.conn;
         let log = self.logs.get(conn, owner)?.ok_or(Code::NoSuchUser)?;
         if append.epoch != log.epoch {
@@ -172,10 +172,7 @@ impl Home {
         upto: Seq,
     ) -> Result<(), No> {
         let user = self.session(asker)?;
-        let owner = log.owner();
-        if owner != user {
-            return Ok(());
-        }
+        let Some(owner) = log.owner().filter(|owner| *owner == user) else { return Ok(()) };
         let conn = &self.database.conn;
         let Some(log) = self.logs.get(conn, owner)? else { return Ok(()) };
         let Some(open) = self.live.open_mut(owner, asker.place) else { return Ok(()) };
@@ -214,6 +211,7 @@ fn start_reader(log: &mut Log, open: &Open<'_>) -> Reader {
 fn fitting_header(
     asker: Asker<'_>,
     user: &UserName,
+    owner: &UserName,
     append: &Append<'_>,
 ) -> Result<HeaderInfo, No> {
     let header = parse_header(append.envelope).map_err(|error| match error {
@@ -227,8 +225,9 @@ fn fitting_header(
         | EnvelopeError::Undecryptable
         | EnvelopeError::BadBinding(_) => Refusal::new(Code::Malformed),
     })?;
-    let fits =
-        header.author == *user && header.device == asker.from.device && header.log == *append.log;
+    let fits = header.author == *user
+        && header.device == asker.from.device
+        && matches!(&header.log, LogId::Inbox(named) if named == owner);
     if !fits {
         let why = "the header does not fit the session";
         return Err(Refusal::because(Code::Malformed, why).into());

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::{Connection, OpenFlags};
 
 use crate::client::{Author, Line, Trouble, WireId};
-use crate::types::{ServerId, UserName};
+use crate::types::{ChatName, ServerId, UserName};
 
 /// Everything people wrote, were told and saw, in order. Survives every crash.
 #[derive(Debug, Default)]
@@ -23,7 +23,7 @@ pub struct Diary {
     /// What readers saw: reader, chat, device, n, text, and whether it was marked "(again)".
     shown: Vec<Shown>,
     /// Holes and other troubles on anybody's screen.
-    troubles: Vec<(UserName, UserName, Trouble)>,
+    troubles: Vec<(UserName, ChatName, Trouble)>,
 }
 
 #[derive(Debug)]
@@ -55,18 +55,18 @@ impl Diary {
     /// A line stood on somebody's screen.
     pub fn saw(&mut self, reader: &UserName, line: &Line) {
         match line {
-            Line::Message(message) if message.author == Author::Peer => {
+            Line::Message(message) => {
+                let Author::Them(author) = &message.author else { return };
                 let id = message.wire_id.as_ref();
                 self.shown.push(Shown {
                     reader: reader.clone(),
-                    chat: message.chat.clone(),
+                    chat: author.clone(),
                     device: id.map_or(0, |id| id.device.0),
                     n: id.map_or(0, |id| id.n.0),
                     text: message.text.clone(),
                     again: message.again,
                 });
             }
-            Line::Message(_) => {}
             Line::Trouble { chat, trouble, .. } => {
                 self.troubles.push((reader.clone(), chat.clone(), trouble.clone()));
             }

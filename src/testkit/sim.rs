@@ -457,7 +457,7 @@ impl World {
         for _ in 0..burst {
             self.texts += 1;
             let text = format!("{}>{to} #{}", person.name, self.texts);
-            match client.send_text(&to, &text) {
+            match client.send_text(&to.clone().into(), &text) {
                 Ok(id) => {
                     person.taken.push((id, text.clone()));
                     diary(&self.diary).wrote(&person.name, &to, &text);
@@ -655,8 +655,8 @@ impl Screen {
                     if let Ok(Some(message)) = self.client.message(id) {
                         let mut diary = diary(&self.diary);
                         diary.told_sent(&message.text);
-                        if let Some(id) = message.wire_id {
-                            diary.told_stored(&self.name, &message.chat, &id);
+                        if let (Some(id), Some(to)) = (&message.wire_id, message.chat.person()) {
+                            diary.told_stored(&self.name, to, id);
                         }
                     }
                 }

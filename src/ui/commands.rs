@@ -5,7 +5,7 @@
 //! come from the row, and the tests ask each row for examples that parse.
 
 use crate::client::{LocalId, Notify};
-use crate::types::UserName;
+use crate::types::{ChatName, UserName};
 
 use super::names::Names;
 use super::settings::TimeForm;
@@ -35,9 +35,9 @@ pub enum Command {
     /// Send this to the current chat.
     Say(String),
     /// Send this to somebody.
-    Message(UserName, String),
-    /// Make somebody's chat the current one.
-    To(UserName),
+    Message(ChatName, String),
+    /// Make a chat the current one.
+    To(ChatName),
     /// Answer the last writer.
     Answer(String),
     /// Tell the current chat what one does.
@@ -95,7 +95,7 @@ pub enum Command {
     /// Show one's own keys and how well those of others are known.
     Keys,
     /// Make a chat (`None`: the current one) quiet.
-    Mute(Option<UserName>, Lasting),
+    Mute(Option<ChatName>, Lasting),
     /// What rings.
     Notify(Notify, Reach),
     /// Whether others learn what was read.

@@ -19,7 +19,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::client::{ChatView, Client, Contact, Event, LocalId, Offline, Refusal, Trust};
 use crate::net::Env;
-use crate::types::UserName;
+use crate::types::{ChatName, UserName};
 use crate::wire::Code;
 
 use super::input::{Above, Kind, Terminal, Writer};
@@ -70,7 +70,7 @@ pub struct Options {
     /// The owner of the profile.
     pub me: UserName,
     /// The chat to begin in.
-    pub chat: Option<UserName>,
+    pub chat: Option<ChatName>,
     /// How lines look.
     pub theme: Theme,
     /// The zone in which times are shown.
@@ -131,7 +131,7 @@ pub struct Piped {
     /// Those that are kept and go first at the next contact.
     pub waiting: Vec<LocalId>,
     /// Those that will never be sent.
-    pub refused: Vec<(UserName, Refusal)>,
+    pub refused: Vec<(ChatName, Refusal)>,
     /// Lines that were not understood or not taken; each was explained.
     pub mistakes: usize,
 }
@@ -263,8 +263,8 @@ struct Session {
     asked: usize,
     screen: Screen,
     options: Options,
-    chat: Option<UserName>,
-    last_writer: Option<UserName>,
+    chat: Option<ChatName>,
+    last_writer: Option<ChatName>,
     receipts: Receipts,
     receipts_due: Option<Instant>,
     view: View,
@@ -276,7 +276,7 @@ struct Session {
     echo: Option<Echo>,
     net: Net,
     /// Why messages to somebody wait: said once.
-    waits: BTreeMap<UserName, Code>,
+    waits: BTreeMap<ChatName, Code>,
     /// Safety numbers that were on the screen.
     numbers: BTreeMap<UserName, String>,
     /// Own messages of a pipe that are neither sent nor refused.
@@ -369,7 +369,7 @@ impl Session {
         self.begin_title();
         if let Some(chat) = self.chat.clone() {
             self.take_draft_of(&chat);
-            self.look_up(chat);
+            self.look_up_person(&chat);
         }
         let greeting = std::mem::take(&mut self.options.greeting);
         if self.is_piped() {
@@ -401,7 +401,8 @@ impl Session {
             Contact::Request => self.client.chat_settings(&chat.chat).ok()?.alias,
             Contact::Accepted | Contact::Blocked => None,
         };
-        let chats = chats.iter().map(|chat| (chat.chat.clone(), alias(chat)));
+        let chats =
+            chats.iter().filter_map(|chat| Some((chat.chat.person()?.clone(), alias(chat))));
         // A slip of the keyboard must not come before the alias that was meant.
         let contacts = contacts
             .into_iter()

@@ -49,7 +49,7 @@ fn chat_line(screen: &Screen, chat: &ChatView, now_unix_ms: u64) -> String {
         0 => String::new(),
         at => time::moment(at, now_unix_ms, screen.zone()),
     };
-    let name = format!("{:<12}", screen.names.label(&chat.chat));
+    let name = format!("{:<12}", screen.names.chat(&chat.chat));
     let mut line = format!("{}  {when:<12}", screen.theme.name(&chat.chat, &name));
     if !notes.is_empty() {
         let _ = write!(line, "  {}", screen.theme.paint(Role::Strong, &notes.join(", ")));
@@ -274,7 +274,7 @@ mod tests {
 
     fn chat(who: &str, unread: usize) -> ChatView {
         ChatView {
-            chat: name(who),
+            chat: name(who).into(),
             unread,
             waiting: 0,
             last_unix_ms: NOON,

@@ -3,9 +3,10 @@
 //! Pure. An alias is free text, so it is cleaned, and it stands alone only where it can be taken
 //! for nobody else; otherwise the name stands beside it.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use crate::types::UserName;
+use crate::types::{ChatName, UserName};
 
 use super::text::clean_line;
 
@@ -54,6 +55,14 @@ impl Names {
         self.labels.get(user).map_or(user.as_str(), String::as_str)
     }
 
+    /// What a chat is called: as its person, or by the name of the group.
+    pub fn chat<'a>(&'a self, chat: &'a ChatName) -> Cow<'a, str> {
+        match chat {
+            ChatName::Person(user) => Cow::Borrowed(self.label(user)),
+            ChatName::Group(group) => Cow::Owned(group.to_string()),
+        }
+    }
+
     /// Whether this person was among those named.
     pub fn knows(&self, user: &UserName) -> bool {
         self.aliases.contains_key(user)
@@ -90,6 +99,18 @@ impl Names {
             }
             (None, _) => name.map_err(|error| error.to_string()),
         }
+    }
+
+    /// The chat that a typed word means: a group by its `#`, else a person as [`Self::resolve`]
+    /// says.
+    ///
+    /// # Errors
+    /// A clause that says why the word is no name.
+    pub fn resolve_chat(&self, word: &str) -> Result<ChatName, String> {
+        if word.starts_with('#') {
+            return ChatName::parse(word).map_err(|error| error.to_string());
+        }
+        self.resolve(word).map(ChatName::Person)
     }
 }
 

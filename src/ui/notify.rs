@@ -127,7 +127,7 @@ pub fn rings(
         Notify::Mentions => mentions(message, me),
         Notify::None => false,
     };
-    message.author == Author::Peer && !message.again && !muted && wanted
+    message.author != Author::Me && !message.again && !muted && wanted
 }
 
 /// Whether a message names somebody, or answers them.

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use crate::client::{LocalId, MessageState};
-use crate::types::UserName;
+use crate::types::ChatName;
 
 use super::names::Names;
 use super::theme::Theme;
@@ -24,7 +24,7 @@ enum Stage {
 
 #[derive(Clone, Debug)]
 struct Followed {
-    chat: UserName,
+    chat: ChatName,
     /// What the screen says.
     said: Stage,
     /// What is so.
@@ -50,7 +50,7 @@ fn stage(state: &MessageState) -> Option<Stage> {
 impl Receipts {
     /// An own message was shown with the mark of this state. It is followed further: the event of
     /// a state that is on the screen already may still be on its way.
-    pub fn shown(&mut self, id: LocalId, chat: &UserName, state: &MessageState) {
+    pub fn shown(&mut self, id: LocalId, chat: &ChatName, state: &MessageState) {
         let Some(said) = stage(state) else {
             self.followed.remove(&id);
             return;
@@ -63,7 +63,7 @@ impl Receipts {
     }
 
     /// An own message moved. Says whether there is something new to say.
-    pub fn moved(&mut self, id: LocalId, chat: &UserName, state: &MessageState) -> bool {
+    pub fn moved(&mut self, id: LocalId, chat: &ChatName, state: &MessageState) -> bool {
         let Some(now) = stage(state) else {
             self.followed.remove(&id);
             return false;
@@ -90,7 +90,7 @@ impl Receipts {
 
     /// All that changed since the last time, one line per person and change.
     pub fn take(&mut self, theme: Theme, names: &Names) -> Vec<String> {
-        let mut counts: BTreeMap<(UserName, Stage), usize> = BTreeMap::new();
+        let mut counts: BTreeMap<(ChatName, Stage), usize> = BTreeMap::new();
         for followed in self.followed.values_mut().filter(|followed| followed.now > followed.said) {
             *counts.entry((followed.chat.clone(), followed.now)).or_default() += 1;
             followed.said = followed.now;
@@ -107,7 +107,7 @@ impl Receipts {
                 };
                 let sign = if theme.rich() { format!("{sign} ") } else { String::new() };
                 let count = if count == 1 { String::new() } else { format!("{count} ") };
-                format!("{sign}{count}{word} {}", names.label(&chat))
+                format!("{sign}{count}{word} {}", names.chat(&chat))
             })
             .collect()
     }
@@ -121,8 +121,8 @@ mod tests {
     const RICH: Theme = Theme { style: Style::Rich, colour: Colour::Off };
     const PLAIN: Theme = Theme { style: Style::Plain, colour: Colour::Off };
 
-    fn bob() -> UserName {
-        UserName::parse("bob").unwrap()
+    fn bob() -> ChatName {
+        ChatName::parse("bob").unwrap()
     }
 
     #[test]

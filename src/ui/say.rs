@@ -3,8 +3,10 @@
 //!
 //! Pure. No code names: those are for logs and JSON.
 
+use std::fmt;
+
 use crate::client::{ActionError, LocalId, Offline, Refusal, RequestError, SendError, Trouble};
-use crate::types::UserName;
+use crate::types::{GroupName, UserName};
 use crate::wire::Code;
 
 /// What happened and what to do about it; the second may be empty.
@@ -33,7 +35,7 @@ impl Told {
 
 /// A typed answer of the server. `who` is the other person, if one is concerned; `detail` names
 /// the server that is away; `retry_after_ms` is 0 when not said.
-pub fn code(code: Code, who: Option<&UserName>, detail: &str, retry_after_ms: u64) -> Told {
+pub fn code(code: Code, who: Option<&dyn fmt::Display>, detail: &str, retry_after_ms: u64) -> Told {
     let whose = who.map_or_else(|| "your".to_owned(), |who| format!("{who}'s"));
     let person = who.map_or_else(|| "that person".to_owned(), ToString::to_string);
     match code {
@@ -105,7 +107,7 @@ pub fn code(code: Code, who: Option<&UserName>, detail: &str, retry_after_ms: u6
 }
 
 /// Why one's own message to `to` will never be sent.
-pub fn refusal(refusal: Refusal, to: &UserName) -> Told {
+pub fn refusal(refusal: Refusal, to: &dyn fmt::Display) -> Told {
     match refusal {
         Refusal::Server(answer) => code(answer, Some(to), "", 0),
         Refusal::TooLarge => Told::new("The message is too long.", "Send it in parts."),
@@ -114,7 +116,7 @@ pub fn refusal(refusal: Refusal, to: &UserName) -> Told {
 }
 
 /// The key of a person changed, and nothing goes to them until somebody decides.
-pub fn key_changed(user: &UserName) -> Told {
+pub fn key_changed(user: &dyn fmt::Display) -> Told {
     Told::new(
         format!(
             "{user}'s key has changed (new device, or someone in between). Nothing is sent to {user} \
@@ -166,6 +168,7 @@ pub fn send_error(error: &SendError) -> Told {
         SendError::Blocked(user) => {
             Told::new(format!("You have blocked {user}."), format!("First: /unblock {user}"))
         }
+        SendError::NoSuchGroup(group) => no_such_group(group),
         SendError::NoSuchMessage(id) => {
             Told::new(format!("There is no message {id} in this chat."), "")
         }
@@ -200,8 +203,13 @@ pub fn stranger(user: &UserName, remedy: String) -> Told {
     Told::new(format!("No user \"{user}\", or nobody you know; nothing was changed."), remedy)
 }
 
+/// A group that this profile is not in.
+pub fn no_such_group(group: &GroupName) -> Told {
+    Told::new(format!("No group {group} here."), "")
+}
+
 /// Why a request could not be done. `who` is the person it was about.
-pub fn request_error(error: &RequestError, who: Option<&UserName>) -> Told {
+pub fn request_error(error: &RequestError, who: Option<&dyn fmt::Display>) -> Told {
     match error {
         RequestError::Offline => {
             Told::new("There is no connection now.", "Try again when you are back online.")
@@ -213,7 +221,7 @@ pub fn request_error(error: &RequestError, who: Option<&UserName>) -> Told {
         RequestError::BadBundle => Told::new(
             format!(
                 "The server sent a key for {} that does not verify.",
-                who.map_or("that person", UserName::as_str)
+                who.map_or_else(|| "that person".to_owned(), ToString::to_string)
             ),
             "Nothing was trusted or sent.",
         ),
@@ -250,7 +258,7 @@ pub fn offline(reason: &Offline) -> String {
 }
 
 /// What is wrong at a place in the chat with `chat`, and what to do.
-pub fn trouble(trouble: &Trouble, chat: &UserName) -> Told {
+pub fn trouble(trouble: &Trouble, chat: &dyn fmt::Display) -> Told {
     match trouble {
         Trouble::Hole { from, to } => {
             let count = to.0.saturating_sub(from.0).saturating_add(1);
@@ -317,7 +325,7 @@ mod tests {
     fn each_code_has_a_sentence() {
         let bob = UserName::parse("bob").unwrap();
         for &answer in Code::ALL {
-            for who in [None, Some(&bob)] {
+            for who in [None, Some(&bob as &dyn fmt::Display)] {
                 let told = code(answer, who, "s2", 2_500);
                 assert!(told.what.ends_with(['.', '?']), "{answer}: {told:?}");
                 assert!(!told.what.contains('_') || told.what.contains(answer.name()));

@@ -9,7 +9,7 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
 use crate::client::{Line, MessageState, Trouble};
-use crate::types::UserName;
+use crate::types::{ChatName, UserName};
 
 use super::names::Names;
 use super::say;
@@ -126,12 +126,12 @@ impl Screen {
     fn trouble(
         &mut self,
         trouble: &Trouble,
-        chat: &UserName,
+        chat: &ChatName,
         at_unix_ms: u64,
         again: bool,
     ) -> String {
-        if *trouble == Trouble::KeyChanged {
-            return self.key_changed(chat);
+        if let (Trouble::KeyChanged, Some(user)) = (trouble, chat.person()) {
+            return self.key_changed(user);
         }
         let told = say::trouble(trouble, chat);
         let again = if again { " (again)" } else { "" };
@@ -217,8 +217,9 @@ impl Screen {
     }
 
     /// The prompt: the current chat, or one's own name when there is none.
-    pub fn prompt(&self, chat: Option<&UserName>) -> String {
-        format!("{}> ", chat.map_or(self.me.as_str(), |chat| self.names.label(chat)))
+    pub fn prompt(&self, chat: Option<&ChatName>) -> String {
+        let called = chat.map(|chat| self.names.chat(chat));
+        format!("{}> ", called.as_deref().unwrap_or(self.me.as_str()))
     }
 }
 

@@ -2,11 +2,9 @@
 //!
 //! Colour never says something alone: every coloured line reads the same without it.
 
-use std::fmt::Write as _;
+use std::fmt::{Display, Write as _};
 
 use colored::Color;
-
-use crate::types::UserName;
 
 /// Whether escape codes for colour are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,9 +73,9 @@ impl Theme {
     }
 
     /// Writes `text`, which shows `name`, in the colour that this name always has.
-    pub fn name(self, name: &UserName, text: &str) -> String {
+    pub fn name(self, name: &impl Display, text: &str) -> String {
         // FNV-1a: stable across runs, versions and machines, which a std hasher is not.
-        let hash = name.as_str().bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        let hash = name.to_string().bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
             (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
         });
         let colours = NAME_COLOURS.len() as u64;
@@ -114,6 +112,7 @@ impl Theme {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::types::UserName;
 
     fn theme(style: Style, colour: Colour) -> Theme {
         Theme { style, colour }

@@ -28,7 +28,7 @@ use fastchat::net::{
 use fastchat::placement::{PlacementMap, ServerEntry};
 use fastchat::server::{self, ServerConfig, ServerError, Stop};
 use fastchat::testkit::SimNet;
-use fastchat::types::{DeviceId, LogName, N, ServerId, UserName};
+use fastchat::types::{DeviceId, LogId, N, ServerId, UserName};
 use fastchat::wire::Code;
 use fastchat::wire::client::client_frame::Body as Ask;
 use fastchat::wire::client::server_frame::Body as Answer;
@@ -433,7 +433,7 @@ impl Person {
 
     /// The smallest message there is: a void of one number.
     pub fn append(&self, to: &str, open: &Opened, n: u64) -> Ask {
-        let log = LogName::canonical(to).unwrap();
+        let log = LogId::canonical(to).unwrap();
         let (key, device) = (&self.device_key, self.device);
         let envelope = seal_void(&self.cluster, key, &log, &self.name, device, N(n), N(n)).unwrap();
         let (open_id, epoch) = (open.open_id, open.epoch);

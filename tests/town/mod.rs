@@ -154,7 +154,7 @@ impl Life {
     }
 
     pub fn writes(&self, to: &UserName, text: &str) -> LocalId {
-        self.client.send_text(to, text).unwrap()
+        self.client.send_text(&to.clone().into(), text).unwrap()
     }
 
     pub fn state(&self, id: LocalId) -> MessageState {

@@ -8,7 +8,7 @@ use fastchat::crypto::{
     Body, Bundle, BundleDevice, ConversationKey, DeviceKey, DeviceState, SealRequest,
     VerifiedBundle, seal, testkeys, verify_bundle, wrap,
 };
-use fastchat::types::{ClusterId, DeviceId, KeyId, LogName, N, UserName};
+use fastchat::types::{ClusterId, DeviceId, KeyId, LogId, N, UserName};
 use fastchat::wire::client::client_frame::Body as Ask;
 use fastchat::wire::client::server_frame::Body as Answer;
 use fastchat::wire::client::{Envelope, LookUp, ServerFrame};
@@ -170,7 +170,7 @@ impl Forger {
     ) -> Bytes {
         let (from, identity) = (self.identity(), to.identity());
         let wrapped = wrap(&self.key, cluster, &from, &identity, &to.enc_spki).unwrap();
-        let log = LogName::inbox(address.clone());
+        let log = LogId::Inbox(address.clone());
         seal(&SealRequest {
             cluster,
             device_key: &self.device_key,

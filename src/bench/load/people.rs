@@ -17,7 +17,7 @@ use crate::crypto::{
     verify_bundle,
 };
 use crate::net::{Env, files};
-use crate::types::{ClusterId, DeviceId, LogName, N, ServerId, UserName, hex, unhex};
+use crate::types::{ClusterId, DeviceId, LogId, N, ServerId, UserName, hex, unhex};
 
 /// RSA keys of a run.
 pub(super) struct RsaKeys {
@@ -59,7 +59,7 @@ impl RsaKeys {
 /// One account and its only device.
 pub(super) struct Person {
     pub(super) user: UserName,
-    pub(super) log: LogName,
+    pub(super) log: LogId,
     pub(super) device: DeviceId,
     pub(super) keys: VerifiedBundle,
     pub(super) account: Account,
@@ -143,7 +143,7 @@ impl Person {
         };
         let bundle = bundle.sign(identity).map_err(unexpected)?;
         let keys = verify_bundle(&bundle, &cluster, user).map_err(unexpected)?;
-        let log = LogName::inbox(user.clone());
+        let log = LogId::Inbox(user.clone());
         let account = Account::Wanted;
         Ok(Self { user: user.clone(), log, device, keys, account, device_key })
     }
@@ -153,7 +153,7 @@ impl Person {
         let seed: [u8; 32] = unhex(&kept.seed)?.try_into().ok()?;
         let keys = verify_bundle(&unhex(&kept.bundle)?, &cluster, &user).ok()?;
         let (device, account) = (DeviceId(kept.device), Account::Known);
-        let (log, device_key) = (LogName::inbox(user.clone()), DeviceKey::from_seed(&seed));
+        let (log, device_key) = (LogId::Inbox(user.clone()), DeviceKey::from_seed(&seed));
         Some(Self { user, log, device, keys, account, device_key })
     }
 

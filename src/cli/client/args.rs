@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::client::account::Where;
 use crate::limits::{ALIAS_BYTES_MAX, EXPIRE_MAX, EXPIRE_MIN};
-use crate::types::UserName;
+use crate::types::{ChatName, UserName};
 use crate::ui::line::TrustPolicy;
 use crate::ui::settings::{ColourWhen, Settings};
 use crate::ui::theme::{Colour, Style};
@@ -146,8 +146,8 @@ pub(super) enum Command {
     #[serde(skip)]
     Chat {
         /// Whom to write to first
-        #[arg(value_parser = name)]
-        to: Option<UserName>,
+        #[arg(value_parser = chat)]
+        to: Option<ChatName>,
     },
     /// Send a message; returns when it is on disk at the recipient's server
     Send(Send),
@@ -349,7 +349,8 @@ pub(super) struct Recv {
     pub(super) wait: Option<Duration>,
 }
 
-/// A person as typed: a user's name, or what the owner of the profile calls them.
+/// A person as typed: a user's name, or what the owner of the profile calls them. Where a chat is
+/// meant, also a group with its `#`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Who(pub(super) String);
 
@@ -399,6 +400,10 @@ pub(super) fn moment(text: &str, now: &jiff::Zoned) -> Option<u64> {
 
 pub(super) fn name(text: &str) -> Result<UserName, String> {
     UserName::parse(text.strip_prefix('@').unwrap_or(text)).map_err(|error| error.to_string())
+}
+
+fn chat(text: &str) -> Result<ChatName, String> {
+    ChatName::parse(text).map_err(|error| error.to_string())
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {

@@ -7,7 +7,7 @@ use tokio::time::{Duration, Instant, timeout_at};
 
 use crate::cli::exit::Exit;
 use crate::client::{Client, Draft, Event, LocalId, MessageState, MessageView, Offline};
-use crate::types::UserName;
+use crate::types::{ChatName, UserName};
 use crate::ui::line::TrustPolicy;
 use crate::ui::say;
 use crate::ui::text::nearest;
@@ -29,13 +29,13 @@ pub(super) struct Batch<'a> {
     goal: Goal,
     expire: Option<Duration>,
     /// Not settled yet, in order of their numbers.
-    open: BTreeMap<LocalId, UserName>,
+    open: BTreeMap<LocalId, ChatName>,
     /// Settled, or not even taken.
     good: usize,
     bad: Vec<Stop>,
     kept: Vec<LocalId>,
     /// Why it takes long, by recipient, and for all.
-    why: BTreeMap<UserName, String>,
+    why: BTreeMap<ChatName, String>,
     why_all: Option<String>,
     /// Several messages: each is reported for itself.
     total: usize,
@@ -50,7 +50,7 @@ enum Settled {
     /// Not there yet when time was up, or not to be waited for.
     Kept(MessageView, Stop),
     NotTaken {
-        to: UserName,
+        to: ChatName,
         line: Option<usize>,
         stop: Stop,
     },
@@ -80,7 +80,7 @@ impl<'a> Batch<'a> {
     }
 
     /// Takes a message; `line`: the line of the input that it came from.
-    pub(super) fn take(&mut self, to: &UserName, text: &str, line: Option<usize>) {
+    pub(super) fn take(&mut self, to: &ChatName, text: &str, line: Option<usize>) {
         let draft = Draft { expire: self.expire, ..Draft::text(text) };
         match take(self.client, self.context.globals.trust, to, &draft) {
             Ok(id) => {
@@ -92,7 +92,7 @@ impl<'a> Batch<'a> {
     }
 
     /// Notes one that could not be taken.
-    pub(super) fn not_taken(&mut self, to: &UserName, stop: Stop, line: Option<usize>) {
+    pub(super) fn not_taken(&mut self, to: &ChatName, stop: Stop, line: Option<usize>) {
         self.total += 1;
         self.lines.push(Settled::NotTaken { to: to.clone(), line, stop });
     }
@@ -185,7 +185,7 @@ impl<'a> Batch<'a> {
     /// There is no use in waiting for what is open, of one person or of all.
     fn stop_waiting(
         &mut self,
-        whose: Option<&UserName>,
+        whose: Option<&ChatName>,
         exit: Exit,
         why: &str,
     ) -> Result<(), Stop> {
@@ -273,7 +273,8 @@ impl<'a> Batch<'a> {
     }
 
     fn key_changed(&mut self, user: &UserName) -> Result<(), Stop> {
-        if !self.open.values().any(|to| to == user) {
+        let chat = &ChatName::from(user.clone());
+        if !self.open.values().any(|to| to == chat) {
             return Ok(());
         }
         if self.context.globals.trust == TrustPolicy::Always {
@@ -281,7 +282,7 @@ impl<'a> Batch<'a> {
             return accepted.map_err(|error| failures::request(&error, Some(user)));
         }
         let before = self.lines.len();
-        self.stop_waiting(Some(user), Exit::KeyRefused, &say::key_changed(user).what)?;
+        self.stop_waiting(Some(chat), Exit::KeyRefused, &say::key_changed(user).what)?;
         for settled in self.lines.iter_mut().skip(before) {
             if let Settled::Kept(_, stop) = settled {
                 stop.failure.remedy = failures::changed_key_remedy(user);
@@ -326,7 +327,7 @@ impl<'a> Batch<'a> {
                 Settled::NotTaken { to, line, stop } => {
                     if report.form == Form::Json && (self.total > 1 || line.is_some()) {
                         let record = Record::NotTaken {
-                            to: to.as_str(),
+                            to: &to.to_string(),
                             line: line.map(|line| line.to_string()),
                             code: code_word(stop.failure.exit),
                             text: &stop.failure.what,
@@ -393,9 +394,10 @@ fn kept(id: LocalId, exit: Exit, why: &str) -> Stop {
     stop
 }
 
-fn did_you_mean(client: &Client, name: &UserName) -> String {
+fn did_you_mean(client: &Client, to: &ChatName) -> String {
     let chats = client.chats().unwrap_or_default();
-    let others = chats.iter().map(|chat| chat.chat.as_str()).filter(|c| *c != name.as_str());
-    nearest(name.as_str(), others)
+    let others: Vec<String> =
+        chats.iter().filter(|chat| chat.chat != *to).map(|chat| chat.chat.to_string()).collect();
+    nearest(&to.to_string(), others.iter().map(String::as_str))
         .map_or_else(|| "See how it is spelt.".to_owned(), |near| format!("Did you mean {near}?"))
 }

@@ -3,7 +3,7 @@
 use crate::cli::exit::Exit;
 use crate::client::account::Where;
 use crate::client::{Client, Mode, Refusal, Unlocked};
-use crate::types::UserName;
+use crate::types::{ChatName, UserName};
 use crate::ui::input::Writer;
 use crate::ui::line::{self, Ended, Options, Piped, Title};
 use crate::ui::lists;
@@ -15,7 +15,7 @@ use super::socket::serve::serve;
 use super::{Context, ask, failures, wizard};
 
 /// Runs the line client, beginning in the chat with `to`.
-pub(super) async fn run(context: &Context, at: Option<Where>, to: Option<UserName>) -> Outcome {
+pub(super) async fn run(context: &Context, at: Option<Where>, to: Option<ChatName>) -> Outcome {
     if context.report.form == Form::Json {
         return Err(Stop::new(
             Exit::Usage,
@@ -26,6 +26,10 @@ pub(super) async fn run(context: &Context, at: Option<Where>, to: Option<UserNam
     let (name, unlocked, greeting) = signed_in(context, at.as_ref()).await?;
     let me = unlocked.owner().user.clone();
     let (client, events) = Client::start(&context.env, unlocked, Mode::SendAndReceive);
+    if let Some(stop) = to.as_ref().and_then(|to| open::known(&client, to).err()) {
+        client.stop().await;
+        return Err(stop);
+    }
     let (service, events) = serve(context, &name, &me, &client, events);
     let options = Options {
         me,
@@ -197,7 +201,7 @@ fn outcome(ended: Ended) -> Outcome {
 /// The exit code of a pipe: what all its messages have in common, or "partly".
 fn of_pipe(piped: &Piped) -> Outcome {
     let waiting = piped.waiting.len();
-    let refused: Vec<&(UserName, Refusal)> = piped.refused.iter().collect();
+    let refused: Vec<&(ChatName, Refusal)> = piped.refused.iter().collect();
     match (piped.sent, waiting, refused.as_slice(), piped.mistakes) {
         (_, 0, [], 0) => Ok(Exit::Done),
         (0, 0, [], _) => Err(Stop::quiet(Exit::Usage)),
@@ -241,7 +245,7 @@ mod tests {
 
     #[test]
     fn a_pipe_ends_with_the_code_of_what_became_of_its_messages() {
-        let bob = UserName::parse("bob").unwrap();
+        let bob = ChatName::parse("bob").unwrap();
         let refused = vec![(bob.clone(), Refusal::Server(Code::NoSuchUser))];
         let blocked = vec![(bob, Refusal::Server(Code::Blocked))];
         let nothing = Piped::default();

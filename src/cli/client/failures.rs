@@ -1,5 +1,7 @@
 //! What went wrong in the client, as an exit code, a sentence and what to do.
 
+use std::fmt;
+
 use crate::cli::exit::{Exit, sentence};
 use crate::client::account::{AccountError, Where};
 use crate::client::{ProfileError, Refusal, RequestError, SendError};
@@ -187,7 +189,7 @@ pub(super) fn not_signed_in(profile: &UserName) -> Stop {
 }
 
 /// A request about `who`.
-pub(super) fn request(error: &RequestError, who: Option<&UserName>) -> Stop {
+pub(super) fn request(error: &RequestError, who: Option<&dyn fmt::Display>) -> Stop {
     let exit = match error {
         RequestError::Offline | RequestError::Timeout => Exit::Unreachable,
         RequestError::Refused { code, .. } => exit_of(*code),
@@ -204,7 +206,7 @@ pub(super) fn send(error: &SendError) -> Stop {
         SendError::Empty | SendError::ToSelf => Exit::Usage,
         SendError::TooLarge(_) | SendError::Blocked(_) => Exit::Refused,
         SendError::KeyChanged(_) => Exit::KeyRefused,
-        SendError::NoSuchMessage(_) => Exit::NotFound,
+        SendError::NoSuchMessage(_) | SendError::NoSuchGroup(_) => Exit::NotFound,
         SendError::Local(_) => Exit::LocalData,
     };
     let mut told = say::send_error(error);
@@ -231,7 +233,7 @@ pub(super) fn in_line_client(remedy: &str) -> String {
 }
 
 /// A message to `to` that will never be sent.
-pub(super) fn refusal(refusal: Refusal, to: &UserName) -> Stop {
+pub(super) fn refusal(refusal: Refusal, to: &dyn fmt::Display) -> Stop {
     let exit = match refusal {
         Refusal::Server(code) => exit_of(code),
         Refusal::TooLarge => Exit::Refused,

@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 use crate::cli::exit::Exit;
 use crate::client::profile::Owner;
 use crate::client::{Client, Event, KeyView, Mode, Profile, ProfileError, RequestError, Unlocked};
-use crate::types::UserName;
+use crate::types::{ChatName, GroupName, UserName};
 use crate::ui::say;
 
 use super::args::Who;
@@ -197,6 +197,28 @@ pub(super) fn person(client: &Client, who: &Who) -> Result<UserName, Stop> {
             )
         }),
     }
+}
+
+/// The chat that a word means: a group of this profile by its `#`, else the one with a person.
+pub(super) fn chat(client: &Client, who: &Who) -> Result<ChatName, Stop> {
+    if !who.0.starts_with('#') {
+        return person(client, who).map(ChatName::Person);
+    }
+    let group = GroupName::parse(&who.0).map_err(|error| {
+        Stop::new(Exit::Usage, format!("\"{}\" is no group's name: {error}.", who.0), "")
+    })?;
+    let chat = ChatName::Group(group);
+    known(client, &chat).map(|()| chat)
+}
+
+/// There is a chat with anybody, but of a group only where this profile has it.
+pub(super) fn known(client: &Client, chat: &ChatName) -> Result<(), Stop> {
+    let ChatName::Group(group) = chat else { return Ok(()) };
+    let chats = client.chats().map_err(|error| failures::request(&error, None))?;
+    if chats.iter().any(|known| known.chat == *chat) {
+        return Ok(());
+    }
+    Err(Stop::told(Exit::NotFound, say::no_such_group(group)))
 }
 
 /// Unlocks the profile and starts its client, unless it runs here already.

@@ -94,14 +94,16 @@ fn named(client: &Client, who: &UserName, alias: Option<String>) -> Result<(), S
             ));
         }
     }
-    client.change_chat(who, &ChatChange::Alias(alias)).map_err(local)
+    client.change_chat(&who.clone().into(), &ChatChange::Alias(alias)).map_err(local)
 }
 
 /// Nothing is said about strangers that may not even exist.
 fn known(client: &Client, who: &UserName) -> Result<(), Stop> {
     let local = |error| failures::request(&error, None);
     let is_contact = client.contacts().map_err(local)?.iter().any(|contact| contact.user == *who);
-    if is_contact || client.chats().map_err(local)?.iter().any(|chat| chat.chat == *who) {
+    if is_contact
+        || client.chats().map_err(local)?.iter().any(|chat| chat.chat.person() == Some(who))
+    {
         return Ok(());
     }
     Err(Stop::new(

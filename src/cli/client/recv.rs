@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep_until};
 use crate::cli::exit::Exit;
 use crate::cli::signals::Signals;
 use crate::client::{Client, Event, Line, LocalId, Mode, Offline};
-use crate::types::UserName;
+use crate::types::{ChatName, UserName};
 use crate::ui::line::TrustPolicy;
 use crate::ui::say;
 use crate::ui::screen::Screen;
@@ -59,7 +59,7 @@ async fn print(context: &Context, options: &Recv, session: &mut Session) -> Outc
         Whose::Ours => None,
         Whose::Holders => Some(LocalId(0)),
     };
-    let from = options.from.as_ref().map(|who| open::person(client, who)).transpose()?;
+    let from = options.from.as_ref().map(|who| open::chat(client, who)).transpose()?;
     let mut printing = Printing { context, client, options, from, me, screen, beside, printed: 0 };
     match session.whose {
         Whose::Ours => {
@@ -83,7 +83,7 @@ struct Printing<'a> {
     context: &'a Context,
     client: &'a Client,
     options: &'a Recv,
-    from: Option<UserName>,
+    from: Option<ChatName>,
     me: UserName,
     screen: Screen,
     /// On the client of another process, which shows lines itself and notes that: the last line

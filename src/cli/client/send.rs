@@ -10,7 +10,7 @@ use tokio::sync::mpsc::Receiver;
 use crate::cli::exit::Exit;
 use crate::client::{Client, Draft, Event, Mode, SendError, Trust};
 use crate::limits::TEXT_BYTES_MAX;
-use crate::types::UserName;
+use crate::types::ChatName;
 use crate::ui::line::TrustPolicy;
 
 use super::args::{Goal, Send};
@@ -55,12 +55,12 @@ async fn sent(context: &Context, send: &Send, session: &mut Session) -> Outcome 
 }
 
 /// Each once, in the order in which they were named.
-fn recipients(client: &Client, send: &Send) -> Result<Vec<UserName>, Stop> {
+fn recipients(client: &Client, send: &Send) -> Result<Vec<ChatName>, Stop> {
     let mut to = Vec::new();
     for who in std::iter::once(&send.to).chain(&send.also) {
-        let user = open::person(client, who)?;
-        if !to.contains(&user) {
-            to.push(user);
+        let chat = open::chat(client, who)?;
+        if !to.contains(&chat) {
+            to.push(chat);
         }
     }
     Ok(to)
@@ -69,7 +69,7 @@ fn recipients(client: &Client, send: &Send) -> Result<Vec<UserName>, Stop> {
 async fn through(
     context: &Context,
     send: &Send,
-    to: &[UserName],
+    to: &[ChatName],
     batch: &mut Batch<'_>,
     session: &mut Session,
 ) -> Result<(), Stop> {
@@ -87,7 +87,7 @@ async fn through(
 /// Sends the lines of standard input as they come; empty ones are left out.
 async fn each_line(
     context: &Context,
-    to: &[UserName],
+    to: &[ChatName],
     batch: &mut Batch<'_>,
     session: &mut Session,
 ) -> Result<(), Stop> {
@@ -245,8 +245,11 @@ fn interrupted(client: &Client) -> Outcome {
     ))
 }
 
-fn must_be_verified(client: &Client, to: &UserName) -> Result<(), Stop> {
-    let known = client.known_key(to).map_err(|error| failures::request(&error, None))?;
+fn must_be_verified(client: &Client, to: &ChatName) -> Result<(), Stop> {
+    let known = match to.person() {
+        Some(user) => client.known_key(user).map_err(|error| failures::request(&error, None))?,
+        None => None,
+    };
     if known.is_some_and(|key| key.trust == Trust::Verified) {
         return Ok(());
     }
@@ -261,12 +264,12 @@ fn must_be_verified(client: &Client, to: &UserName) -> Result<(), Stop> {
 pub(super) fn take(
     client: &Client,
     trust: TrustPolicy,
-    to: &UserName,
+    to: &ChatName,
     draft: &Draft,
 ) -> Result<crate::client::LocalId, Stop> {
     match client.send(to, draft) {
-        Err(SendError::KeyChanged(_)) if trust == TrustPolicy::Always => {
-            client.accept_key(to).map_err(|error| failures::request(&error, Some(to)))?;
+        Err(SendError::KeyChanged(user)) if trust == TrustPolicy::Always => {
+            client.accept_key(&user).map_err(|error| failures::request(&error, Some(&user)))?;
             client.send(to, draft)
         }
         other => other,

@@ -132,7 +132,7 @@ async fn printed(
     session: &Session,
 ) -> Outcome {
     let (client, me) = (&session.client, &session.me);
-    let chat = &open::person(client, &history.chat)?;
+    let chat = &open::chat(client, &history.chat)?;
     let local = |error| failures::request(&error, None);
     let all = since.is_some() || history.export.is_some();
     let wanted = match history.lines {

@@ -7,7 +7,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::cli::exit::Exit;
 use crate::client::{Cancelled, Client, Event, Line, LocalId, MessageState, Mode, RequestError};
-use crate::types::UserName;
+use crate::types::ChatName;
 use crate::ui::say;
 
 use super::json::{Own, Record};
@@ -136,7 +136,7 @@ async fn moved(
     context: &Context,
     client: &Client,
     id: LocalId,
-    chat: &UserName,
+    chat: &ChatName,
     state: &MessageState,
     seen: &mut BTreeSet<LocalId>,
 ) -> Result<Moved, Stop> {

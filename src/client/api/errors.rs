@@ -1,6 +1,6 @@
 //! Why something asked of the client was not done.
 
-use crate::types::UserName;
+use crate::types::{GroupName, UserName};
 use crate::wire::Code;
 
 use super::message::LocalId;
@@ -58,6 +58,9 @@ pub enum SendError {
     /// The person is blocked here.
     #[error("{0} is blocked")]
     Blocked(UserName),
+    /// The owner of this profile is in no group of that name.
+    #[error("you are in no group {0}")]
+    NoSuchGroup(GroupName),
     /// The message to be answered is not one of this chat.
     #[error("no message {0} in this chat")]
     NoSuchMessage(LocalId),

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::types::{ServerId, UserName};
+use crate::types::{ChatName, ServerId, UserName};
 use crate::wire::Code;
 
 use super::message::{Author, LocalId, MessageState};
@@ -29,7 +29,7 @@ pub enum Event {
         /// Which.
         id: LocalId,
         /// The chat.
-        chat: UserName,
+        chat: ChatName,
         /// Where it stands now.
         state: MessageState,
     },
@@ -38,21 +38,21 @@ pub enum Event {
         /// Which.
         id: LocalId,
         /// The chat.
-        chat: UserName,
+        chat: ChatName,
     },
     /// A message was taken back by its author: its text is gone.
     Deleted {
         /// Which.
         id: LocalId,
         /// The chat.
-        chat: UserName,
+        chat: ChatName,
     },
     /// Somebody reacted to a message, or took that back.
     Reacted {
         /// The message.
         id: LocalId,
         /// The chat.
-        chat: UserName,
+        chat: ChatName,
         /// Who.
         by: Author,
         /// With what; `None`: taken back.
@@ -66,6 +66,8 @@ pub enum Event {
     /// A contact is writing to us now. There is no event for the end of it: after a few seconds
     /// without another one, it is over.
     Typing {
+        /// In which chat.
+        chat: ChatName,
         /// Who.
         user: UserName,
     },
@@ -76,10 +78,10 @@ pub enum Event {
         /// Whether they are signed in now.
         online: bool,
     },
-    /// Messages to this person wait: their home is away, their inbox is full, ...
+    /// Messages of this chat wait: their home is away, their inbox is full, ...
     ChatWaits {
         /// The chat.
-        chat: UserName,
+        chat: ChatName,
         /// Why.
         code: Code,
         /// The server that is away, when that is the reason.
@@ -100,7 +102,7 @@ pub enum Event {
         /// Which.
         id: LocalId,
         /// The chat.
-        chat: UserName,
+        chat: ChatName,
     },
     /// This profile's database is older than what the server holds: a new device id was made.
     RolledBack,

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::types::{DeviceId, N, UserName};
+use crate::types::{ChatName, DeviceId, N, UserName};
 use crate::wire::Code;
 
 /// A message's number in this profile: what people and scripts use to refer to it. From 1.
@@ -21,8 +21,8 @@ impl fmt::Display for LocalId {
 pub enum Author {
     /// The owner of this profile.
     Me,
-    /// The other person of the chat.
-    Peer,
+    /// Somebody else in the chat.
+    Them(UserName),
 }
 
 /// How a text is meant.
@@ -120,8 +120,8 @@ pub struct ReactionView {
 pub struct MessageView {
     /// Its number in this profile.
     pub id: LocalId,
-    /// The other person.
-    pub chat: UserName,
+    /// The chat it belongs to.
+    pub chat: ChatName,
     /// Who wrote it.
     pub author: Author,
     /// The text as the author wrote it: control characters are the front end's to clean. Empty
@@ -189,7 +189,7 @@ pub enum Line {
         /// For [`super::Client::mark_shown`].
         id: LocalId,
         /// The chat it belongs to.
-        chat: UserName,
+        chat: ChatName,
         /// What.
         trouble: Trouble,
         /// When this device noticed.
@@ -217,7 +217,7 @@ impl Line {
     }
 
     /// The chat it belongs to.
-    pub fn chat(&self) -> &UserName {
+    pub fn chat(&self) -> &ChatName {
         match self {
             Self::Message(message) => &message.chat,
             Self::Trouble { chat, .. } => chat,

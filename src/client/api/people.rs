@@ -1,6 +1,6 @@
 //! People, chats and keys as the owner of a profile sees them.
 
-use crate::types::{DeviceId, ServerId, UserName};
+use crate::types::{ChatName, DeviceId, ServerId, UserName};
 
 /// How well the other person's key is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,8 +29,8 @@ pub enum Contact {
 /// One conversation in the list of chats.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChatView {
-    /// The other person.
-    pub chat: UserName,
+    /// The other person, or the group.
+    pub chat: ChatName,
     /// Lines not shown yet.
     pub unread: usize,
     /// Own messages not sent yet.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use crate::types::UserName;
+use crate::types::{ChatName, UserName};
 use crate::wire::Code;
 use crate::wire::client::{LookUp, PutBundle, WhoList, client_frame, server_frame};
 
@@ -150,15 +150,16 @@ impl Session<'_> {
                 (Some(_), Some(_)) => Ok(()),
             });
         }
-        if let Some(sender) = self.senders.get_mut(&user) {
+        let chat = ChatName::from(user);
+        if let Some(sender) = self.senders.get_mut(&chat) {
             let had = bundle.is_none() || learned.is_some();
             sender.looked_up = had.then(Instant::now);
         }
-        if bundle.is_some() && learned.is_none() && self.senders.contains_key(&user) {
-            self.pause_unknown(&user);
+        if bundle.is_some() && learned.is_none() && self.senders.contains_key(&chat) {
+            self.pause_unknown(&chat);
         }
         self.open_entries().await?;
-        self.pump(&user).await
+        self.pump(&chat).await
     }
 }
 

@@ -6,7 +6,7 @@ use prost::Message as _;
 use tokio::time::Instant;
 
 use crate::net::stream::ReadError;
-use crate::types::{LogName, N, UserName};
+use crate::types::{ChatName, LogName, N, UserName};
 use crate::wire::Code;
 use crate::wire::client::{ServerFrame, server_frame};
 
@@ -60,8 +60,9 @@ impl Session<'_> {
             }
             Some(server_frame::Body::GoAway(_)) => self.handover.asked.cancel(),
             Some(server_frame::Body::Online(online)) => {
-                if let Some(chat) = self.current(&online.log, online.open_id) {
-                    self.core.lock().presence_heard(&chat, online.online)?;
+                let chat = self.current(&online.log, online.open_id);
+                if let Some(ChatName::Person(user)) = chat {
+                    self.core.lock().presence_heard(&user, online.online)?;
                 }
             }
             // Typing comes in datagrams.
@@ -84,8 +85,8 @@ impl Session<'_> {
     }
 
     /// The chat of an answer, if the answer is to its present Open.
-    pub(super) fn current(&self, log: &str, open_id: u32) -> Option<UserName> {
-        let chat = LogName::canonical(log).ok()?.owner().clone();
+    pub(super) fn current(&self, log: &str, open_id: u32) -> Option<ChatName> {
+        let chat = ChatName::from(LogName::canonical(log).ok()?);
         self.senders.get(&chat).filter(|sender| sender.open_id == open_id)?;
         Some(chat)
     }

@@ -20,7 +20,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::limits;
 use crate::net::Env;
-use crate::types::{DeviceId, Seq, UserName};
+use crate::types::{ChatName, DeviceId, Seq, UserName};
 use crate::wire::client::client_frame;
 
 use super::Mode;
@@ -79,7 +79,7 @@ pub(crate) struct Session<'a> {
     mode: Mode,
     wire: Wire,
     requests: &'a mut mpsc::Receiver<Request>,
-    senders: BTreeMap<UserName, Sender>,
+    senders: BTreeMap<ChatName, Sender>,
     own: Own,
     waiting: BTreeMap<u64, Waiting>,
     /// Authors whose bundle was asked for, and the devices it was asked for.
@@ -91,7 +91,7 @@ pub(crate) struct Session<'a> {
     /// When a read receipt that waits for its second can go.
     read_due: Option<Instant>,
     /// Chats whose logs are still to be opened, only to learn who comes and goes; and when.
-    to_follow: VecDeque<UserName>,
+    to_follow: VecDeque<ChatName>,
     follow_due: Option<Instant>,
     /// Some chat could not send for want of room in the session.
     starved: bool,
@@ -264,7 +264,7 @@ impl<'a> Session<'a> {
 
     pub(super) async fn timers(&mut self) -> Result<(), End> {
         let now = Instant::now();
-        let due: Vec<UserName> = self
+        let due: Vec<ChatName> = self
             .senders
             .iter()
             .filter(|(_, sender)| matches!(sender.phase, Phase::Paused(until) if until <= now))

@@ -5,7 +5,7 @@ use prost::Message as _;
 use tokio::sync::oneshot;
 use zeroize::Zeroizing;
 
-use crate::types::UserName;
+use crate::types::{ChatName, UserName};
 use crate::wire::client::{
     Block, ChangePassword, ClientFrame, DeleteAccount, Logout, SetPresence, Typing, Who,
     client_frame,
@@ -27,7 +27,7 @@ pub(crate) enum Request {
     Offer,
     /// Somebody is told that we are writing to them.
     Typing {
-        to: UserName,
+        to: ChatName,
     },
     /// Others see us, or do not.
     SetPresence {
@@ -141,8 +141,13 @@ impl Session<'_> {
     }
 
     /// One datagram, which may be lost.
-    pub(super) fn tell_typing(&self, to: &UserName) {
-        let typing = Typing { user: to.to_string(), group: String::new() };
+    pub(super) fn tell_typing(&self, to: &ChatName) {
+        let typing = match to {
+            ChatName::Person(user) => Typing { user: user.to_string(), group: String::new() },
+            ChatName::Group(group) => {
+                Typing { user: String::new(), group: group.as_str().to_owned() }
+            }
+        };
         let body = Some(client_frame::Body::Typing(typing));
         let frame = ClientFrame { rid: 0, optional: true, body }.encode_to_vec();
         if self.wire.conn.max_datagram_size().is_some_and(|max| frame.len() <= max) {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::limits;
-use crate::types::{LogEpoch, LogName, N, UserName};
+use crate::types::{ChatName, LogEpoch, N, UserName};
 use crate::wire::Code;
 use crate::wire::client::{Append, Open, Opened, Refused as WireRefused, client_frame};
 
@@ -24,10 +24,10 @@ impl Session<'_> {
             if !self.senders.contains_key(&chat) {
                 let open_id = self.next_open_id();
                 self.senders.insert(chat.clone(), Sender::new(open_id));
-                self.look_up(chat.clone(), None)?;
+                self.look_up_for(&chat)?;
                 self.open_chat(&chat)?;
             } else if self.senders.get_mut(&chat).is_some_and(Sender::begins_to_write) {
-                self.look_up(chat.clone(), None)?;
+                self.look_up_for(&chat)?;
             } else if self.paused_and_due(&chat) {
                 self.open_chat(&chat)?;
             } else {
@@ -60,12 +60,12 @@ impl Session<'_> {
         Ok(())
     }
 
-    pub(super) fn paused_and_due(&self, chat: &UserName) -> bool {
+    pub(super) fn paused_and_due(&self, chat: &ChatName) -> bool {
         let phase = self.senders.get(chat).map(|sender| sender.phase);
         matches!(phase, Some(Phase::Paused(until)) if until <= Instant::now())
     }
 
-    pub(super) fn open_chat(&mut self, chat: &UserName) -> Result<(), End> {
+    pub(super) fn open_chat(&mut self, chat: &ChatName) -> Result<(), End> {
         let open_id = self.next_open_id();
         let epoch = self.core.lock().send_epoch(chat)?;
         let ask = match self.senders.get_mut(chat) {
@@ -75,11 +75,11 @@ impl Session<'_> {
             }
             None => return Ok(()),
         };
-        if ask && !self.is_asked(chat) {
-            self.look_up(chat.clone(), None)?;
+        if ask && !self.is_asked_for(chat) {
+            self.look_up_for(chat)?;
         }
         let open = Open {
-            log: LogName::inbox(chat.clone()).to_string(),
+            log: chat.log().to_string(),
             open_id,
             epoch: epoch.0,
             cursor: 0,
@@ -90,25 +90,34 @@ impl Session<'_> {
 
     /// Asks for the bundles of those who are written to and whose look-up came to nothing.
     pub(super) fn ask_for_recipients(&mut self) -> Result<(), End> {
-        let missing: Vec<UserName> = self
+        let missing: Vec<ChatName> = self
             .senders
             .iter()
             .filter(|(chat, sender)| {
-                sender.looked_up.is_none() && !sender.follows_only() && !self.is_asked(chat)
+                sender.looked_up.is_none() && !sender.follows_only() && !self.is_asked_for(chat)
             })
             .map(|(chat, _)| chat.clone())
             .collect();
-        missing.into_iter().try_for_each(|chat| self.look_up(chat, None))
+        missing.iter().try_for_each(|chat| self.look_up_for(chat))
     }
 
-    pub(super) fn is_asked(&self, chat: &UserName) -> bool {
+    pub(super) fn is_asked(&self, person: &UserName) -> bool {
         self.waiting
             .values()
-            .any(|waiting| matches!(waiting, Waiting::LookUp { user, .. } if user == chat))
+            .any(|waiting| matches!(waiting, Waiting::LookUp { user, .. } if user == person))
+    }
+
+    fn is_asked_for(&self, chat: &ChatName) -> bool {
+        chat.person().is_some_and(|person| self.is_asked(person))
+    }
+
+    /// Asks for the bundle of the person of a chat.
+    fn look_up_for(&mut self, chat: &ChatName) -> Result<(), End> {
+        chat.person().map_or(Ok(()), |person| self.look_up(person.clone(), None))
     }
 
     /// Sends what may be sent for a chat: first what is sealed and unanswered, then what waits.
-    pub(super) async fn pump(&mut self, chat: &UserName) -> Result<(), End> {
+    pub(super) async fn pump(&mut self, chat: &ChatName) -> Result<(), End> {
         loop {
             let total: usize = self.senders.values().map(Sender::in_flight).sum();
             let Some(sender) = self.senders.get(chat) else { return Ok(()) };
@@ -137,11 +146,11 @@ impl Session<'_> {
                 }
             };
             if self.senders.get_mut(chat).is_some_and(Sender::needs_look_up) {
-                return if self.is_asked(chat) { Ok(()) } else { self.look_up(chat.clone(), None) };
+                return if self.is_asked_for(chat) { Ok(()) } else { self.look_up_for(chat) };
             }
             for outgoing in sealed {
                 let append = Append {
-                    log: LogName::inbox(chat.clone()).to_string(),
+                    log: chat.log().to_string(),
                     open_id,
                     epoch: epoch.0,
                     envelope: outgoing.envelope,
@@ -157,7 +166,7 @@ impl Session<'_> {
         }
     }
 
-    pub(super) fn pause_unknown(&mut self, chat: &UserName) {
+    pub(super) fn pause_unknown(&mut self, chat: &ChatName) {
         if let Some(sender) = self.senders.get_mut(chat) {
             sender.looked_up = None;
         }
@@ -165,11 +174,11 @@ impl Session<'_> {
     }
 
     /// There is room again: those who waited for it, in turn.
-    pub(super) async fn pump_starved(&mut self, after: &UserName) -> Result<(), End> {
+    pub(super) async fn pump_starved(&mut self, after: &ChatName) -> Result<(), End> {
         if !std::mem::take(&mut self.starved) {
             return Ok(());
         }
-        let chats: Vec<UserName> = self.senders.keys().cloned().collect();
+        let chats: Vec<ChatName> = self.senders.keys().cloned().collect();
         let (before, behind) = chats.split_at(chats.partition_point(|chat| chat <= after));
         for chat in behind.iter().chain(before) {
             self.pump(chat).await?;
@@ -179,7 +188,7 @@ impl Session<'_> {
 
     pub(super) async fn chat_opened(
         &mut self,
-        chat: &UserName,
+        chat: &ChatName,
         opened: &Opened,
     ) -> Result<(), End> {
         let (epoch, last_n) = (LogEpoch(opened.epoch), N(opened.last_n));
@@ -190,7 +199,9 @@ impl Session<'_> {
             sender.opened(epoch);
             sender.delivered = N(opened.delivered_n);
         }
-        self.core.lock().presence_heard(chat, opened.online)?;
+        if let Some(person) = chat.person() {
+            self.core.lock().presence_heard(person, opened.online)?;
+        }
         self.disk(|core| core.log_delivered(chat, N(opened.delivered_n))).await?;
         // What stands above `last_n` was taken back by a restored home: is it all still here?
         let lowest = self.core.lock().unanswered(chat, N(1), 1)?;
@@ -199,7 +210,7 @@ impl Session<'_> {
             self.disk(|core| core.fill_gap(chat, expected)).await?;
         }
         let unknown = self.senders.get(chat).is_some_and(|sender| sender.looked_up.is_none());
-        if unknown && self.ask_again.is_none() && !self.is_asked(chat) {
+        if unknown && self.ask_again.is_none() && !self.is_asked_for(chat) {
             // The look-up came to nothing while the Open was under way: both again, later.
             self.pause_unknown(chat);
             return Ok(());
@@ -209,7 +220,7 @@ impl Session<'_> {
 
     pub(super) async fn chat_refused(
         &mut self,
-        chat: &UserName,
+        chat: &ChatName,
         refused: &WireRefused,
     ) -> Result<(), End> {
         let code = Code::from_number(refused.code).unwrap_or(Code::Internal);
@@ -226,7 +237,7 @@ impl Session<'_> {
         Ok(())
     }
 
-    pub(super) async fn drained(&mut self, chat: &UserName, detail: &str) -> Result<(), End> {
+    pub(super) async fn drained(&mut self, chat: &ChatName, detail: &str) -> Result<(), End> {
         match self.senders.get_mut(chat).and_then(Sender::drained) {
             Some(after) => self.after_refusal(chat, after, detail).await,
             None => Ok(()),
@@ -235,7 +246,7 @@ impl Session<'_> {
 
     pub(super) async fn after_refusal(
         &mut self,
-        chat: &UserName,
+        chat: &ChatName,
         after: After,
         detail: &str,
     ) -> Result<(), End> {
@@ -260,7 +271,7 @@ impl Session<'_> {
         self.pump(chat).await
     }
 
-    pub(super) fn pause(&mut self, chat: &UserName, code: Code, at_least: Duration, detail: &str) {
+    pub(super) fn pause(&mut self, chat: &ChatName, code: Code, at_least: Duration, detail: &str) {
         let spread = self.env.jitter(Duration::from_secs(1)).as_secs_f64();
         let Some(sender) = self.senders.get_mut(chat) else { return };
         sender.pause(code, at_least, spread);
@@ -275,7 +286,7 @@ impl Session<'_> {
 
     pub(super) async fn chat_appended(
         &mut self,
-        chat: &UserName,
+        chat: &ChatName,
         n: N,
         hash: &[u8],
     ) -> Result<(), End> {

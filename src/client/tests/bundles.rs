@@ -152,10 +152,10 @@ fn an_old_copy_of_the_database_becomes_another_device_and_uses_no_number_twice()
     let mut alice = Desk::new("alice", 0);
     let bob = Peer::new("bob", 1);
     alice.knows(&bob.bundle());
-    alice.core.log_opened(&bob.name, EPOCH, N(0)).unwrap();
+    alice.core.log_opened(&bob.chat(), EPOCH, N(0)).unwrap();
     alice.writes(&bob.name, "one");
     let one = alice.sends(&bob.name);
-    alice.core.log_appended(&bob.name, N(1), &hash(&one[0].envelope)).unwrap();
+    alice.core.log_appended(&bob.chat(), N(1), &hash(&one[0].envelope)).unwrap();
     let old = alice.dir.path().join("old.sqlite");
     alice.core.profile.store.db().execute("VACUUM INTO ?1", [old.to_str().unwrap()]).unwrap();
     // Life goes on: another encryption key, another text.
@@ -174,7 +174,7 @@ fn an_old_copy_of_the_database_becomes_another_device_and_uses_no_number_twice()
     });
     alice.core.welcomed(newest.encoded()).unwrap();
     let waits = alice.writes(&bob.name, "three");
-    assert_eq!(alice.core.log_opened(&bob.name, EPOCH, N(2)).unwrap(), Answered::Foreign);
+    assert_eq!(alice.core.log_opened(&bob.chat(), EPOCH, N(2)).unwrap(), Answered::Foreign);
     alice.core.plan_bundle(NewBundle::NewDevice).unwrap();
     let new = taken(&mut alice);
     assert_ne!(alice.core.profile.device, device);
@@ -186,7 +186,7 @@ fn an_old_copy_of_the_database_becomes_another_device_and_uses_no_number_twice()
     assert_eq!(alice.sees(), ["bob: for the new key"]);
 
     // Bob is told, and what waited goes out under the numbers of the new device.
-    assert_eq!(alice.core.log_opened(&bob.name, EPOCH, N(0)).unwrap(), Answered::Stored);
+    assert_eq!(alice.core.log_opened(&bob.chat(), EPOCH, N(0)).unwrap(), Answered::Stored);
     let sent = alice.sends(&bob.name);
     let headers: Vec<_> = sent.iter().map(|o| parse_header(&o.envelope).unwrap()).collect();
     let numbers: Vec<u64> = headers.iter().map(|h| h.n.0).collect();
@@ -200,11 +200,11 @@ fn what_the_home_is_known_to_have_is_not_sent_again_by_the_new_device() {
     let mut alice = Desk::new("alice", 0);
     let bob = Peer::new("bob", 1);
     alice.knows(&bob.bundle());
-    alice.core.log_opened(&bob.name, EPOCH, N(0)).unwrap();
+    alice.core.log_opened(&bob.chat(), EPOCH, N(0)).unwrap();
     let first = alice.writes(&bob.name, "one");
     assert_eq!(alice.sends(&bob.name).len(), 1);
     // A copy was made here; the original sent this and one more.
-    assert_eq!(alice.core.log_opened(&bob.name, EPOCH, N(2)).unwrap(), Answered::Foreign);
+    assert_eq!(alice.core.log_opened(&bob.chat(), EPOCH, N(2)).unwrap(), Answered::Foreign);
     alice.core.plan_bundle(NewBundle::NewDevice).unwrap();
     taken(&mut alice);
     assert_eq!(alice.state(first), MessageState::Sent);

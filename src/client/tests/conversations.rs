@@ -13,7 +13,7 @@ use crate::wire::Code;
 /// Alice and Bob, each with a log open at the other's home.
 pub(super) fn two() -> (Desk, Desk) {
     let (alice, mut bob) = pair();
-    bob.core.log_opened(&alice.name, EPOCH, N(0)).unwrap();
+    bob.core.log_opened(&alice.chat(), EPOCH, N(0)).unwrap();
     (alice, bob)
 }
 
@@ -23,7 +23,7 @@ pub(super) fn talk(from: &mut Desk, to: &mut Desk) -> usize {
     stored(from, &to.name, &sealed);
     to.gets(&envelopes(&sealed));
     if let Some(last) = sealed.last() {
-        from.core.log_delivered(&to.name, last.upto).unwrap();
+        from.core.log_delivered(&to.chat(), last.upto).unwrap();
     }
     sealed.len()
 }
@@ -60,19 +60,19 @@ fn an_answer_names_its_message_on_both_sides_and_shows_its_beginning() {
     let (mut alice, mut bob) = two();
     let long = "where are you? ".repeat(20);
     let (hers, his) = said(&mut alice, &mut bob, &long);
-    let answer = bob.core.queue_draft(&alice.name, &reply(his, "here")).unwrap();
+    let answer = bob.core.queue_draft(&alice.chat(), &reply(his, "here")).unwrap();
     talk(&mut bob, &mut alice);
     let excerpt: String = long.chars().take(80).collect();
     let to = |id, author| Some(ReplyView { id: Some(id), author, excerpt: excerpt.clone() });
-    assert_eq!(bob.message(answer).reply_to, to(his, Author::Peer));
+    assert_eq!(bob.message(answer).reply_to, to(his, alice.them()));
     let got = alice.newest(&bob.name);
     assert_eq!((got.text.as_str(), got.reply_to), ("here", to(hers, Author::Me)));
     // To one's own message, which has no number yet: it gets one first.
     let first = alice.writes(&bob.name, "a question");
-    alice.core.queue_draft(&bob.name, &reply(first, "and its answer")).unwrap();
+    alice.core.queue_draft(&bob.chat(), &reply(first, "and its answer")).unwrap();
     talk(&mut alice, &mut bob);
     let reply_to = bob.newest(&alice.name).reply_to.unwrap();
-    assert_eq!((reply_to.author, reply_to.excerpt.as_str()), (Author::Peer, "a question"));
+    assert_eq!((reply_to.author, reply_to.excerpt.as_str()), (alice.them(), "a question"));
 }
 
 #[test]
@@ -100,11 +100,11 @@ fn only_a_message_of_the_same_chat_is_answered() {
     let (hers, _) = said(&mut alice, &mut bob, "hi");
     let carol = name("carol");
     for (to, id) in [(&carol, hers), (&bob.name, LocalId(4_711))] {
-        let refused = alice.core.queue_draft(to, &reply(id, "x"));
+        let refused = alice.core.queue_draft(&to.clone().into(), &reply(id, "x"));
         assert_eq!(refused, Err(SendError::NoSuchMessage(id)));
     }
     alice.core.delete(hers).unwrap();
-    let refused = alice.core.queue_draft(&bob.name, &reply(hers, "x"));
+    let refused = alice.core.queue_draft(&bob.chat(), &reply(hers, "x"));
     assert_eq!(refused, Err(SendError::NoSuchMessage(hers)));
 }
 
@@ -112,7 +112,7 @@ fn only_a_message_of_the_same_chat_is_answered() {
 fn what_an_author_does_arrives_as_that() {
     let (mut alice, mut bob) = two();
     let draft = Draft { form: Form::Emote, ..Draft::text("waves") };
-    let id = alice.core.queue_draft(&bob.name, &draft).unwrap();
+    let id = alice.core.queue_draft(&bob.chat(), &draft).unwrap();
     talk(&mut alice, &mut bob);
     assert_eq!(alice.message(id).form, Form::Emote);
     assert_eq!(bob.newest(&alice.name).form, Form::Emote);
@@ -127,26 +127,26 @@ fn one_reaction_of_each_side_stands_and_the_next_one_replaces_it() {
     alice.core.react(hers, Some("🎉")).unwrap();
     talk(&mut bob, &mut alice);
     talk(&mut alice, &mut bob);
-    let both = |mine: &str, theirs: &str| {
-        vec![(Author::Me, mine.to_owned()), (Author::Peer, theirs.to_owned())]
+    let both = |mine: &str, them: Author, theirs: &str| {
+        vec![(Author::Me, mine.to_owned()), (them, theirs.to_owned())]
     };
-    assert_eq!(emojis(&alice, hers), both("🎉", "👍"));
-    assert_eq!(emojis(&bob, his), both("👍", "🎉"));
+    assert_eq!(emojis(&alice, hers), both("🎉", bob.them(), "👍"));
+    assert_eq!(emojis(&bob, his), both("👍", alice.them(), "🎉"));
     // Two changes of mind before anything is sent are one envelope.
     bob.core.react(his, Some("👎")).unwrap();
     bob.core.react(his, Some("❤️")).unwrap();
     alice.told();
     assert_eq!(talk(&mut bob, &mut alice), 1);
-    assert_eq!(emojis(&alice, hers), both("🎉", "❤️"));
-    let chat = bob.name.clone();
-    let by = Author::Peer;
+    assert_eq!(emojis(&alice, hers), both("🎉", bob.them(), "❤️"));
+    let chat = bob.chat();
+    let by = bob.them();
     let emoji = Some("❤️".to_owned());
     assert_eq!(alice.told(), [Event::Reacted { id: hers, chat: chat.clone(), by, emoji }]);
     bob.core.react(his, None).unwrap();
     bob.core.react(his, None).unwrap();
     assert_eq!(talk(&mut bob, &mut alice), 1, "there was nothing left to take back");
     assert_eq!(emojis(&alice, hers), [(Author::Me, "🎉".to_owned())]);
-    let by = Author::Peer;
+    let by = bob.them();
     assert_eq!(alice.told(), [Event::Reacted { id: hers, chat, by, emoji: None }]);
     assert!(alice.sees().is_empty() && bob.sees().is_empty(), "no line, nothing unread");
     assert_eq!(rows(&bob, "notes"), 0, "delivered is done");
@@ -176,7 +176,7 @@ fn what_a_peers_client_may_not_say_changes_nothing() {
     let (mut alice, bob) = (Desk::new("alice", 0), Peer::new("bob", 1));
     alice.knows(&bob.bundle());
     let (to, own) = (alice.bundle(), alice.name.clone());
-    alice.core.log_opened(&bob.name, EPOCH, N(0)).unwrap();
+    alice.core.log_opened(&bob.chat(), EPOCH, N(0)).unwrap();
     let mine = alice.writes(&bob.name, "mine");
     alice.sends(&bob.name);
     alice.gets(&[bob.writes(&to, 1, "his")]);
@@ -224,7 +224,7 @@ fn nobody_changes_or_deletes_what_somebody_else_wrote() {
     let broken = Peer { device_key: DeviceKey::generate(), ..Peer::new("alice", 0) };
     let to = bob.bundle();
     bob.gets(&[broken.writes(&to, 2, "x")]);
-    let trouble = bob.core.history(&alice.name, 1).unwrap()[0].id();
+    let trouble = bob.core.history(&alice.chat(), 1).unwrap()[0].id();
     assert_eq!(bob.core.delete(trouble), Err(ActionError::NotAText));
 }
 
@@ -238,16 +238,16 @@ fn a_text_that_waits_is_just_changed_and_a_sent_one_is_changed_on_both_sides() {
     assert_eq!(bob.sees(), ["alice: hello"]);
     let his = bob.newest(&alice.name).id;
     bob.told();
-    assert_eq!(alice.core.last_own(&bob.name).unwrap(), Some(waits));
+    assert_eq!(alice.core.last_own(&bob.chat()).unwrap(), Some(waits));
     alice.core.edit(waits, "good").unwrap();
     alice.core.edit(waits, "good day").unwrap();
-    assert!(alice.told().contains(&Event::Edited { id: waits, chat: bob.name.clone() }));
+    assert!(alice.told().contains(&Event::Edited { id: waits, chat: bob.name.clone().into() }));
     assert_eq!(talk(&mut alice, &mut bob), 1, "the last word counts");
     for (desk, id) in [(&alice, waits), (&bob, his)] {
         let message = desk.message(id);
         assert_eq!((message.text.as_str(), message.edited), ("good day", true));
     }
-    assert_eq!(bob.told(), [Event::Edited { id: his, chat: alice.name.clone() }]);
+    assert_eq!(bob.told(), [Event::Edited { id: his, chat: alice.name.clone().into() }]);
     assert!(bob.sees().is_empty(), "no line, nothing unread");
 }
 
@@ -257,7 +257,7 @@ fn a_deleted_message_is_forgotten_on_both_sides_with_all_that_was_said_about_it(
     let (hers, his) = said(&mut alice, &mut bob, "oh no");
     bob.core.react(his, Some("x")).unwrap();
     talk(&mut bob, &mut alice);
-    let answer = bob.core.queue_draft(&alice.name, &reply(his, "what?")).unwrap();
+    let answer = bob.core.queue_draft(&alice.chat(), &reply(his, "what?")).unwrap();
     talk(&mut bob, &mut alice);
     // Never sent, so it needs no taking back.
     alice.core.react(hers, Some("y")).unwrap();
@@ -278,11 +278,11 @@ fn a_deleted_message_is_forgotten_on_both_sides_with_all_that_was_said_about_it(
             .unwrap();
         assert!(sealed.is_empty(), "nothing is left of it");
     }
-    assert_eq!(bob.told(), [Event::Deleted { id: his, chat: alice.name.clone() }]);
+    assert_eq!(bob.told(), [Event::Deleted { id: his, chat: alice.name.clone().into() }]);
     assert_eq!(bob.message(answer).reply_to.unwrap().excerpt, "");
     assert_eq!(alice.core.delete(hers), Err(ActionError::Deleted));
     assert_eq!(alice.core.edit(hers, "x"), Err(ActionError::Deleted));
-    assert_eq!(alice.core.last_own(&bob.name).unwrap(), None);
+    assert_eq!(alice.core.last_own(&bob.chat()).unwrap(), None);
     assert_eq!(rows(&alice, "notes"), 0);
 }
 
@@ -332,7 +332,7 @@ fn what_is_said_about_messages_survives_a_restart_and_a_new_key() {
     let before = alice.sends(&bob.name);
     alice.core.edit(changed, "second").unwrap();
     alice.core.react(seen, Some("x")).unwrap();
-    alice.core.seal_waiting(&bob.name, 64).unwrap();
+    alice.core.seal_waiting(&bob.chat(), 64).unwrap();
     let all = alice.sends(&bob.name);
     assert_eq!(numbers(&all), [(2, 2), (3, 3), (4, 4)]);
     let mut alice = alice.restarted(|_| ());
@@ -351,8 +351,8 @@ fn what_is_said_about_messages_survives_a_restart_and_a_new_key() {
     assert_eq!(bob.sees(), ["alice: first"], "a number never gets another text");
     bob.gets(&envelopes(&again[1..]));
     assert_eq!(bob.newest(&alice.name).text, "second");
-    let zero = bob.core.history(&alice.name, 9).unwrap()[0].id();
-    assert_eq!(emojis(&bob, zero), [(Author::Peer, "x".to_owned())]);
+    let zero = bob.core.history(&alice.chat(), 9).unwrap()[0].id();
+    assert_eq!(emojis(&bob, zero), [(alice.them(), "x".to_owned())]);
 }
 
 #[test]
@@ -365,7 +365,7 @@ fn what_was_forgotten_is_not_sealed_again() {
     alice.sends(&bob.name);
     alice.core.delete(id).unwrap();
     // The home is put back, and Bob has other keys: all of it would have to be sealed again.
-    alice.core.log_opened(&bob.name, LogEpoch(5), N(0)).unwrap();
+    alice.core.log_opened(&bob.chat(), LogEpoch(5), N(0)).unwrap();
     bob.core.plan_bundle(NewBundle::NewEncryptionKey).unwrap();
     bob.core.adopt_next_bundle().unwrap();
     alice.knows(&bob.bundle());
@@ -389,15 +389,15 @@ fn on_another_device_what_was_not_stored_is_said_again_and_a_change_is_just_the_
     alice.sends(&bob.name);
     alice.core.edit(waits, "second").unwrap();
     alice.core.react(seen, Some("x")).unwrap();
-    alice.core.seal_waiting(&bob.name, 64).unwrap();
+    alice.core.seal_waiting(&bob.chat(), 64).unwrap();
     alice.core.plan_bundle(NewBundle::NewDevice).unwrap();
     alice.core.adopt_next_bundle().unwrap();
     bob.knows(&alice.bundle());
-    alice.core.log_opened(&bob.name, EPOCH, N(0)).unwrap();
+    alice.core.log_opened(&bob.chat(), EPOCH, N(0)).unwrap();
     assert_eq!(talk(&mut alice, &mut bob), 3, "keys, the text as it is now, and the reaction");
     assert_eq!(bob.sees(), ["alice: second"]);
     assert!(!bob.newest(&alice.name).edited);
-    assert_eq!(emojis(&bob, his), [(Author::Peer, "x".to_owned())]);
+    assert_eq!(emojis(&bob, his), [(alice.them(), "x".to_owned())]);
     assert_eq!(bob.message(his).text, "null");
 }
 
@@ -410,7 +410,7 @@ fn what_is_refused_and_no_message_fails_in_silence() {
     assert_eq!(sealed.len(), 1);
     alice.core.edit(hers, "ho").unwrap();
     alice.told();
-    alice.core.refuse_log(&bob.name, Code::Blocked).unwrap();
+    alice.core.refuse_log(&bob.chat(), Code::Blocked).unwrap();
     assert!(alice.told().is_empty());
     assert_eq!(rows(&alice, "notes"), 0);
     let void = alice.sends(&bob.name);
@@ -419,7 +419,7 @@ fn what_is_refused_and_no_message_fails_in_silence() {
     // The same for one alone.
     alice.core.react(hers, None).unwrap();
     alice.sends(&bob.name);
-    alice.core.refuse_message(&bob.name, N(3), Code::Malformed).unwrap();
+    alice.core.refuse_message(&bob.chat(), N(3), Code::Malformed).unwrap();
     assert_eq!(rows(&alice, "notes"), 0);
     assert_eq!(alice.state(hers), MessageState::Delivered);
 }
@@ -493,10 +493,10 @@ fn a_refused_message_goes_again_as_a_new_one_and_never_twice() {
     let (mut alice, mut bob) = two();
     let (seen, _) = said(&mut alice, &mut bob, "zero");
     let draft = Draft { form: Form::Emote, ..reply(seen, "waves") };
-    let refused = alice.core.queue_draft(&bob.name, &draft).unwrap();
+    let refused = alice.core.queue_draft(&bob.chat(), &draft).unwrap();
     assert_eq!(alice.core.retry_one(refused), Ok(refused), "it waits anyway");
     alice.sends(&bob.name);
-    alice.core.refuse_log(&bob.name, Code::Blocked).unwrap();
+    alice.core.refuse_log(&bob.chat(), Code::Blocked).unwrap();
     assert_eq!(alice.state(refused), MessageState::Refused(Refusal::Server(Code::Blocked)));
     let again = alice.core.retry_one(refused).unwrap();
     assert_eq!(alice.state(refused), MessageState::Cancelled);

@@ -21,7 +21,7 @@ fn texts_left(desk: &Desk) -> i64 {
 #[test]
 fn both_sides_forget_a_text_when_its_time_has_run_from_sending_and_from_showing() {
     let (mut alice, mut bob) = two();
-    let hers = alice.core.queue_draft(&bob.name, &fleeting("read and burn")).unwrap();
+    let hers = alice.core.queue_draft(&bob.chat(), &fleeting("read and burn")).unwrap();
     assert_eq!(alice.message(hers).expires_unix_ms, None, "it waits, and its time with it");
     talk(&mut alice, &mut bob);
     let due = alice.message(hers).expires_unix_ms.unwrap();
@@ -39,7 +39,7 @@ fn both_sides_forget_a_text_when_its_time_has_run_from_sending_and_from_showing(
     assert_eq!(alice.core.forget_due().unwrap(), None);
     assert_eq!(alice.told(), [Event::Expired { ids: vec![hers] }]);
     assert!(alice.core.line(hers).unwrap().is_none());
-    assert!(alice.core.history(&bob.name, 9).unwrap().is_empty());
+    assert!(alice.core.history(&bob.chat(), 9).unwrap().is_empty());
     assert_eq!(texts_left(&alice), 0);
     assert_eq!(talk(&mut alice, &mut bob), 0, "nothing is left to be said about it");
 
@@ -58,7 +58,7 @@ fn both_sides_forget_a_text_when_its_time_has_run_from_sending_and_from_showing(
 #[test]
 fn what_came_due_while_nothing_ran_is_forgotten_at_the_start() {
     let (mut alice, mut bob) = two();
-    alice.core.queue_draft(&bob.name, &fleeting("soon gone")).unwrap();
+    alice.core.queue_draft(&bob.chat(), &fleeting("soon gone")).unwrap();
     talk(&mut alice, &mut bob);
     let alice = alice.restarted(|_| ());
     alice.later(DAY_MS);
@@ -70,7 +70,7 @@ fn what_came_due_while_nothing_ran_is_forgotten_at_the_start() {
 #[tokio::test(start_paused = true)]
 async fn a_client_forgets_in_time_by_itself() {
     let (mut alice, mut bob) = two();
-    let id = alice.core.queue_draft(&bob.name, &fleeting("soon gone")).unwrap();
+    let id = alice.core.queue_draft(&bob.chat(), &fleeting("soon gone")).unwrap();
     let Desk { core, mut events, clock, env, name: _, dir: _dir } = alice;
     let core = SharedCore::new(core);
     core.keep_forgetting(&env);
@@ -78,10 +78,10 @@ async fn a_client_forgets_in_time_by_itself() {
     // Its time begins while the timer sleeps.
     let sealed = {
         let mut core = core.lock();
-        core.seal_waiting(&bob.name, 64).unwrap();
-        core.unanswered(&bob.name, N(1), 9).unwrap()
+        core.seal_waiting(&bob.chat(), 64).unwrap();
+        core.unanswered(&bob.chat(), N(1), 9).unwrap()
     };
-    core.lock().log_appended(&bob.name, N(1), &hash(&sealed[0].envelope)).unwrap();
+    core.lock().log_appended(&bob.chat(), N(1), &hash(&sealed[0].envelope)).unwrap();
     bob.gets(&[sealed[0].envelope.clone()]);
     while events.try_recv().is_ok() {}
     tokio::task::yield_now().await;
@@ -95,7 +95,7 @@ async fn a_client_forgets_in_time_by_itself() {
 #[tokio::test(start_paused = true)]
 async fn what_could_not_be_forgotten_is_forgotten_when_the_disk_takes_it() {
     let (mut alice, mut bob) = two();
-    let id = alice.core.queue_draft(&bob.name, &fleeting("soon gone")).unwrap();
+    let id = alice.core.queue_draft(&bob.chat(), &fleeting("soon gone")).unwrap();
     talk(&mut alice, &mut bob);
     alice.later(DAY_MS);
     alice.told();
@@ -117,12 +117,12 @@ async fn what_could_not_be_forgotten_is_forgotten_when_the_disk_takes_it() {
 #[test]
 fn a_chats_life_is_that_of_its_texts_and_lies_within_bounds() {
     let (mut alice, mut bob) = two();
-    alice.core.change_chat(&bob.name, &ChatChange::Expire(Some(Duration::ZERO))).unwrap();
-    let settings = alice.core.chat_settings(&bob.name).unwrap();
+    alice.core.change_chat(&bob.chat(), &ChatChange::Expire(Some(Duration::ZERO))).unwrap();
+    let settings = alice.core.chat_settings(&bob.chat()).unwrap();
     assert_eq!(settings.expire, Some(EXPIRE_MIN));
     let id = alice.writes(&bob.name, "a second");
     let longest = Draft { expire: Some(Duration::MAX), ..Draft::text("a year") };
-    let long = alice.core.queue_draft(&bob.name, &longest).unwrap();
+    let long = alice.core.queue_draft(&bob.chat(), &longest).unwrap();
     talk(&mut alice, &mut bob);
     assert_eq!(bob.sees(), ["alice: a second", "alice: a year"]);
     let left = |id| alice.message(id).expires_unix_ms.unwrap() - alice.env.unix_ms();
@@ -133,7 +133,7 @@ fn a_chats_life_is_that_of_its_texts_and_lies_within_bounds() {
 #[test]
 fn a_deleted_text_does_not_expire_a_second_time() {
     let (mut alice, mut bob) = two();
-    let id = alice.core.queue_draft(&bob.name, &fleeting("x")).unwrap();
+    let id = alice.core.queue_draft(&bob.chat(), &fleeting("x")).unwrap();
     talk(&mut alice, &mut bob);
     alice.core.delete(id).unwrap();
     alice.told();

@@ -72,7 +72,7 @@ fn an_envelope_for_another_log_or_person_is_a_bad_binding() {
     // A server turns a message to Carol into one to Alice.
     let to_carol = bob.writes(&carol, 1, "for carol");
     let wrong_log =
-        bob.seals_with(&to, 1, &text, |letter| letter.log = LogName::inbox(name("carol")));
+        bob.seals_with(&to, 1, &text, |letter| letter.log = LogId::Inbox(name("carol")));
     alice.gets(&[to_carol, wrong_log]);
     assert_eq!(alice.sees(), ["bob! BadBinding"; 2]);
     // Bob's own client names other people inside: he signed it, so the number is his and gone.

@@ -34,10 +34,10 @@ use crate::crypto::secret::{StretchCost, Stretched, stretch};
 use crate::crypto::testkeys;
 use crate::net::Env;
 use crate::net::env::{TestOptions, World};
-use crate::types::{ClusterId, DeviceId, KeyId, LogEpoch, LogName, N, Seq, UserName};
+use crate::types::{ChatName, ClusterId, DeviceId, KeyId, LogEpoch, LogId, N, Seq, UserName};
 
 use super::account::Where;
-use super::api::{Contact, Event, Line, LocalId, MessageState, MessageView, Trouble};
+use super::api::{Author, Contact, Event, Line, LocalId, MessageState, MessageView, Trouble};
 use super::core::Core;
 use super::outbox::{Outgoing, Ready, Sealing};
 use super::profile::{NewKeys, Owner, Profile, Stage, Unlocked};
@@ -189,14 +189,25 @@ impl Desk {
         lines.iter().map(words).collect()
     }
 
+    /// The chat that others have with this person.
+    fn chat(&self) -> ChatName {
+        self.name.clone().into()
+    }
+
+    /// This person as others see an author.
+    fn them(&self) -> Author {
+        Author::Them(self.name.clone())
+    }
+
     // -------------------------------------------------------------- writing
 
     fn writes(&mut self, to: &UserName, text: &str) -> LocalId {
-        self.core.queue_text(to, text).unwrap()
+        self.core.queue_text(&to.clone().into(), text).unwrap()
     }
 
     /// What would be sent now, from number 1 on, sealing what waits. As the session does it.
     fn sends(&mut self, to: &UserName) -> Vec<Outgoing> {
+        let to = &ChatName::from(to.clone());
         for _ in 0..100 {
             match self.core.ready(to, N(1), 1_000).unwrap() {
                 Ready::Send(sealed) => return sealed,
@@ -228,7 +239,7 @@ impl Desk {
 
     /// The newest line of a chat, which is a message.
     fn newest(&self, chat: &UserName) -> MessageView {
-        let id = self.core.history(chat, 1).unwrap()[0].id();
+        let id = self.core.history(&chat.clone().into(), 1).unwrap()[0].id();
         self.message(id)
     }
 
@@ -261,7 +272,7 @@ fn hash(envelope: &[u8]) -> [u8; 8] {
 /// What can be wrong in an envelope that its author signed.
 struct Letter {
     cluster: ClusterId,
-    log: LogName,
+    log: LogId,
     wrapped: Option<WrappedKey>,
     author_identity: KeyId,
     recipient_identity: KeyId,
@@ -279,6 +290,10 @@ struct Peer {
 }
 
 impl Peer {
+    fn chat(&self) -> ChatName {
+        self.name.clone().into()
+    }
+
     fn new(user: &str, number: usize) -> Self {
         Self {
             name: name(user),
@@ -329,7 +344,7 @@ impl Peer {
     ) -> Bytes {
         let mut letter = Letter {
             cluster: CLUSTER,
-            log: LogName::inbox(to.user.clone()),
+            log: LogId::Inbox(to.user.clone()),
             wrapped: Some(self.wrapped_for(to)),
             author_identity: self.identity.key_id(),
             recipient_identity: to.identity(),
@@ -359,7 +374,7 @@ impl Peer {
     }
 
     fn voids(&self, to: &UserName, n: u64, upto: u64) -> Bytes {
-        let log = LogName::inbox(to.clone());
+        let log = LogId::Inbox(to.clone());
         seal_void(&CLUSTER, &self.device_key, &log, &self.name, self.device, N(n), N(upto)).unwrap()
     }
 }

@@ -14,7 +14,7 @@ pub(super) fn pair() -> (Desk, Desk) {
     let (to_alice, to_bob) = (alice.bundle(), bob.bundle());
     alice.knows(&to_bob);
     bob.knows(&to_alice);
-    alice.core.log_opened(&bob.name, EPOCH, N(0)).unwrap();
+    alice.core.log_opened(&bob.chat(), EPOCH, N(0)).unwrap();
     (alice, bob)
 }
 
@@ -29,7 +29,8 @@ pub(super) fn numbers(sealed: &[Outgoing]) -> Vec<(u64, u64)> {
 /// The home stores these; answered by what it stored.
 pub(super) fn stored(alice: &mut Desk, bob: &UserName, sealed: &[Outgoing]) {
     for outgoing in sealed {
-        let answered = alice.core.log_appended(bob, outgoing.upto, &hash(&outgoing.envelope));
+        let answered =
+            alice.core.log_appended(&bob.clone().into(), outgoing.upto, &hash(&outgoing.envelope));
         assert_eq!(answered.unwrap(), Answered::Stored);
     }
 }
@@ -43,7 +44,7 @@ fn a_key_whose_first_carrier_was_cancelled_still_rides_along() {
     assert_eq!(alice.core.cancel(first).unwrap(), Cancelled::Yes);
     let void = alice.sends(&to);
     stored(&mut alice, &to, &void);
-    alice.core.log_delivered(&to, N(1)).unwrap();
+    alice.core.log_delivered(&to.clone().into(), N(1)).unwrap();
     bob.gets(&envelopes(&void));
 
     alice.writes(&to, "hello");
@@ -68,7 +69,7 @@ fn a_key_rides_until_one_that_carried_it_is_delivered_and_no_longer() {
     let third = alice.sends(&to);
     assert!(carries(&alice, &third[0]), "stored is not delivered");
     stored(&mut alice, &to, &third);
-    alice.core.log_delivered(&to, N(1)).unwrap();
+    alice.core.log_delivered(&to.clone().into(), N(1)).unwrap();
     alice.writes(&to, "four");
     let fourth = alice.sends(&to);
     assert!(!carries(&alice, &fourth[0]));
@@ -93,16 +94,16 @@ fn what_is_unanswered_is_sealed_again_when_the_person_has_another_encryption_key
 
     // The home may still have the first version: that is "sent", not a rolled-back database.
     assert_eq!(
-        alice.core.log_appended(&to, N(1), &hash(&before[0].envelope)).unwrap(),
+        alice.core.log_appended(&to.clone().into(), N(1), &hash(&before[0].envelope)).unwrap(),
         Answered::Stored
     );
     assert_eq!(alice.state(waits), MessageState::Sent);
     // After a restore the home gets what readers may have seen, and nothing else.
-    alice.core.log_opened(&to, LogEpoch(5), N(0)).unwrap();
+    alice.core.log_opened(&to.clone().into(), LogEpoch(5), N(0)).unwrap();
     assert_eq!(envelopes(&alice.sends(&to)), envelopes(&before));
     // Delivered was what carried the old key: the new one still has to ride.
     stored(&mut alice, &to, &before);
-    alice.core.log_delivered(&to, N(1)).unwrap();
+    alice.core.log_delivered(&to.clone().into(), N(1)).unwrap();
     alice.writes(&to, "more");
     let more = alice.sends(&to);
     assert!(verify(&more[0].envelope, &CLUSTER, &alice.bundle()).unwrap().wrapped().is_some());
@@ -121,7 +122,10 @@ fn nothing_goes_to_a_changed_identity_before_it_is_accepted_and_then_everything_
     bob2.knows(&known);
     alice.knows(&bob2.bundle());
     assert!(alice.sends(&to).is_empty(), "sealed before, and still not sent");
-    assert_eq!(alice.core.queue_text(&to, "x"), Err(SendError::KeyChanged(to.clone())));
+    assert_eq!(
+        alice.core.queue_text(&to.clone().into(), "x"),
+        Err(SendError::KeyChanged(to.clone()))
+    );
     // A number in the middle is given up meanwhile.
     assert_eq!(alice.core.cancel(second).unwrap(), Cancelled::Yes);
     assert!(alice.sends(&to).is_empty());
@@ -157,12 +161,12 @@ fn a_cancelled_text_that_was_stored_is_known_as_sent() {
     alice.told();
     stored(&mut alice, &to, &sealed);
     assert_eq!(alice.state(id), MessageState::Sent);
-    assert!(alice.told().contains(&Event::WasAlreadySent { id, chat: to.clone() }));
+    assert!(alice.told().contains(&Event::WasAlreadySent { id, chat: to.clone().into() }));
     // A restored home gets the text again: readers may have it.
-    alice.core.log_opened(&to, LogEpoch(5), N(0)).unwrap();
+    alice.core.log_opened(&to.clone().into(), LogEpoch(5), N(0)).unwrap();
     assert_eq!(envelopes(&alice.sends(&to)), envelopes(&sealed));
     stored(&mut alice, &to, &sealed);
-    alice.core.log_delivered(&to, N(1)).unwrap();
+    alice.core.log_delivered(&to.clone().into(), N(1)).unwrap();
     assert_eq!(alice.state(id), MessageState::Delivered);
     assert_eq!(alice.core.cancel(id).unwrap(), Cancelled::TooLate);
     assert_eq!(alice.core.cancel(LocalId(4_711)).unwrap(), Cancelled::NoSuchMessage);
@@ -173,7 +177,7 @@ fn a_refused_text_that_was_stored_is_known_as_sent() {
     let (mut alice, bob) = pair();
     let id = alice.writes(&bob.name, "hello");
     let sealed = alice.sends(&bob.name);
-    alice.core.refuse_log(&bob.name, Code::NoSuchUser).unwrap();
+    alice.core.refuse_log(&bob.chat(), Code::NoSuchUser).unwrap();
     assert_eq!(alice.state(id), MessageState::Refused(Refusal::Server(Code::NoSuchUser)));
     stored(&mut alice, &bob.name, &sealed);
     assert_eq!(alice.state(id), MessageState::Sent);
@@ -186,14 +190,14 @@ fn a_refusal_of_the_log_ends_what_was_before_it_and_not_what_comes_after() {
     let refused = [alice.writes(&to, "one"), alice.writes(&to, "two")];
     assert_eq!(alice.sends(&to).len(), 2);
     let waiting = alice.writes(&to, "three");
-    alice.core.refuse_log(&to, Code::Blocked).unwrap();
+    alice.core.refuse_log(&to.clone().into(), Code::Blocked).unwrap();
     for id in [refused[0], refused[1], waiting] {
         assert_eq!(alice.state(id), MessageState::Refused(Refusal::Server(Code::Blocked)));
     }
     let voids = alice.sends(&to);
     assert_eq!(numbers(&voids), [(1, 1), (2, 2)]);
     stored(&mut alice, &to, &voids);
-    alice.core.log_delivered(&to, N(2)).unwrap();
+    alice.core.log_delivered(&to.clone().into(), N(2)).unwrap();
     let later = alice.writes(&to, "unblocked");
     let sealed = alice.sends(&to);
     assert_eq!(numbers(&sealed), [(3, 3)]);
@@ -208,7 +212,7 @@ fn one_refused_message_does_not_hold_up_the_next() {
     let (mut alice, bob) = pair();
     let ids = [alice.writes(&bob.name, "one"), alice.writes(&bob.name, "two")];
     alice.sends(&bob.name);
-    alice.core.refuse_message(&bob.name, N(1), Code::Malformed).unwrap();
+    alice.core.refuse_message(&bob.chat(), N(1), Code::Malformed).unwrap();
     assert_eq!(alice.state(ids[0]), MessageState::Refused(Refusal::Server(Code::Malformed)));
     let sealed = alice.sends(&bob.name);
     let kinds: Vec<Kind> = sealed.iter().map(|o| parse_header(&o.envelope).unwrap().kind).collect();
@@ -222,18 +226,24 @@ fn a_restored_home_gets_what_is_held_and_one_void_for_what_is_not() {
     let ids: Vec<LocalId> = (1..=6).map(|n| alice.writes(&to, &format!("{n}"))).collect();
     let sealed = alice.sends(&to);
     stored(&mut alice, &to, &sealed);
-    alice.core.log_delivered(&to, N(4)).unwrap();
+    alice.core.log_delivered(&to.clone().into(), N(4)).unwrap();
     assert!(alice.sends(&to).is_empty());
     // The backup had only the first one.
-    assert_eq!(alice.core.log_opened(&to, LogEpoch(5), N(1)).unwrap(), Answered::Stored);
-    alice.core.fill_gap(&to, N(2)).unwrap();
+    assert_eq!(
+        alice.core.log_opened(&to.clone().into(), LogEpoch(5), N(1)).unwrap(),
+        Answered::Stored
+    );
+    alice.core.fill_gap(&to.clone().into(), N(2)).unwrap();
     let again = alice.sends(&to);
     assert_eq!(numbers(&again), [(2, 4), (5, 5), (6, 6)]);
     assert_eq!(envelopes(&again[1..]), envelopes(&sealed[4..]), "byte for byte");
     assert_eq!(alice.state(ids[3]), MessageState::Delivered);
     // A second backup has three of the four: the VOID begins where that ends.
-    assert_eq!(alice.core.log_opened(&to, LogEpoch(6), N(3)).unwrap(), Answered::Stored);
-    alice.core.fill_gap(&to, N(4)).unwrap();
+    assert_eq!(
+        alice.core.log_opened(&to.clone().into(), LogEpoch(6), N(3)).unwrap(),
+        Answered::Stored
+    );
+    alice.core.fill_gap(&to.clone().into(), N(4)).unwrap();
     let third = alice.sends(&to);
     assert_eq!(numbers(&third), [(4, 4), (5, 5), (6, 6)]);
     // And the first VOID counts as ours if a third one holds it.
@@ -247,18 +257,25 @@ fn numbers_that_no_home_can_mean_change_nothing() {
     alice.writes(&to, "one");
     let before = numbers(&alice.sends(&to));
     for absurd in [0, 2, 3, u64::MAX / 2, u64::MAX / 2 + 1, u64::MAX] {
-        alice.core.fill_gap(&to, N(absurd)).unwrap();
+        alice.core.fill_gap(&to.clone().into(), N(absurd)).unwrap();
         alice
             .core
-            .refuse_message(&to, N(absurd + u64::from(absurd == 0) * 9), Code::Malformed)
+            .refuse_message(
+                &to.clone().into(),
+                N(absurd + u64::from(absurd == 0) * 9),
+                Code::Malformed,
+            )
             .unwrap();
-        alice.core.log_appended(&to, N(absurd), &[]).unwrap();
-        alice.core.fill_gap(&name("nobody"), N(absurd)).unwrap();
+        alice.core.log_appended(&to.clone().into(), N(absurd), &[]).unwrap();
+        alice.core.fill_gap(&name("nobody").into(), N(absurd)).unwrap();
         assert_eq!(numbers(&alice.sends(&to)), before, "{absurd}");
     }
     for absurd in [1 << 62, u64::MAX / 2 + 1, u64::MAX] {
-        alice.core.log_delivered(&to, N(absurd)).unwrap();
-        assert_eq!(alice.core.log_opened(&to, EPOCH, N(absurd)).unwrap(), Answered::Foreign);
+        alice.core.log_delivered(&to.clone().into(), N(absurd)).unwrap();
+        assert_eq!(
+            alice.core.log_opened(&to.clone().into(), EPOCH, N(absurd)).unwrap(),
+            Answered::Foreign
+        );
     }
     assert_eq!(numbers(&alice.sends(&to)), before);
 }
@@ -268,11 +285,11 @@ fn an_answer_without_a_hash_is_not_taken_for_another_text() {
     let (mut alice, bob) = pair();
     let id = alice.writes(&bob.name, "one");
     alice.sends(&bob.name);
-    assert_eq!(alice.core.log_appended(&bob.name, N(1), &[]).unwrap(), Answered::Stored);
+    assert_eq!(alice.core.log_appended(&bob.chat(), N(1), &[]).unwrap(), Answered::Stored);
     assert_eq!(alice.state(id), MessageState::Sent);
     alice.writes(&bob.name, "two");
     alice.sends(&bob.name);
-    assert_eq!(alice.core.log_appended(&bob.name, N(2), &[7; 8]).unwrap(), Answered::Foreign);
+    assert_eq!(alice.core.log_appended(&bob.chat(), N(2), &[7; 8]).unwrap(), Answered::Foreign);
 }
 
 #[test]
@@ -284,13 +301,13 @@ fn the_longest_text_is_taken_and_arrives_and_a_longer_one_is_not_taken() {
     bob.gets(&envelopes(&sealed));
     assert_eq!(bob.sees(), [format!("alice: {longest}")]);
     let longer = "x".repeat(TEXT_BYTES_MAX + 1);
-    let refused = alice.core.queue_text(&bob.name, &longer);
+    let refused = alice.core.queue_text(&bob.chat(), &longer);
     assert_eq!(refused, Err(SendError::TooLarge(TEXT_BYTES_MAX + 1)));
-    assert_eq!(alice.core.queue_text(&bob.name, ""), Err(SendError::Empty));
+    assert_eq!(alice.core.queue_text(&bob.chat(), ""), Err(SendError::Empty));
     let own = alice.name.clone();
-    assert_eq!(alice.core.queue_text(&own, "x"), Err(SendError::ToSelf));
+    assert_eq!(alice.core.queue_text(&own.clone().into(), "x"), Err(SendError::ToSelf));
     alice.core.set_contact(&bob.name, Contact::Blocked).unwrap();
-    let refused = alice.core.queue_text(&bob.name, "x");
+    let refused = alice.core.queue_text(&bob.chat(), "x");
     assert_eq!(refused, Err(SendError::Blocked(bob.name.clone())));
 }
 

@@ -40,30 +40,36 @@ fn comings_and_goings_of_contacts_are_told_and_of_nobody_else() {
 async fn writing_is_told_every_three_seconds_at_most() {
     let (mut alice, bob) = two();
     let bobs = &bob.name;
-    assert!(alice.core.typing_due(bobs).unwrap());
+    assert!(alice.core.typing_due(&bobs.clone().into()).unwrap());
     for _ in 0..5 {
-        assert!(!alice.core.typing_due(bobs).unwrap());
+        assert!(!alice.core.typing_due(&bobs.clone().into()).unwrap());
     }
     advance(TYPING_INTERVAL - Duration::from_millis(1)).await;
-    assert!(!alice.core.typing_due(bobs).unwrap());
+    assert!(!alice.core.typing_due(&bobs.clone().into()).unwrap());
     advance(Duration::from_millis(1)).await;
-    assert!(alice.core.typing_due(bobs).unwrap());
-    assert!(!alice.core.typing_due(&name("carol")).unwrap(), "no stranger learns that we write");
+    assert!(alice.core.typing_due(&bobs.clone().into()).unwrap());
+    assert!(
+        !alice.core.typing_due(&name("carol").into()).unwrap(),
+        "no stranger learns that we write"
+    );
     advance(TYPING_INTERVAL).await;
     alice.core.change_account(AccountChange::Typing(false)).unwrap();
-    assert!(!alice.core.typing_due(bobs).unwrap());
-    alice.core.change_chat(bobs, &ChatChange::Typing(Some(true))).unwrap();
-    assert!(alice.core.typing_due(bobs).unwrap());
+    assert!(!alice.core.typing_due(&bobs.clone().into()).unwrap());
+    alice.core.change_chat(&bobs.clone().into(), &ChatChange::Typing(Some(true))).unwrap();
+    assert!(alice.core.typing_due(&bobs.clone().into()).unwrap());
     advance(TYPING_INTERVAL).await;
     alice.core.change_account(AccountChange::Invisible(true)).unwrap();
-    assert!(!alice.core.typing_due(bobs).unwrap(), "it would say that she is there");
+    assert!(
+        !alice.core.typing_due(&bobs.clone().into()).unwrap(),
+        "it would say that she is there"
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_flood_of_writing_is_one_event_a_second() {
     let (mut alice, bob) = two();
     alice.told();
-    let typing = Event::Typing { user: bob.name.clone() };
+    let typing = Event::Typing { chat: bob.chat(), user: bob.name.clone() };
     for _ in 0..100 {
         alice.core.typing_heard(&bob.name).unwrap();
     }
@@ -72,7 +78,7 @@ async fn a_flood_of_writing_is_one_event_a_second() {
     alice.core.typing_heard(&bob.name).unwrap();
     assert_eq!(alice.told(), [typing]);
     advance(TYPING_HEARD_INTERVAL).await;
-    alice.core.change_chat(&bob.name, &ChatChange::Typing(Some(false))).unwrap();
+    alice.core.change_chat(&bob.chat(), &ChatChange::Typing(Some(false))).unwrap();
     alice.core.typing_heard(&bob.name).unwrap();
     assert!(alice.told().is_empty());
 }
@@ -87,5 +93,5 @@ fn the_logs_of_those_last_talked_to_are_followed_and_of_no_stranger() {
     alice.core.set_contact(&dave.name, Contact::Request).unwrap();
     let to = alice.bundle();
     alice.gets(&[bob.writes(&to, 1, "x"), dave.writes(&to, 1, "x"), carol.writes(&to, 1, "x")]);
-    assert_eq!(alice.core.chats_to_follow().unwrap(), [carol.name, bob.name]);
+    assert_eq!(alice.core.chats_to_follow().unwrap(), [carol.chat(), bob.chat()]);
 }

@@ -15,15 +15,15 @@ fn nothing_secret_is_readable_on_the_disk_and_nobody_else_may_look() {
     let (written, read) = ("a secret that alice wrote", "a secret that bob wrote");
     alice.writes(&bob.name, written);
     alice.writes(&bob.name, "cancelled secret");
-    alice.core.log_opened(&bob.name, EPOCH, N(0)).unwrap();
+    alice.core.log_opened(&bob.chat(), EPOCH, N(0)).unwrap();
     alice.sends(&bob.name);
     alice.gets(&[bob.writes(&to, 1, read)]);
     alice.sees();
     let (alias, half) = ("a secret alias", "a secret half written");
-    alice.core.change_chat(&bob.name, &ChatChange::Alias(Some(alias.to_owned()))).unwrap();
-    alice.core.change_chat(&bob.name, &ChatChange::Draft(Some(half.to_owned()))).unwrap();
+    alice.core.change_chat(&bob.chat(), &ChatChange::Alias(Some(alias.to_owned()))).unwrap();
+    alice.core.change_chat(&bob.chat(), &ChatChange::Draft(Some(half.to_owned()))).unwrap();
     let (changed, emoji) = ("a secret second thought", "👩‍👩‍👧‍👦");
-    let last = alice.core.last_own(&bob.name).unwrap().unwrap();
+    let last = alice.core.last_own(&bob.chat()).unwrap().unwrap();
     alice.core.edit(last, changed).unwrap();
     alice.core.react(last, Some(emoji)).unwrap();
     alice.sends(&bob.name);
@@ -101,7 +101,7 @@ fn a_line_that_was_being_shown_comes_again_marked_and_a_shown_one_does_not() {
     let mut alice = alice.restarted(|_| ());
     assert_eq!(alice.sees(), ["bob: two (again)", "bob: x"]);
     assert!(alice.sees().is_empty());
-    let of_bob = alice.core.unshown_of(&bob.name, 9).unwrap();
+    let of_bob = alice.core.unshown_of(&bob.chat(), 9).unwrap();
     assert!(of_bob.is_empty());
 }
 
@@ -170,8 +170,8 @@ fn a_profile_of_the_first_version_opens_and_goes_on_where_it_was() {
     let (mut alice, mut bob) = (Desk::new("alice", 0), Desk::new("bob", 1));
     alice.knows(&bob.bundle());
     bob.knows(&alice.bundle());
-    alice.core.log_opened(&bob.name, EPOCH, N(0)).unwrap();
-    bob.core.log_opened(&alice.name, EPOCH, N(0)).unwrap();
+    alice.core.log_opened(&bob.chat(), EPOCH, N(0)).unwrap();
+    bob.core.log_opened(&alice.chat(), EPOCH, N(0)).unwrap();
     let pending = alice.writes(&bob.name, "pending");
     let sealed = alice.sends(&bob.name);
     let waiting = alice.writes(&bob.name, "waiting");

@@ -8,7 +8,7 @@ use crate::client::api::{
 use crate::client::search::{Search, Searched};
 use crate::limits::{ALIAS_BYTES_MAX, TEXT_BYTES_MAX};
 
-fn found(desk: &Desk, text: &str, chat: Option<&UserName>, max: usize) -> Vec<String> {
+fn found(desk: &Desk, text: &str, chat: Option<&ChatName>, max: usize) -> Vec<String> {
     let mut search = Search::default();
     while desk.core.search_on(text, chat, max, &mut search).unwrap() == Searched::More {}
     desk.core.found(&search).unwrap().iter().map(words).collect()
@@ -17,7 +17,7 @@ fn found(desk: &Desk, text: &str, chat: Option<&UserName>, max: usize) -> Vec<St
 #[test]
 fn what_is_set_is_kept_and_what_is_not_follows_the_account() {
     let mut alice = Desk::new("alice", 0);
-    let bob = name("bob");
+    let bob = ChatName::Person(name("bob"));
     assert_eq!(alice.core.chat_settings(&bob).unwrap(), ChatSettings::default());
     assert_eq!(alice.core.account_settings().unwrap(), AccountSettings::default());
     for change in [
@@ -56,7 +56,7 @@ fn what_is_set_is_kept_and_what_is_not_follows_the_account() {
     let set =
         AccountSettings { receipts: false, typing: false, invisible: true, notify: Notify::None };
     assert_eq!(account, set);
-    assert!(!alice.core.receipts_on(&name("carol")).unwrap());
+    assert!(!alice.core.receipts_on(&name("carol").into()).unwrap());
     assert!(alice.core.typing_on(&bob).unwrap());
     alice.core.change_chat(&bob, &ChatChange::Draft(None)).unwrap();
     alice.core.change_chat(&bob, &ChatChange::Typing(None)).unwrap();
@@ -67,7 +67,7 @@ fn what_is_set_is_kept_and_what_is_not_follows_the_account() {
 #[test]
 fn an_alias_names_one_person_and_has_a_bound_as_has_a_draft() {
     let mut alice = Desk::new("alice", 0);
-    let (bob, carol) = (name("bob"), name("carol"));
+    let [bob, carol] = ["bob", "carol"].map(|user| ChatName::Person(name(user)));
     let alias = |text: &str| ChatChange::Alias(Some(text.to_owned()));
     alice.core.change_chat(&bob, &alias("Bär")).unwrap();
     assert_eq!(alice.core.by_alias(" bÄR ").unwrap(), Some(bob.clone()));
@@ -92,7 +92,7 @@ fn contacts_are_those_who_were_accepted_or_blocked() {
     alice.core.set_contact(&bob.name, Contact::Accepted).unwrap();
     alice.core.set_contact(&name("carol"), Contact::Accepted).unwrap();
     alice.core.set_contact(&name("dave"), Contact::Blocked).unwrap();
-    alice.core.change_chat(&bob.name, &ChatChange::Alias(Some("B".to_owned()))).unwrap();
+    alice.core.change_chat(&bob.chat(), &ChatChange::Alias(Some("B".to_owned()))).unwrap();
     let contacts = alice.core.contacts().unwrap();
     let seen: Vec<_> = contacts.iter().map(|c| (c.user.as_str(), c.trust, c.contact)).collect();
     assert_eq!(
@@ -117,7 +117,7 @@ fn a_closed_chat_is_out_of_the_list_until_something_is_written_in_it() {
     let (mut alice, mut bob) = two();
     said(&mut alice, &mut bob, "hi");
     let close = |desk: &mut Desk, chat: &UserName| {
-        desk.core.change_chat(chat, &ChatChange::Closed(true)).unwrap();
+        desk.core.change_chat(&chat.clone().into(), &ChatChange::Closed(true)).unwrap();
         desk.core.chats().unwrap().len()
     };
     assert_eq!((close(&mut alice, &bob.name), close(&mut bob, &alice.name)), (0, 0));
@@ -125,7 +125,7 @@ fn a_closed_chat_is_out_of_the_list_until_something_is_written_in_it() {
     talk(&mut alice, &mut bob);
     assert_eq!(alice.core.chats().unwrap().len(), 1);
     assert_eq!(bob.core.chats().unwrap().len(), 1);
-    assert!(!bob.core.chat_settings(&alice.name).unwrap().closed);
+    assert!(!bob.core.chat_settings(&alice.chat()).unwrap().closed);
     assert_eq!(close(&mut bob, &alice.name), 1, "what is unread is listed");
 }
 
@@ -141,11 +141,11 @@ fn texts_are_found_again_by_word_and_by_day() {
     let day = alice.env.unix_ms();
     let mine = alice.writes(&bob.name, "keine ÄPFEL");
     assert_eq!(found(&alice, "äpfel", None, 9).len(), 3);
-    let with_bob = found(&alice, "äpfel", Some(&bob.name), 9);
+    let with_bob = found(&alice, "äpfel", Some(&bob.chat()), 9);
     assert_eq!(with_bob, ["bob: Äpfel und Birnen", "bob: keine ÄPFEL"]);
     assert_eq!(found(&alice, "äpfel", None, 1), ["bob: keine ÄPFEL"], "the newest");
     assert!(found(&alice, "kirschen", None, 9).is_empty());
-    let since = |from, max| alice.core.since(&bob.name, from, max).unwrap().len();
+    let since = |from, max| alice.core.since(&bob.chat(), from, max).unwrap().len();
     assert_eq!((since(0, 9), since(day, 9), since(day + 1, 9), since(0, 1)), (2, 1, 0, 1));
     alice.core.delete(mine).unwrap();
     assert_eq!(found(&alice, "äpfel", None, 9).len(), 2);

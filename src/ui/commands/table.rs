@@ -27,7 +27,7 @@ pub static TABLE: &[Row] = &[
             ("/msg bob", "the next lines go to bob"),
         ],
         |words| {
-            let (who, text) = words.somebody()?;
+            let (who, text) = words.some_chat()?;
             Ok(match text.some() {
                 Some(text) => Command::Message(who, text),
                 None => Command::To(who),
@@ -43,7 +43,7 @@ pub static TABLE: &[Row] = &[
         "/to WHO",
         "what you type next goes to WHO",
         &[("/to bob", "the next lines go to bob")],
-        |words| Ok(Command::To(words.person()?)),
+        |words| Ok(Command::To(words.chat()?)),
     )
     .offers(Argument::Person),
     row(
@@ -345,7 +345,7 @@ pub static TABLE: &[Row] = &[
         |words| match words.lasting() {
             Ok(lasting) => Ok(Command::Mute(None, lasting.unwrap_or(Lasting::Always))),
             Err(_) => {
-                let (who, rest) = words.somebody()?;
+                let (who, rest) = words.some_chat()?;
                 Ok(Command::Mute(Some(who), rest.lasting()?.unwrap_or(Lasting::Always)))
             }
         },

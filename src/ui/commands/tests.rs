@@ -44,12 +44,12 @@ fn each_command_is_understood_with_its_arguments() {
         ("hi there ", Command::Say("hi there".into())),
         ("  indented", Command::Say("  indented".into())),
         ("//etc/hosts", Command::Say("/etc/hosts".into())),
-        ("/msg bob hi  there", Command::Message(bob(), "hi  there".into())),
-        ("/M @Bob hi", Command::Message(bob(), "hi".into())),
-        ("/w bob", Command::To(bob())),
-        ("/msg bob  ", Command::To(bob())),
-        ("/to bob", Command::To(bob())),
-        ("/to caz", Command::To(name("carol"))),
+        ("/msg bob hi  there", Command::Message(bob().into(), "hi  there".into())),
+        ("/M @Bob hi", Command::Message(bob().into(), "hi".into())),
+        ("/w bob", Command::To(bob().into())),
+        ("/msg bob  ", Command::To(bob().into())),
+        ("/to bob", Command::To(bob().into())),
+        ("/to caz", Command::To(name("carol").into())),
         ("/r yes", Command::Answer("yes".into())),
         ("/me waves", Command::Emote("waves".into())),
         ("/reply 42 yes, I do", Command::Reply(id(42), "yes, I do".into())),
@@ -88,9 +88,9 @@ fn each_command_is_understood_with_its_arguments() {
         ("/mute", Command::Mute(None, Lasting::Always)),
         ("/mute 1h", Command::Mute(None, Lasting::For(hour))),
         ("/mute off", Command::Mute(None, Lasting::Off)),
-        ("/mute bob", Command::Mute(Some(bob()), Lasting::Always)),
-        ("/mute bob 1h", Command::Mute(Some(bob()), Lasting::For(hour))),
-        ("/mute @1h", Command::Mute(Some(name("1h")), Lasting::Always)),
+        ("/mute bob", Command::Mute(Some(bob().into()), Lasting::Always)),
+        ("/mute bob 1h", Command::Mute(Some(bob().into()), Lasting::For(hour))),
+        ("/mute @1h", Command::Mute(Some(name("1h").into()), Lasting::Always)),
         ("/notify none", Command::Notify(Notify::None, Reach::Here)),
         ("/notify all everywhere", Command::Notify(Notify::All, Reach::Everywhere)),
         ("/receipts off", Command::Receipts(Switch::Off, Reach::Here)),
@@ -140,7 +140,7 @@ fn the_words_of_older_programs_are_understood_with_either_slash() {
             ("read", Command::History(HISTORY_LINES)),
             ("unread", Command::Unread),
             ("quit", Command::Quit),
-            ("single_message bob hi", Command::Message(name("bob"), "hi".into())),
+            ("single_message bob hi", Command::Message(name("bob").into(), "hi".into())),
         ] {
             let line = format!("{slash}{word}");
             assert_eq!(understood(&line), Ok(command), "{line}");
@@ -148,7 +148,7 @@ fn the_words_of_older_programs_are_understood_with_either_slash() {
     }
     assert_eq!(
         understood("single_message bob hi"),
-        Ok(Command::Message(name("bob"), "hi".into())),
+        Ok(Command::Message(name("bob").into(), "hi".into())),
         "typed as it used to be, it must not go to the wrong person"
     );
     for text in ["\\o/", "\\alpha + \\beta", "single_message"] {

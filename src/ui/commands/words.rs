@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use crate::client::LocalId;
-use crate::types::UserName;
+use crate::types::{ChatName, UserName};
 use crate::ui::names::Names;
 
 use super::{Command, Reach, Switch};
@@ -102,6 +102,21 @@ impl<'a> Words<'a> {
             return Err("a name is missing".into());
         }
         Ok((self.names.resolve(word)?, rest))
+    }
+
+    /// One chat, and nothing else.
+    pub(super) fn chat(self) -> Parsed<ChatName> {
+        let (chat, rest) = self.some_chat()?;
+        if rest.rest.is_empty() { Ok(chat) } else { Err("only a name may follow".into()) }
+    }
+
+    /// A chat first.
+    pub(super) fn some_chat(self) -> Parsed<(ChatName, Self)> {
+        let (word, rest) = self.first();
+        if word.is_empty() {
+            return Err("a name is missing".into());
+        }
+        Ok((self.names.resolve_chat(word)?, rest))
     }
 
     /// The number of a message first.

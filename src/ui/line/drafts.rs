@@ -2,7 +2,7 @@
 
 use crate::client::ChatChange;
 use crate::limits::TEXT_BYTES_MAX;
-use crate::types::UserName;
+use crate::types::ChatName;
 use crate::ui::commands::{self, Command};
 use crate::ui::input::{Above, Kind};
 
@@ -62,7 +62,7 @@ impl Session {
     fn ask_for(&mut self, line: String) {
         let count = line.trim_end().lines().count();
         let to = match (commands::row_of(&line), &self.chat) {
-            (None, Some(chat)) => format!(" to {}", self.screen.names.label(chat)),
+            (None, Some(chat)) => format!(" to {}", self.screen.names.chat(chat)),
             (None, None) | (Some(_), _) => String::new(),
         };
         let question = question(count, &to);
@@ -211,14 +211,14 @@ impl Session {
     }
 
     /// The next line begins with what was left in this chat.
-    pub(super) fn take_draft_of(&mut self, chat: &UserName) {
+    pub(super) fn take_draft_of(&mut self, chat: &ChatName) {
         let kept = self.client.chat_settings(chat).ok().and_then(|settings| settings.draft);
         if let Some(text) = kept.or_else(|| self.homeless.take()) {
             self.initial = text;
         }
     }
 
-    fn change_draft(&self, chat: &UserName, draft: Option<String>) {
+    fn change_draft(&self, chat: &ChatName, draft: Option<String>) {
         // A draft that cannot be kept is no reason to disturb anybody.
         let _ = self.env.in_place(|| self.client.change_chat(chat, &ChatChange::Draft(draft)));
     }

@@ -3,7 +3,7 @@
 use tokio::time::Instant;
 
 use crate::client::{Author, Event, LocalId, MessageState, Offline, Refusal};
-use crate::types::UserName;
+use crate::types::{ChatName, UserName};
 use crate::ui::input::{Above, Kind};
 use crate::ui::say;
 use crate::ui::text::{excerpt, nearest};
@@ -53,7 +53,7 @@ impl Session {
                 self.changed(id, Change::Reacted(by, emoji));
             }
             Event::Expired { ids } => self.terminal.notice(self.screen.expired(ids.len())),
-            Event::Typing { user } => self.is_typing(&user),
+            Event::Typing { chat, user } => self.is_typing(&chat, &user),
             Event::Presence { user, online } => self.came_or_went(user, online),
             Event::RolledBack => self.complain(&say::rolled_back()),
             Event::SessionReplaced => {
@@ -73,8 +73,8 @@ impl Session {
         let line = match (&message.author, change) {
             (_, Change::Reacted(Author::Me, _))
             | (Author::Me, Change::Edited | Change::Deleted) => return,
-            (Author::Peer, Change::Edited) => self.screen.edited(&message),
-            (Author::Peer, Change::Deleted) => self.screen.deleted(&message),
+            (Author::Them(_), Change::Edited) => self.screen.edited(&message),
+            (Author::Them(_), Change::Deleted) => self.screen.deleted(&message),
             (_, Change::Reacted(by, emoji)) => self.screen.reacted(&message, &by, emoji.as_deref()),
         };
         self.terminal.notice(line);
@@ -145,7 +145,7 @@ impl Session {
         }
     }
 
-    pub(super) fn moved(&mut self, id: LocalId, chat: &UserName, state: &MessageState) {
+    pub(super) fn moved(&mut self, id: LocalId, chat: &ChatName, state: &MessageState) {
         match state {
             MessageState::Waiting | MessageState::Pending => {}
             MessageState::Sent | MessageState::Delivered | MessageState::Read => {
@@ -159,8 +159,8 @@ impl Session {
                     self.piped.refused.push((chat.clone(), *refusal));
                 }
                 let why = self.refused(id, chat, *refusal);
-                if *refusal == Refusal::Server(Code::NoSuchUser) {
-                    self.nobody(chat);
+                if let (Refusal::Server(Code::NoSuchUser), Some(user)) = (refusal, chat.person()) {
+                    self.nobody(user);
                 }
                 if self.echoes(id) {
                     return self.finish_echo(&why);
@@ -185,10 +185,15 @@ impl Session {
         self.echo.as_ref().is_some_and(|echo| echo.id == id)
     }
 
+    /// Whether the current chat is the one with this person.
+    fn is_with(&self, user: &UserName) -> bool {
+        self.chat.as_ref().and_then(ChatName::person) == Some(user)
+    }
+
     /// There is nobody of this name: who was only written to is no contact, and their chat, opened
     /// by that, is left again.
     fn nobody(&mut self, user: &UserName) {
-        if self.chat.as_ref() == Some(user) && !self.is_piped() {
+        if self.is_with(user) && !self.is_piped() {
             self.chat = None;
         }
         let forgotten = self.env.in_place(|| match self.client.known_key(user)? {
@@ -202,8 +207,9 @@ impl Session {
     }
 
     /// Why a message will never be sent.
-    pub(super) fn refused(&self, id: LocalId, chat: &UserName, refusal: Refusal) -> String {
-        if refusal == Refusal::KeyChanged && self.screen.key_warning_stands(chat) {
+    pub(super) fn refused(&self, id: LocalId, chat: &ChatName, refusal: Refusal) -> String {
+        let warned = chat.person().is_some_and(|user| self.screen.key_warning_stands(user));
+        if refusal == Refusal::KeyChanged && warned {
             let line = format!("not sent to {chat}: the changed key is not accepted");
             return self.screen.notice(&line);
         }
@@ -212,8 +218,8 @@ impl Session {
         if let Some(text) = text.filter(|_| !self.echoes(id)) {
             told.what = format!("Not sent to {chat}: \"{}\". {}", excerpt(&text, 30), told.what);
         }
-        if refusal == Refusal::Server(Code::NoSuchUser) {
-            told.remedy = self.did_you_mean(chat);
+        if let (Refusal::Server(Code::NoSuchUser), Some(user)) = (refusal, chat.person()) {
+            told.remedy = self.did_you_mean(user);
         }
         self.screen.told(&told)
     }
@@ -227,7 +233,7 @@ impl Session {
         )
     }
 
-    pub(super) fn chat_waits(&mut self, chat: UserName, code: Code, detail: &str) {
+    pub(super) fn chat_waits(&mut self, chat: ChatName, code: Code, detail: &str) {
         if self.waits.get(&chat) != Some(&code) {
             let told = say::code(code, Some(&chat), detail, 0);
             self.notice(&format!("messages to {chat} wait: {}", told.line()));
@@ -271,7 +277,7 @@ impl Session {
         match answer.effect {
             Effect::Nothing => {}
             Effect::Nobody(user) => {
-                if self.chat.as_ref() == Some(&user) {
+                if self.is_with(&user) {
                     self.chat = None;
                 }
             }

@@ -1,7 +1,7 @@
 //! From chat to chat, and back to what was written.
 
 use crate::client::{ChatChange, ChatView, Line, RequestError};
-use crate::types::UserName;
+use crate::types::{ChatName, UserName};
 use crate::ui::commands::{HISTORY_LINES, Switch};
 use crate::ui::input::Above;
 use crate::ui::screen::Ids;
@@ -15,19 +15,41 @@ use super::{Answer, Effect, Session};
 const FOUND_MAX: usize = 20;
 
 impl Session {
-    pub(super) fn go_to(&mut self, user: UserName) {
+    pub(super) fn go_to(&mut self, chat: ChatName) {
+        if !self.is_there(&chat) {
+            return;
+        }
         let note = match self.options.theme.style {
             Style::Rich => String::new(),
-            Style::Plain => format!("what you type goes to {}", self.screen.names.label(&user)),
+            Style::Plain => format!("what you type goes to {}", self.screen.names.chat(&chat)),
         };
-        self.open(&user);
-        self.take_draft_of(&user);
+        self.open(&chat);
+        self.take_draft_of(&chat);
         self.reply(Above::Keep, note);
-        self.look_up(user);
+        self.look_up_person(&chat);
+    }
+
+    /// Whether a chat can be: with anybody, but only of a group that is known. Says so when not.
+    pub(super) fn is_there(&mut self, chat: &ChatName) -> bool {
+        let ChatName::Group(group) = chat else { return true };
+        let chats = self.env.in_place(|| self.client.chats()).unwrap_or_default();
+        if chats.iter().any(|known| known.chat == *chat) {
+            return true;
+        }
+        self.piped.mistakes += 1;
+        let line = self.screen.told(&say::no_such_group(group));
+        self.reply(Above::Keep, line);
+        false
+    }
+
+    pub(super) fn look_up_person(&mut self, chat: &ChatName) {
+        if let Some(user) = chat.person() {
+            self.look_up(user.clone());
+        }
     }
 
     /// Says so if there is nobody of that name. No connection is no news: messages wait.
-    pub(super) fn look_up(&mut self, user: UserName) {
+    fn look_up(&mut self, user: UserName) {
         let remedy = self.did_you_mean(&user);
         self.request(|client, screen| async move {
             match client.look_up(&user).await {
@@ -55,7 +77,7 @@ impl Session {
         }
     }
 
-    fn next_unread(&self) -> Option<UserName> {
+    fn next_unread(&self) -> Option<ChatName> {
         let here = self.chat.as_ref();
         self.view.unread.keys().find(|chat| Some(*chat) != here).cloned()
     }
@@ -131,7 +153,7 @@ impl Session {
         let Some(chat) = self.chat.clone() else {
             return self.mistake("Choose a chat first: /to WHO");
         };
-        let none = format!("nothing written with {} yet", self.screen.names.label(&chat));
+        let none = format!("nothing written with {} yet", self.screen.names.chat(&chat));
         match self.env.in_place(|| self.client.history(&chat, lines)) {
             Ok(lines) => self.reply_lines(&lines, &none),
             Err(error) => self.failed(&error, None),

@@ -179,7 +179,7 @@ impl Session {
             return;
         }
         let change = ChatChange::Alias(alias);
-        match self.env.in_place(|| self.client.change_chat(user, &change)) {
+        match self.env.in_place(|| self.client.change_chat(&user.clone().into(), &change)) {
             Ok(()) => {
                 self.learn_names();
                 let text = match self.screen.names.label(user) {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::tz::TimeZone;
 
 use crate::client::{AccountChange, ChatChange, Notify, RequestError};
-use crate::types::UserName;
+use crate::types::ChatName;
 use crate::ui::commands::{Lasting, Reach, Switch};
 use crate::ui::input::Above;
 use crate::ui::time;
@@ -29,7 +29,7 @@ impl Session {
     }
 
     /// The chat that a wish is about; `None`: all of them.
-    fn reached(&self, reach: Reach) -> Option<UserName> {
+    fn reached(&self, reach: Reach) -> Option<ChatName> {
         match reach {
             Reach::Here => self.chat.clone(),
             Reach::Everywhere => None,
@@ -40,7 +40,7 @@ impl Session {
         match self.reached(reach) {
             Some(chat) => {
                 let done = self.env.in_place(|| self.client.change_chat(&chat, here));
-                let label = self.screen.names.label(&chat);
+                let label = self.screen.names.chat(&chat);
                 let text = format!("{what} in the chat with {label}; all chats: add everywhere");
                 self.done(done, &text);
             }
@@ -51,11 +51,16 @@ impl Session {
         }
     }
 
-    pub(super) fn mute(&mut self, user: Option<UserName>, lasting: Lasting) {
-        if user.as_ref().is_some_and(|user| !self.concerns(user)) {
+    pub(super) fn mute(&mut self, named: Option<ChatName>, lasting: Lasting) {
+        let is_known = match &named {
+            Some(ChatName::Person(user)) => self.concerns(user),
+            Some(group @ ChatName::Group(_)) => self.is_there(group),
+            None => true,
+        };
+        if !is_known {
             return;
         }
-        let Some(chat) = user.or_else(|| self.chat.clone()) else {
+        let Some(chat) = named.or_else(|| self.chat.clone()) else {
             return self.mistake("Choose a chat first: /to WHO   or: /mute WHO");
         };
         let now = self.env.unix_ms();
@@ -68,7 +73,7 @@ impl Session {
         let before = settings.ok().and_then(|settings| settings.muted_until_unix_ms);
         let done =
             self.env.in_place(|| self.client.change_chat(&chat, &ChatChange::MutedUntil(until)));
-        let label = self.screen.names.label(&chat);
+        let label = self.screen.names.chat(&chat);
         let text = match until.map(|until| lasts(until, before, now, self.screen.zone())) {
             Some(lasts) => format!("{label} is muted{lasts}; to end it: /mute {chat} off"),
             None => format!("{label} is not muted"),
@@ -132,7 +137,7 @@ impl Session {
         });
         match now {
             Ok(settings) => {
-                let label = self.screen.names.label(&chat);
+                let label = self.screen.names.chat(&chat);
                 let text = match settings.expire {
                     Some(time) => format!(
                         "what you write to {label} is forgotten on both sides {} after it was \

@@ -1,11 +1,11 @@
 //! What a typed line leads to.
 
+use std::fmt;
 use std::future::Future;
 
 use tokio::time::Instant;
 
 use crate::client::{Client, Draft, RequestError};
-use crate::types::UserName;
 use crate::ui::commands::{self, Command};
 use crate::ui::input::{Above, Typed};
 use crate::ui::say;
@@ -69,11 +69,14 @@ impl Session {
             Command::Nothing => self.reply(Above::Keep, String::new()),
             Command::Say(text) => self.say(&text),
             Command::Message(to, text) => {
+                if !self.is_there(&to) {
+                    return;
+                }
                 // The first person written to is who the next line is meant for.
                 self.chat.get_or_insert_with(|| to.clone());
                 self.send(&to, &Draft::text(text));
             }
-            Command::To(user) => self.go_to(user),
+            Command::To(chat) => self.go_to(chat),
             Command::Answer(text) => self.answer(&text),
             Command::Emote(text) => self.emote(text),
             Command::Reply(id, text) => self.answer_one(id, text),
@@ -103,7 +106,7 @@ impl Session {
             Command::Verified(user) => self.verified(user),
             Command::AcceptKey(user) => self.accept_key(&user),
             Command::Keys => self.keys(),
-            Command::Mute(user, lasting) => self.mute(user, lasting),
+            Command::Mute(chat, lasting) => self.mute(chat, lasting),
             Command::Notify(notify, reach) => self.notify_of(notify, reach),
             Command::Receipts(switch, reach) => self.show_receipts(switch, reach),
             Command::Typing(switch, reach) => self.show_typing(switch, reach),
@@ -127,7 +130,7 @@ impl Session {
         self.reply(Above::Keep, line);
     }
 
-    pub(super) fn failed(&mut self, error: &RequestError, who: Option<&UserName>) {
+    pub(super) fn failed(&mut self, error: &RequestError, who: Option<&dyn fmt::Display>) {
         self.piped.mistakes += 1;
         let line = self.screen.told(&say::request_error(error, who));
         self.reply(Above::Keep, line);

@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::client::{Author, Contact, Line, LocalId, MessageView};
-use crate::types::UserName;
+use crate::types::{ChatName, UserName};
 use crate::ui::input::Kind;
 use crate::ui::notify::{self, Ringer, Taken};
 use crate::ui::theme::Role;
@@ -44,7 +44,7 @@ pub(super) enum Asked {
 pub(super) struct View {
     pub(super) showing: Option<Showing>,
     /// Messages of chats that are not in view.
-    pub(super) unread: BTreeMap<UserName, usize>,
+    pub(super) unread: BTreeMap<ChatName, usize>,
     /// Of whom a line was shown: whether they ask. No more than there are chats.
     pub(super) requests: BTreeMap<UserName, Asked>,
     /// The title of the window.
@@ -112,16 +112,17 @@ impl Session {
     /// may have been read elsewhere.
     pub(super) fn request_below(&mut self, line: &Line) -> Option<String> {
         let Line::Message(message) = line else { return None };
-        let chat = &message.chat;
-        if message.author == Author::Me || self.view.requests.contains_key(chat) {
+        let Author::Them(user) = &message.author else { return None };
+        if self.view.requests.contains_key(user) || message.chat.group().is_some() {
             return None;
         }
         let chats = self.env.in_place(|| self.client.chats()).ok()?;
-        let asks =
-            |it: &crate::client::ChatView| it.chat == *chat && it.contact == Contact::Request;
+        let asks = |it: &crate::client::ChatView| {
+            it.chat == message.chat && it.contact == Contact::Request
+        };
         let asked = if chats.iter().any(asks) { Asked::Yes } else { Asked::No };
-        self.view.requests.insert(chat.clone(), asked);
-        (asked == Asked::Yes).then(|| self.screen.notice(&request(chat)))
+        self.view.requests.insert(user.clone(), asked);
+        (asked == Asked::Yes).then(|| self.screen.notice(&request(user)))
     }
 
     /// Counts a message that is about to be shown; returns what stands behind it.
@@ -168,8 +169,8 @@ impl Session {
             popup: if editor { self.options.popup } else { notify::Popup::None },
             preview: self.options.settings.notify_preview,
         };
-        let label = self.screen.names.label(&message.chat);
-        self.view.ringer.ring(taken, label, message, Instant::now())
+        let label = self.screen.names.chat(&message.chat);
+        self.view.ringer.ring(taken, &label, message, Instant::now())
     }
 
     /// Lines are on the screen (or never will be).
@@ -225,7 +226,7 @@ impl Session {
     }
 
     /// The chat comes into view.
-    pub(super) fn open(&mut self, chat: &UserName) {
+    pub(super) fn open(&mut self, chat: &ChatName) {
         self.chat = Some(chat.clone());
         self.view.unread.remove(chat);
         self.seen();
@@ -256,9 +257,9 @@ impl Session {
     // --- who comes, goes and types ---
 
     /// Once per burst, and only of whom the person is talking to.
-    pub(super) fn is_typing(&mut self, user: &UserName) {
+    pub(super) fn is_typing(&mut self, chat: &ChatName, user: &UserName) {
         let said = self.view.typing.get(user).is_some_and(|at| at.elapsed() < TYPING_PAUSE);
-        let here = self.chat.as_ref().is_none_or(|chat| chat == user);
+        let here = self.chat.as_ref().is_none_or(|here| here == chat);
         if self.options.settings.show_typing && here && !said && !self.is_piped() {
             self.view.typing.retain(|_, at| at.elapsed() < TYPING_PAUSE);
             self.view.typing.insert(user.clone(), Instant::now());

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use crate::client::{
     ActionError, Author, Draft, Form, Line, LocalId, MessageState, MessageView, Trust,
 };
-use crate::types::UserName;
+use crate::types::ChatName;
 use crate::ui::commands;
 use crate::ui::input::{Above, Kind};
 use crate::ui::say;
@@ -32,7 +32,7 @@ impl Session {
         }
     }
 
-    pub(super) fn send(&mut self, to: &UserName, draft: &Draft) {
+    pub(super) fn send(&mut self, to: &ChatName, draft: &Draft) {
         if self.options.trust == TrustPolicy::Verified && !self.is_verified(to) {
             return self.mistake(&format!(
                 "{to} is not verified, and --trust verified was asked for; nothing was sent. \
@@ -49,14 +49,14 @@ impl Session {
         }
     }
 
-    fn is_verified(&self, user: &UserName) -> bool {
+    fn is_verified(&self, chat: &ChatName) -> bool {
         let chats = self.client.chats().unwrap_or_default();
-        chats.iter().any(|chat| chat.chat == *user && chat.trust == Trust::Verified)
+        chats.iter().any(|known| known.chat == *chat && known.trust == Trust::Verified)
     }
 
     /// The text is on this disk; its line is shown once it has its mark.
-    fn taken(&mut self, id: LocalId, to: &UserName) {
-        if !self.screen.names.knows(to) {
+    fn taken(&mut self, id: LocalId, to: &ChatName) {
+        if to.person().is_some_and(|user| !self.screen.names.knows(user)) {
             self.learn_names();
         }
         // Who answers has read.
@@ -202,7 +202,7 @@ impl Session {
                     Some(MessageState::Waiting) => "taken back; it was not sent".to_owned(),
                     Some(_) | None => format!(
                         "deleted here; {} is asked to forget it too, which nobody can force",
-                        self.screen.names.label(&message.chat)
+                        self.screen.names.chat(&message.chat)
                     ),
                 };
                 let line = self.screen.notice(&text);

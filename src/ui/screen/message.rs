@@ -47,18 +47,13 @@ impl Screen {
         match (message.form, &message.author) {
             (Form::Text, _) => text,
             (Form::Emote, Author::Me) => format!("* {} {text}", self.me),
-            (Form::Emote, Author::Peer) => {
-                format!("* {} {text}", self.names.label(&message.chat))
-            }
+            (Form::Emote, Author::Them(user)) => format!("* {} {text}", self.names.label(user)),
         }
     }
 
     /// What a message answers, in `room` columns: who wrote that, and how it begins.
-    fn quote(&self, message: &MessageView, reply: &ReplyView, room: usize) -> String {
-        let who = match reply.author {
-            Author::Me => "you",
-            Author::Peer => self.names.label(&message.chat),
-        };
+    fn quote(&self, reply: &ReplyView, room: usize) -> String {
+        let who = self.author(&reply.author);
         let quoted = |begin: &str, end: &str| {
             let used = columns(begin) + columns(end);
             format!("{begin}{}{end}", excerpt(&reply.excerpt, room.saturating_sub(used).max(4)))
@@ -74,7 +69,7 @@ impl Screen {
     fn remarks(&self, message: &MessageView) -> Vec<String> {
         let mut remarks = Vec::new();
         if message.at_unix_ms.abs_diff(message.sent_at_unix_ms) > CLOCK_DIFFERENCE_MS
-            && message.author == Author::Peer
+            && message.author != Author::Me
         {
             let written = time::moment(message.sent_at_unix_ms, message.at_unix_ms, &self.zone);
             remarks.push(format!("(written {written})"));
@@ -91,10 +86,7 @@ impl Screen {
                 .reactions
                 .iter()
                 .map(|reaction| {
-                    let who = match reaction.author {
-                        Author::Me => "you",
-                        Author::Peer => self.names.label(&message.chat),
-                    };
+                    let who = self.author(&reaction.author);
                     format!("{who}: {}", emoji(&reaction.emoji))
                 })
                 .collect();
@@ -111,17 +103,17 @@ impl Screen {
 
     /// One line in words.
     fn spoken(&self, message: &MessageView, parts: &Parts) -> String {
-        let label = self.names.label(&message.chat);
+        let label = self.names.chat(&message.chat);
         let mut line = match self.ids {
             Ids::Shown => format!("{}: ", message.id),
             Ids::Hidden => String::new(),
         };
-        line.push_str(&match message.author {
+        line.push_str(&match &message.author {
             Author::Me => format!("you say to {label}"),
-            Author::Peer => format!("{label} says"),
+            Author::Them(user) => format!("{} says", self.names.label(user)),
         });
         if let Some(reply) = &message.reply_to {
-            line.push_str(&format!(" {}", self.quote(message, reply, QUOTE_COLUMNS)));
+            line.push_str(&format!(" {}", self.quote(reply, QUOTE_COLUMNS)));
         }
         line.push_str(&format!(": {}", parts.text.replace('\n', " | ")));
         for remark in &parts.remarks {
@@ -135,9 +127,9 @@ impl Screen {
 
     /// `[12:01] bob        text`, wrapped with the text's column kept, the mark at the right.
     fn rich(&self, message: &MessageView, parts: &Parts) -> String {
-        let label = self.names.label(&message.chat);
-        let who = match message.author {
-            Author::Peer => label.to_owned(),
+        let label = self.names.chat(&message.chat);
+        let who = match &message.author {
+            Author::Them(user) => self.names.label(user).to_owned(),
             Author::Me => format!("you → {label}"),
         };
         let id = match self.ids {
@@ -160,7 +152,7 @@ impl Screen {
                 body.push(String::new());
             }
             let room = room(if beside { start } else { indent }).min(QUOTE_COLUMNS);
-            body.push(self.theme.paint(Role::Dim, &self.quote(message, reply, room)));
+            body.push(self.theme.paint(Role::Dim, &self.quote(reply, room)));
         }
         let quoted = body.len();
         for (index, line) in parts.text.split('\n').enumerate() {

@@ -15,27 +15,27 @@ impl Screen {
     /// The text of a message was changed.
     pub fn edited(&self, message: &MessageView) -> String {
         let text = excerpt(&message.text, EXCERPT_COLUMNS.max(self.room(40)));
-        let who = self.author(&message.author, &message.chat);
+        let who = self.author(&message.author);
         self.notice(&format!("{who} changed {}: \"{text}\"", self.that(message)))
     }
 
     /// A message was taken back. Its text is not shown once more.
     pub fn deleted(&self, message: &MessageView) -> String {
-        let who = self.author(&message.author, &message.chat);
+        let who = self.author(&message.author);
         self.notice(&format!("{who} deleted {}", self.that(message)))
     }
 
     /// Somebody reacted to a message, or took that back.
     pub fn reacted(&self, message: &MessageView, by: &Author, with: Option<&str>) -> String {
-        let who = self.author(by, &message.chat);
+        let who = self.author(by);
         let text = match message.text.as_str() {
             "" => self.that(message),
             text => format!("\"{}\"", excerpt(text, EXCERPT_COLUMNS)),
         };
-        let text = match (by, &message.author, self.names.label(&message.chat)) {
-            (Author::Me, Author::Peer, label) => format!("{label}'s {text}"),
-            (Author::Peer, Author::Me, _) => format!("your {text}"),
-            (Author::Me, Author::Me, _) | (Author::Peer, Author::Peer, _) => text,
+        let text = match (by, &message.author) {
+            (by, author) if by == author => text,
+            (_, Author::Me) => format!("your {text}"),
+            (_, Author::Them(user)) => format!("{}'s {text}", self.names.label(user)),
         };
         self.notice(&match with {
             Some(with) => format!("{who}: {} to {text}", emoji(with)),
@@ -70,10 +70,10 @@ impl Screen {
         format!("message {} of {}", message.id, self.clock(message.at_unix_ms))
     }
 
-    fn author(&self, author: &Author, chat: &UserName) -> String {
+    pub(super) fn author(&self, author: &Author) -> String {
         match author {
             Author::Me => "you".to_owned(),
-            Author::Peer => self.names.label(chat).to_owned(),
+            Author::Them(user) => self.names.label(user).to_owned(),
         }
     }
 

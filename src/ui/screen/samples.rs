@@ -13,8 +13,8 @@ pub(crate) fn name(text: &str) -> UserName {
 pub(crate) fn from_bob(text: &str) -> MessageView {
     MessageView {
         id: LocalId(1),
-        chat: name("bob"),
-        author: Author::Peer,
+        chat: name("bob").into(),
+        author: Author::Them(name("bob")),
         text: text.to_owned(),
         at_unix_ms: NOON,
         sent_at_unix_ms: NOON,

@@ -74,7 +74,7 @@ fn plain_is_ascii_and_says_words() {
     );
     let trouble = Line::Trouble {
         id: LocalId(2),
-        chat: name("bob"),
+        chat: name("bob").into(),
         trouble: Trouble::Hole { from: N(1), to: N(2) },
         at_unix_ms: NOON + 24 * 60 * MINUTE,
         again: true,
@@ -103,7 +103,7 @@ fn colour_adds_only_escape_codes() {
         Line::Message(to_bob("a\nb", MessageState::Waiting)),
         Line::Trouble {
             id: LocalId(3),
-            chat: name("bob"),
+            chat: name("bob").into(),
             trouble: Trouble::BadSignature,
             at_unix_ms: NOON,
             again: false,
@@ -176,7 +176,7 @@ fn messages_shown_again_or_under_an_unaccepted_key_are_marked() {
 #[test]
 fn the_prompt_names_the_chat() {
     assert_eq!(rich(80).prompt(None), "alice> ");
-    assert_eq!(rich(80).prompt(Some(&name("bob"))), "bob> ");
+    assert_eq!(rich(80).prompt(Some(&name("bob").into())), "bob> ");
 }
 
 #[test]
@@ -204,7 +204,7 @@ fn what_was_done_to_a_message_stands_behind_it() {
     message.expires_unix_ms = Some(NOON + 60 * MINUTE);
     message.reactions = vec![
         ReactionView { author: Author::Me, emoji: "👍".into() },
-        ReactionView { author: Author::Peer, emoji: "❤".into() },
+        ReactionView { author: Author::Them(name("bob")), emoji: "❤".into() },
     ];
     let shown = rich(80).line(&Line::Message(message.clone()));
     assert!(
@@ -252,7 +252,7 @@ fn people_are_called_by_their_alias_and_by_both_names_when_in_doubt() {
     screen.names = Names::of([(name("bob"), Some("carol".to_owned())), (name("carol"), None)]);
     let shown = screen.line(&Line::Message(from_bob("hi")));
     assert_eq!(shown, "[12:01] carol (bob)  hi");
-    assert_eq!(screen.prompt(Some(&name("bob"))), "carol (bob)> ");
+    assert_eq!(screen.prompt(Some(&name("bob").into())), "carol (bob)> ");
 }
 
 #[test]
@@ -261,11 +261,11 @@ fn news_of_a_message_name_it_in_one_line() {
     let mut own = to_bob("at nine\nor so", MessageState::Sent);
     assert_eq!(screen.edited(&from_bob("at nine")), "bob changed message 1 of 12:01: \"at nine\"");
     assert_eq!(
-        screen.reacted(&own, &Author::Peer, Some("👍")),
+        screen.reacted(&own, &Author::Them(name("bob")), Some("👍")),
         "bob: 👍 to your \"at nine or so\""
     );
     assert_eq!(
-        screen.reacted(&own, &Author::Peer, None),
+        screen.reacted(&own, &Author::Them(name("bob")), None),
         "bob took back a reaction to your \"at nine or so\""
     );
     own.text.clear();
@@ -284,16 +284,17 @@ fn nothing_that_a_peer_chooses_reaches_the_terminal_as_codes() {
     let evil = "x\x1b[2J\x1b]0;t\x07\r\u{9b}1Ay\u{202e}";
     let mut message = answer_from_bob(evil);
     message.reply_to.as_mut().unwrap().excerpt = evil.to_owned();
-    message.reactions = vec![ReactionView { author: Author::Peer, emoji: evil.to_owned() }];
+    message.reactions =
+        vec![ReactionView { author: Author::Them(name("bob")), emoji: evil.to_owned() }];
     message.form = Form::Emote;
     for mut screen in [rich(80), plain()] {
         screen.names = Names::of([(name("bob"), Some(evil.to_owned()))]);
         for shown in [
             screen.line(&Line::Message(message.clone())),
             screen.edited(&message),
-            screen.reacted(&message, &Author::Peer, Some(evil)),
+            screen.reacted(&message, &Author::Them(name("bob")), Some(evil)),
             screen.typing(&name("bob")),
-            screen.prompt(Some(&name("bob"))),
+            screen.prompt(Some(&name("bob").into())),
         ] {
             let bad = |c: char| (c.is_control() && c != '\n') || c == '\u{202e}';
             assert!(!shown.chars().any(bad), "{shown:?}");

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::client::{Author, Form, MessageState, MessageView, Refusal};
-use crate::types::UserName;
+use crate::types::{ChatName, UserName};
 use crate::ui::time;
 
 /// An own message and where it stands.
@@ -80,19 +80,19 @@ struct Reaction {
 
 impl Message {
     pub(super) fn new(message: &MessageView, me: &UserName) -> Self {
-        let (from, to) = match message.author {
-            Author::Me => (me, &message.chat),
-            Author::Peer => (&message.chat, me),
+        let to = match (&message.author, &message.chat) {
+            (Author::Them(_), ChatName::Person(_)) => me.to_string(),
+            (Author::Me, chat) | (_, chat @ ChatName::Group(_)) => chat.to_string(),
         };
         let of = |author: &Author| match author {
             Author::Me => me.to_string(),
-            Author::Peer => message.chat.to_string(),
+            Author::Them(user) => user.to_string(),
         };
         Self {
             id: message.id.to_string(),
             chat: message.chat.to_string(),
-            from: from.to_string(),
-            to: to.to_string(),
+            from: of(&message.author),
+            to,
             text: message.text.clone(),
             at: time::rfc3339(message.at_unix_ms),
             sent_at: time::rfc3339(message.sent_at_unix_ms),

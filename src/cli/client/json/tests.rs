@@ -17,7 +17,7 @@ fn name(text: &str) -> UserName {
 fn message(author: Author, state: Option<MessageState>) -> MessageView {
     MessageView {
         id: LocalId(12),
-        chat: name("alice"),
+        chat: name("alice").into(),
         author,
         text: "hi\u{9b}2J \"you\"".into(),
         at_unix_ms: NOON,
@@ -49,7 +49,7 @@ fn a_sent_message_looks_as_documented() {
 
 #[test]
 fn a_received_message_keeps_its_text_exactly_and_harms_no_terminal() {
-    let line = Line::Message(message(Author::Peer, None));
+    let line = Line::Message(message(Author::Them(name("bob")), None));
     let json = Record::of_line(&line, &name("bob")).line();
     assert!(json.starts_with(
         r#"{"v":1,"type":"message","id":"12","chat":"alice","from":"alice","to":"bob","#
@@ -80,7 +80,7 @@ fn each_type_is_documented() {
     let me = name("bob");
     let hole = Line::Trouble {
         id: LocalId(1),
-        chat: name("alice"),
+        chat: name("alice").into(),
         trouble: Trouble::Hole { from: N(1), to: N(2) },
         at_unix_ms: NOON,
         again: true,
@@ -92,7 +92,7 @@ fn each_type_is_documented() {
         own
     };
     let chat = ChatView {
-        chat: name("alice"),
+        chat: name("alice").into(),
         unread: 1,
         waiting: 0,
         last_unix_ms: NOON,
