@@ -15,7 +15,7 @@ use super::device::{self, DeviceKey};
 use super::rf1::{ConversationKey, WrappedKey};
 use super::{SUITE_RF1, padding};
 use crate::limits::ENVELOPE_BYTES_MAX;
-use crate::types::{ClusterId, DeviceId, KeyId, LogId, N, UserName};
+use crate::types::{ClusterId, DeviceId, KeyEpoch, KeyId, LogId, N, UserName};
 use crate::wire::client as wire;
 
 pub use super::body::{Body, MessageRef, Rich, Welcome};
@@ -88,8 +88,8 @@ pub struct HeaderInfo {
     pub upto: N,
     /// The conversation key; none in a void envelope.
     pub key_id: Option<[u8; 16]>,
-    /// Always 0 in a direct message.
-    pub key_epoch: u64,
+    /// Which of a group's keys: from 1 in a message to a group, else 0.
+    pub key_epoch: KeyEpoch,
 }
 
 /// Reads an envelope's header and judges its form: size, canonical encoding, every field. Says
@@ -133,9 +133,6 @@ fn read_header(header: &wire::Header) -> Result<HeaderInfo, EnvelopeError> {
     if header.n == 0 || header.device == 0 {
         return Err(malformed("n or device is 0"));
     }
-    if header.key_epoch != 0 {
-        return Err(malformed("a key epoch in a direct message"));
-    }
     let (kind, upto, key_id) = match wire::Kind::try_from(header.kind) {
         Ok(wire::Kind::Message) => {
             if header.upto != 0 {
@@ -160,8 +157,17 @@ fn read_header(header: &wire::Header) -> Result<HeaderInfo, EnvelopeError> {
         Ok(wire::Kind::Unspecified) | Err(_) => return Err(malformed("unknown kind")),
     };
     let log = LogId::canonical(&header.log).map_err(|_| malformed("not a log name"))?;
-    if let LogId::Group(_) = log {
-        return Err(malformed("the log of a group"));
+    match (kind, &log, header.key_epoch) {
+        (Kind::Message, LogId::Group(_), 1..)
+        | (Kind::Message, LogId::Inbox(_), 0)
+        | (Kind::Void, _, 0) => {}
+        (Kind::Message, LogId::Group(_), 0) => {
+            return Err(malformed("a message to a group without key epoch"));
+        }
+        (Kind::Message, LogId::Inbox(_), _) => {
+            return Err(malformed("a key epoch in a direct message"));
+        }
+        (Kind::Void, _, _) => return Err(malformed("a key epoch in a void")),
     }
     Ok(HeaderInfo {
         suite: header.suite,
@@ -172,7 +178,7 @@ fn read_header(header: &wire::Header) -> Result<HeaderInfo, EnvelopeError> {
         n: N(header.n),
         upto: N(upto),
         key_id,
-        key_epoch: header.key_epoch,
+        key_epoch: KeyEpoch(header.key_epoch),
     })
 }
 
