@@ -260,6 +260,7 @@ fn words(line: &Line) -> String {
             Trouble::Hole { from, to } => format!("{chat}! hole {from}-{to}"),
             trouble => format!("{chat}! {trouble:?}"),
         },
+        Line::Membership { chat, by, change, .. } => format!("{chat}* {by} {change:?}"),
     }
 }
 
