@@ -34,7 +34,9 @@ use crate::crypto::secret::{StretchCost, Stretched, stretch};
 use crate::crypto::testkeys;
 use crate::net::Env;
 use crate::net::env::{TestOptions, World};
-use crate::types::{ChatName, ClusterId, DeviceId, KeyId, LogEpoch, LogId, N, Seq, UserName};
+use crate::types::{
+    ChatName, ClusterId, DeviceId, GroupName, KeyId, LogEpoch, LogId, N, Seq, UserName,
+};
 
 use super::account::Where;
 use super::api::{Author, Contact, Event, Line, LocalId, MessageState, MessageView, Trouble};
