@@ -179,6 +179,8 @@ pub mod safety;
 pub mod secret;
 #[cfg(feature = "testkit")]
 pub mod testkeys;
+#[cfg(feature = "testkit")]
+pub mod testpeople;
 #[cfg(test)]
 mod tests;
 
