@@ -293,7 +293,7 @@ async fn a_forged_receipt_edit_deletion_or_reaction_changes_nothing() {
         .iter()
         .filter_map(|line| match line {
             Line::Message(message) => Some(message),
-            Line::Trouble { .. } => None,
+            Line::Trouble { .. } | Line::Membership { .. } => None,
         })
         .collect();
     let genuine = messages.iter().find(|message| message.text == "hello bob").unwrap();

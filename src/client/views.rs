@@ -83,6 +83,9 @@ fn trouble_number(trouble: &Trouble) -> (i64, u64, u64) {
         Trouble::UnknownSuite => (6, 0, 0),
         Trouble::NoKey => (7, 0, 0),
         Trouble::KeyChanged => (8, 0, 0),
+        Trouble::NotAMember => (9, 0, 0),
+        Trouble::Forked => (10, 0, 0),
+        Trouble::AnotherGroup => (11, 0, 0),
     }
 }
 
@@ -95,6 +98,9 @@ fn trouble_of(number: i64, from: i64, to: i64) -> Trouble {
         6 => Trouble::UnknownSuite,
         7 => Trouble::NoKey,
         8 => Trouble::KeyChanged,
+        9 => Trouble::NotAMember,
+        10 => Trouble::Forked,
+        11 => Trouble::AnotherGroup,
         _ => Trouble::BadSignature,
     }
 }
@@ -321,7 +327,7 @@ impl Core {
                 .map_or((Trust::Unknown, contact_of(0)), |person| (person.trust(), person.contact));
             let last_text = match self.line(LocalId(id))? {
                 Some(Line::Message(message)) => Some(message.text),
-                Some(Line::Trouble { .. }) | None => None,
+                Some(Line::Trouble { .. } | Line::Membership { .. }) | None => None,
             };
             chats.push(ChatView {
                 chat,

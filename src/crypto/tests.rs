@@ -13,6 +13,8 @@ use crate::limits::{ENVELOPE_BYTES_MAX, TEXT_BYTES_MAX};
 use crate::types::{ClusterId, DeviceId, KeyId, LogId, N, UserName};
 use crate::wire::client as wire;
 
+mod groups;
+
 const CLUSTER: ClusterId = ClusterId([1; 32]);
 const DEVICE: DeviceId = DeviceId(77);
 
@@ -260,7 +262,7 @@ fn a_wrapped_key_has_its_length_and_its_id() {
 fn an_impossible_header_is_refused_by_servers_too() {
     type Change = fn(&mut wire::Header);
     let alice = Alice::new();
-    let changes: [(Change, EnvelopeError); 12] = [
+    let changes: [(Change, EnvelopeError); 13] = [
         (|header| header.suite = 2, EnvelopeError::UnknownSuite(2)),
         (|header| header.suite = 0, EnvelopeError::UnknownSuite(0)),
         (|header| header.kind = 0, EnvelopeError::Malformed("unknown kind")),
@@ -278,6 +280,10 @@ fn an_impossible_header_is_refused_by_servers_too() {
         ),
         (|header| header.log = "bob".to_owned(), EnvelopeError::Malformed("not a log name")),
         (|header| header.log = "#bob".to_owned(), EnvelopeError::Malformed("not a log name")),
+        (
+            |header| header.log = format!("#{}", KeyId([1; 32])),
+            EnvelopeError::Malformed("the log of a group"),
+        ),
         (|header| header.author = "Alice".to_owned(), EnvelopeError::Malformed("not a user name")),
     ];
     for (change, expected) in changes {
@@ -285,6 +291,8 @@ fn an_impossible_header_is_refused_by_servers_too() {
         assert_eq!(parse_header(&forged), Err(expected));
     }
     let void = alice.void(1, 1).unwrap();
+    let forged = alice.forge_header(&void, |header| header.key_epoch = 1);
+    assert_eq!(parse_header(&forged), Err(EnvelopeError::Malformed("a key epoch in a void")));
     let forged = alice.forge_header(&void, |header| header.key_id = Bytes::from_static(&[1; 16]));
     assert_eq!(parse_header(&forged), Err(EnvelopeError::Malformed("a key id in a void")));
     let forged = alice.forge(&void, |envelope| envelope.payload = Bytes::from_static(b"x"));

@@ -391,6 +391,7 @@ fn refused(why: &RosterError, is_join: bool) -> Refusal {
         RosterError::NotAnAdmin => forbidden("only an admin may do that"),
         RosterError::AlreadyAMember(_) => forbidden("a member already"),
         RosterError::NoSuchMember(_) => forbidden("no such member"),
+        RosterError::Oneself => forbidden("who goes says so with a LEAVE"),
         RosterError::LastAdmin => forbidden("the group would have no admin"),
         RosterError::LastMember => forbidden("the last member closes the group instead"),
         RosterError::NoSuchInvite => forbidden("no such invitation"),

@@ -70,6 +70,7 @@ impl Diary {
             Line::Trouble { chat, trouble, .. } => {
                 self.troubles.push((reader.clone(), chat.clone(), trouble.clone()));
             }
+            Line::Membership { .. } => {}
         }
     }
 

@@ -299,6 +299,18 @@ pub fn trouble(trouble: &Trouble, chat: &dyn fmt::Display) -> Told {
             format!("Ask {chat} to send it again."),
         ),
         Trouble::KeyChanged => key_changed(chat),
+        Trouble::NotAMember => Told::new(
+            format!("Something was put into {chat} by who may not write there: not shown."),
+            "The group itself is unharmed.",
+        ),
+        Trouble::Forked => Told::new(
+            format!("The server shows another history of {chat} than before."),
+            "Nothing is sent there any more. Compare with the others: /members",
+        ),
+        Trouble::AnotherGroup => Told::new(
+            format!("The server shows another group under the name of {chat}."),
+            "Nothing is sent there. Ask the others what they see.",
+        ),
     }
 }
 
@@ -313,6 +325,9 @@ pub fn trouble_word(trouble: &Trouble) -> &'static str {
         Trouble::UnknownSuite => "unknown_suite",
         Trouble::NoKey => "no_key",
         Trouble::KeyChanged => "key_changed",
+        Trouble::NotAMember => "not_a_member",
+        Trouble::Forked => "forked",
+        Trouble::AnotherGroup => "another_group",
     }
 }
 

@@ -108,6 +108,10 @@ impl Screen {
                 let day = self.day_line(*at_unix_ms);
                 day + &self.trouble(trouble, chat, *at_unix_ms, *again)
             }
+            Line::Membership { group, by, change, at_unix_ms, .. } => {
+                let day = self.day_line(*at_unix_ms);
+                day + &self.theme.paint(Role::Dim, &format!("{group}: {by}: {change:?}"))
+            }
         }
     }
 

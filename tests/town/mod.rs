@@ -216,5 +216,6 @@ fn read(line: &Line) -> String {
         Line::Trouble { chat, trouble, .. } => {
             format!("! {}: {}", say::trouble_word(trouble), say::trouble(trouble, chat).what)
         }
+        Line::Membership { by, change, .. } => format!("* {by} {change:?}"),
     }
 }

@@ -35,6 +35,7 @@ impl Session {
             Event::CaughtUp => self.caught_up(),
             Event::State { id, chat, state } => self.moved(id, &chat, &state),
             Event::ChatWaits { chat, code, detail } => self.chat_waits(chat, code, &detail),
+            Event::Group { .. } => {}
             Event::Request { from } => {
                 if self.view.requests.insert(from.clone(), Asked::Yes) != Some(Asked::Yes) {
                     self.notice(&request(&from));
