@@ -7,12 +7,13 @@ use rusqlite::{OptionalExtension, Transaction, params};
 use crate::crypto::envelope::{Body, HeaderInfo, MessageRef, OpenedMessage, Rich};
 use crate::crypto::secret::DbKey;
 use crate::roster::Roster;
-use crate::types::{ChatName, Seq, UserName};
+use crate::types::{ChatName, ClusterId, GroupName, Seq, UserName};
 
 use super::actions::{Changed, is_one_character, write_reaction};
 use super::api::{Author, Event, LocalId, MessageState, Trouble};
 use super::forget::{Gone, forget_line, start_life};
 use super::group_log::{group_reads_moved, hear_group_read};
+use super::groups::Herald;
 use super::reads::apply_read;
 use super::settings::{life_ms, reopen};
 use super::store::{StoreError, bits};
@@ -22,6 +23,7 @@ use super::views::{Key, PeerLine};
 /// A message that was opened, and how its author stands here.
 pub(super) struct Heard<'a> {
     pub(super) key: &'a DbKey,
+    pub(super) cluster: ClusterId,
     pub(super) own: &'a UserName,
     /// Who wrote it.
     pub(super) author: &'a UserName,
@@ -39,16 +41,18 @@ pub(super) struct Heard<'a> {
 
 /// What came of it.
 #[derive(Default)]
-pub(super) struct Effect {
+pub(crate) struct Effect {
     /// Lines added.
-    pub(super) lines: usize,
+    pub(crate) lines: usize,
     /// To be told once it is on disk.
-    pub(super) events: Vec<Event>,
+    pub(crate) events: Vec<Event>,
+    /// Groups that are not what they were: their rosters are to be fetched.
+    pub(crate) rosters: Vec<GroupName>,
 }
 
 impl Effect {
-    pub(super) fn lines(lines: usize) -> Self {
-        Self { lines, events: Vec::new() }
+    pub(crate) fn lines(lines: usize) -> Self {
+        Self { lines, ..Self::default() }
     }
 }
 
@@ -65,8 +69,13 @@ impl Heard<'_> {
         match &self.message.body {
             Body::Text(text) => self.text(tx, text, None),
             Body::Rich(rich) => self.text(tx, &rich.text, Some(rich)),
-            // Their meaning is for the groups, not for this chat.
-            Body::Bundle(_) | Body::Welcome(_) | Body::Goodbye { .. } => Ok(Effect::default()),
+            Body::Bundle(_) => Ok(Effect::default()),
+            Body::Welcome(_) | Body::Goodbye { .. } => {
+                if self.audience == Audience::Nobody || self.author_key == Key::NotAccepted {
+                    return Ok(Effect::default());
+                }
+                self.about_a_group(tx)
+            }
             Body::Unknown(_) => {
                 let trouble = &Trouble::UnknownSuite;
                 show_trouble(tx, self.chat, self.audience, trouble, self.now).map(Effect::lines)
@@ -80,8 +89,18 @@ impl Heard<'_> {
                 if self.author_key == Key::NotAccepted {
                     return Ok(Effect::default());
                 }
-                Ok(Effect { lines: 0, events: self.note(tx)? })
+                Ok(Effect { events: self.note(tx)?, ..Effect::default() })
             }
+        }
+    }
+
+    fn about_a_group(&self, tx: &Transaction<'_>) -> Result<Effect, StoreError> {
+        let Self { key: at_rest, cluster, own, author, now, .. } = *self;
+        let herald = Herald { at_rest, cluster, own, author, now };
+        match &self.message.body {
+            Body::Welcome(welcome) => herald.welcome(tx, welcome),
+            Body::Goodbye { group, id } => herald.goodbye(tx, group, id),
+            _ => Ok(Effect::default()),
         }
     }
 

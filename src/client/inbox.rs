@@ -9,7 +9,7 @@ use rusqlite::{Transaction, params};
 
 use crate::crypto::bundle::VerifiedBundle;
 use crate::crypto::envelope::{EnvelopeError, parse_header};
-use crate::types::{DeviceId, LogEpoch, Seq, UserName};
+use crate::types::{DeviceId, GroupName, LogEpoch, Seq, UserName};
 
 use super::api::{Contact, Event, Trouble};
 use super::contacts::Learned;
@@ -36,6 +36,10 @@ pub(crate) struct OpenReport {
     pub(crate) need_bundle: Vec<(UserName, DeviceId)>,
     /// An author has used up the hour's unwraps; theirs waits.
     pub(crate) over_budget: bool,
+    /// Groups whose chain is needed before their entries can be opened.
+    pub(crate) need_roster: Vec<GroupName>,
+    /// Something of our own that this database does not know: it is an old copy.
+    pub(crate) foreign: bool,
 }
 
 /// What became of one entry.
@@ -64,6 +68,12 @@ pub(super) struct Entry {
 }
 
 impl Entry {
+    /// It keeps its place until a key comes.
+    pub(super) fn wait(&self, tx: &Transaction<'_>) -> Result<usize, rusqlite::Error> {
+        tx.prepare_cached("UPDATE inbox SET waits = 1 WHERE log = ?1 AND epoch = ?2 AND seq = ?3")?
+            .execute(params![self.log, self.epoch, self.seq])
+    }
+
     /// It is done.
     pub(super) fn delete(&self, tx: &Transaction<'_>) -> Result<usize, rusqlite::Error> {
         tx.prepare_cached("DELETE FROM inbox WHERE log = ?1 AND epoch = ?2 AND seq = ?3")?
@@ -171,6 +181,7 @@ impl Core {
                 }
             }
         }
+        self.open_group_entries(max, &mut report)?;
         if report.lines > 0 {
             self.emit(Event::Lines);
         }

@@ -6,7 +6,6 @@
 use rusqlite::{Transaction, params};
 use tokio::time::Instant;
 
-use crate::limits;
 use crate::types::{ChatName, DeviceId, N};
 
 use super::api::LocalId;
@@ -83,7 +82,12 @@ impl Core {
         }
         let now = Instant::now();
         self.reads_told.retain(|_, due| *due > now);
-        let later = self.reads_told.contains_key(chat) || !self.is_agreed(chat)?;
+        let renewed_first = match chat.group() {
+            Some(group) => self.rekey_due(group)?,
+            None => false,
+        };
+        let later =
+            self.reads_told.contains_key(chat) || renewed_first || !self.is_agreed(chat)?;
         Ok(if later { Telling::Later } else { Telling::Now })
     }
 

@@ -6,10 +6,11 @@ use rusqlite::{OptionalExtension, Transaction, params};
 use crate::crypto::bundle::VerifiedBundle;
 use crate::crypto::envelope::{Body, HeaderInfo, Kind};
 use crate::crypto::secret::DbKey;
-use crate::types::{ChatName, N, UserName};
+use crate::types::{ChatName, ClusterId, N, UserName};
 
 use super::api::{Contact, Event, Trouble};
 use super::core::{Core, check_bundle};
+use super::group_log::retry_waiting;
 use super::hearing::{Effect, Heard};
 use super::inbox::{Entry, Step};
 use super::judging::Outcome;
@@ -52,6 +53,7 @@ impl Core {
         );
         let receipts = is_receipt && self.receipts_on(chat)?;
         let own = self.profile.owner.user.clone();
+        let cluster = self.cluster();
         let effect = self.profile.store.commit(|tx| {
             let mut lines = 0;
             let takes_id = match &outcome {
@@ -64,16 +66,24 @@ impl Core {
             {
                 lines += show_trouble(tx, chat, audience, &hole, now)?;
             }
-            let place =
-                Place { key: &key, own: &own, author, chat, header, audience, receipts, now };
+            let place = Place {
+                key: &key,
+                cluster,
+                own: &own,
+                author,
+                chat,
+                header,
+                audience,
+                receipts,
+                now,
+            };
             let mut effect = store_outcome(tx, &place, &outcome)?;
             effect.lines += lines;
+            for group in &effect.rosters {
+                retry_waiting(tx, group)?;
+            }
             match outcome {
-                Outcome::NoKey { .. } => tx
-                    .prepare_cached(
-                        "UPDATE inbox SET waits = 1 WHERE log = ?1 AND epoch = ?2 AND seq = ?3",
-                    )?
-                    .execute(params![entry.log, entry.epoch, entry.seq])?,
+                Outcome::NoKey { .. } => entry.wait(tx)?,
                 Outcome::Opened { .. }
                 | Outcome::Void
                 | Outcome::Replay
@@ -91,13 +101,17 @@ impl Core {
         })?;
         self.forgotten_or_begun(&effect.events)?;
         effect.events.into_iter().for_each(|event| self.emit(event));
+        for group in effect.rosters {
+            self.group_changed(&group);
+            self.groups.wanted.insert(group);
+        }
         self.after_opening(author, &outcome)?;
         let in_vain = entry.tried && matches!(outcome, Outcome::NoKey { .. });
         Ok(if in_vain { Step::Nothing } else { Step::Done { lines: effect.lines } })
     }
 
     /// A deletion leaves its traces in the log of the database; a text that was read begins to age.
-    fn forgotten_or_begun(&self, events: &[Event]) -> Result<(), StoreError> {
+    pub(super) fn forgotten_or_begun(&self, events: &[Event]) -> Result<(), StoreError> {
         if events.iter().any(|event| matches!(event, Event::Deleted { .. })) {
             self.empty_log()?;
         }
@@ -200,6 +214,7 @@ pub(super) fn take_id(
 /// Where an entry stands.
 struct Place<'a> {
     key: &'a DbKey,
+    cluster: ClusterId,
     own: &'a UserName,
     author: &'a UserName,
     chat: &'a ChatName,
@@ -214,7 +229,7 @@ fn store_outcome(
     place: &Place<'_>,
     outcome: &Outcome,
 ) -> Result<Effect, StoreError> {
-    let Place { key, own, author, chat, header, audience, receipts, now } = *place;
+    let Place { key, cluster, own, author, chat, header, audience, receipts, now } = *place;
     let trouble = |trouble| show_trouble(tx, chat, audience, trouble, now).map(Effect::lines);
     match outcome {
         Outcome::Void
@@ -239,6 +254,7 @@ fn store_outcome(
             let author_key = if pinned == Some(*identity) { Key::Pinned } else { Key::NotAccepted };
             let heard = Heard {
                 key,
+                cluster,
                 own,
                 author,
                 chat,
