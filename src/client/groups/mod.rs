@@ -6,10 +6,14 @@
 
 mod calls;
 mod chain;
+mod commands;
+mod joining;
 mod keys;
+mod link;
 mod making;
 mod rows;
 mod settling;
+mod views;
 mod welcome;
 
 pub(crate) use chain::TookOperation;
