@@ -20,6 +20,7 @@ mod connection;
 mod contacts;
 mod core;
 mod forget;
+mod group_log;
 mod groups;
 mod handover;
 mod hearing;

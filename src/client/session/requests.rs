@@ -149,7 +149,7 @@ impl Session<'_> {
         let typing = match to {
             ChatName::Person(user) => Typing { user: user.to_string(), group: String::new() },
             ChatName::Group(group) => {
-                Typing { user: String::new(), group: group.as_str().to_owned() }
+                Typing { user: String::new(), group: group.to_string() }
             }
         };
         let body = Some(client_frame::Body::Typing(typing));
