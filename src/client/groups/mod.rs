@@ -6,12 +6,19 @@
 
 mod calls;
 mod chain;
+mod commands;
+mod joining;
 mod keys;
+mod link;
+mod making;
 mod rows;
+mod settling;
+mod views;
 mod welcome;
 
 pub(crate) use chain::TookOperation;
 pub(crate) use rows::{KIND_MEMBERSHIP, Membership};
+pub(crate) use settling::Fetched;
 pub(crate) use welcome::{Herald, NOTE_GOODBYE, NOTE_WELCOME, welcome_body};
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -44,6 +51,13 @@ pub(crate) struct Group {
     pub(crate) whole: bool,
     /// What was written up to here is older than we are in it.
     pub(crate) from: Seq,
+}
+
+impl Group {
+    /// How many operations of it are here.
+    pub(crate) fn number(&self) -> u64 {
+        self.roster.as_ref().map_or(0, Roster::number)
+    }
 }
 
 /// The groups that were used since the start, with their rosters.
