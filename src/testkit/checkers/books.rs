@@ -5,13 +5,35 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OpenFlags};
 
-use super::Diary;
-use crate::types::{ServerId, UserName};
+use super::{Chain, Diary};
+use crate::types::{GroupName, ServerId, UserName};
 
-/// What must never go back on a home's disk (I4), and who owns which slot (I7).
+/// What must never go back on a home's disk (I4), who owns which slot (I7), and what the disks say
+/// of groups.
 #[derive(Debug, Default)]
 pub struct Books {
     highest: BTreeMap<(ServerId, String), i64>,
+    /// Each group's home, and its operations when last looked.
+    pub(super) homes: BTreeMap<GroupName, ServerId>,
+    pub(super) groups: BTreeMap<GroupName, Chain>,
+    /// Where each number of a group's log stands. Entries go in time; these stay.
+    pub(super) places: BTreeMap<Place, u64>,
+}
+
+/// A number of a group's log.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    group: GroupName,
+    author: UserName,
+    device: u64,
+    n: u64,
+}
+
+impl Place {
+    /// The number `n` that a device of `author` gave in `group`.
+    pub fn of(group: &GroupName, author: &UserName, device: u64, n: u64) -> Self {
+        Self { group: group.clone(), author: author.clone(), device, n }
+    }
 }
 
 impl Books {
@@ -36,6 +58,9 @@ impl Books {
             ("session epoch", "SELECT name, session_epoch FROM accounts"),
             ("bundle", "SELECT name, bundle_version FROM accounts"),
             ("resume", "SELECT account || ' ' || device, resume_count FROM devices"),
+            ("group's epoch", "SELECT name, key_epoch FROM groups"),
+            ("group's end", "SELECT name, closed FROM groups"),
+            ("stay", "SELECT log || ' ' || user, max(since_seq) FROM members GROUP BY log, user"),
         ] {
             let mut rows = db.prepare(sql)?;
             let found = rows.query_map([], |row| {
@@ -78,6 +103,7 @@ impl Books {
                 wrong.push(format!("{what} on {server}: producer and n {}", row?));
             }
         }
+        wrong.extend(self.audit_groups(&db, server)?);
         wrong.extend(Self::audit_sent(&db, server, diary)?);
         Ok(wrong)
     }
@@ -90,19 +116,21 @@ impl Books {
     ) -> Result<Vec<String>, rusqlite::Error> {
         let mut rows = db.prepare(
             "SELECT a.name, p.author, p.device, p.last_n FROM accounts a
-             LEFT JOIN producers p ON p.log = a.id",
+             LEFT JOIN producers p ON p.log = a.id
+             UNION ALL SELECT '#' || g.name, p.author, p.device, p.last_n FROM groups g
+             LEFT JOIN producers p ON p.log = g.log",
         )?;
-        let mut accounts = BTreeSet::new();
+        let mut chats = BTreeSet::new();
         let mut last: BTreeMap<(String, String, i64), i64> = BTreeMap::new();
         let mut rows = rows.query([])?;
         while let Some(row) = rows.next()? {
-            let name: String = row.get(0)?;
-            accounts.insert(name.clone());
+            let chat: String = row.get(0)?;
+            chats.insert(chat.clone());
             if let Some(author) = row.get::<_, Option<String>>(1)? {
-                last.insert((name, author, row.get(2)?), row.get(3)?);
+                last.insert((chat, author, row.get(2)?), row.get(3)?);
             }
         }
-        let told = diary.stored.iter().filter(|(to, ..)| accounts.contains(to.as_str()));
+        let told = diary.stored.iter().filter(|(to, ..)| chats.contains(&to.to_string()));
         Ok(told
             .filter(|(to, from, device, n)| {
                 let device = i64::from_be_bytes(device.to_be_bytes());
@@ -145,6 +173,7 @@ impl Books {
                 wrong.push(format!("{name} told its cursor {told} with {stored} on disk"));
             }
         }
+        wrong.extend(Self::audit_group_cursors(&db, profiles)?);
         Ok(wrong)
     }
 
@@ -168,4 +197,9 @@ impl Books {
         }
         Ok(wrong)
     }
+}
+
+/// A number as SQLite keeps it: the signed integer of the same bits.
+pub(super) fn number(stored: i64) -> u64 {
+    u64::from_be_bytes(stored.to_be_bytes())
 }

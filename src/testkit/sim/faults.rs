@@ -54,7 +54,7 @@ impl World {
             match client.send_text(&to.clone().into(), &text) {
                 Ok(id) => {
                     person.taken.push((id, text.clone()));
-                    diary(&self.diary).wrote(&person.name, &to, &text);
+                    diary(&self.diary).wrote(&person.name, &to.clone().into(), &text);
                 }
                 Err(error) => self.violations.push(format!("{text:?} was not taken: {error}")),
             }

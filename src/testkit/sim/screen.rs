@@ -32,8 +32,8 @@ impl Screen {
                     if let Ok(Some(message)) = self.client.message(id) {
                         let mut diary = diary(&self.diary);
                         diary.told_sent(&message.text);
-                        if let (Some(id), Some(to)) = (&message.wire_id, message.chat.person()) {
-                            diary.told_stored(&self.name, to, id);
+                        if let Some(id) = &message.wire_id {
+                            diary.told_stored(&self.name, &message.chat, id, &message.text);
                         }
                     }
                 }
