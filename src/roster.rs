@@ -74,6 +74,9 @@ pub enum RosterError {
     /// Who is meant is no member.
     #[error("{0} is not a member")]
     NoSuchMember(UserName),
+    /// A REMOVE of its author, who would know the key that is to shut them out.
+    #[error("who goes says so with a LEAVE")]
+    Oneself,
     /// It would leave a group that nobody can change.
     #[error("the group would have no admin")]
     LastAdmin,
@@ -223,6 +226,7 @@ impl Roster {
         }
         match change {
             Change::Add(new) => self.add(new),
+            Change::Remove { user, key: _ } if user == author => Err(RosterError::Oneself),
             Change::Remove { user, key } => self.remove(user, key),
             Change::Grant { user, admin } => self.grant(user, *admin),
             Change::Title(text) => set(&mut self.title, text),

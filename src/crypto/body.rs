@@ -106,6 +106,15 @@ pub struct Welcome {
     pub key: GroupKey,
 }
 
+/// Where a body stands: some have sense in one of the two only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// Between two people.
+    Direct,
+    /// In a group.
+    Group,
+}
+
 impl fmt::Debug for Rich {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Rich({} bytes)", self.text.len())
@@ -131,6 +140,44 @@ impl fmt::Debug for Body {
 }
 
 impl Body {
+    /// An `Inner` with the type and bytes of this body and nothing else, judged as a reader will.
+    ///
+    /// # Errors
+    /// As [`Self::encode`], and [`EnvelopeError::BadBinding`] for a body that has no sense there.
+    pub(super) fn encode_for(&self, place: Place) -> Result<wire::Inner, EnvelopeError> {
+        self.belongs(place)?;
+        let (kind, body) = self.encode()?;
+        Ok(wire::Inner { r#type: kind.into(), body, ..wire::Inner::default() })
+    }
+
+    /// Reads a body of this type.
+    ///
+    /// # Errors
+    /// As [`Self::decode`], and [`EnvelopeError::BadBinding`] for a body that has no sense there.
+    pub(super) fn decode_in(place: Place, kind: i32, bytes: Bytes) -> Result<Self, EnvelopeError> {
+        let body = Self::decode(kind, bytes)?;
+        body.belongs(place)?;
+        Ok(body)
+    }
+
+    fn belongs(&self, place: Place) -> Result<(), EnvelopeError> {
+        let only = match self {
+            Self::Read { .. } | Self::Welcome(_) | Self::Goodbye { .. } => Some(Place::Direct),
+            Self::ReadGroup { .. } => Some(Place::Group),
+            Self::Text(_)
+            | Self::Bundle(_)
+            | Self::Rich(_)
+            | Self::Reaction { .. }
+            | Self::Edit { .. }
+            | Self::Delete { .. }
+            | Self::Unknown(_) => None,
+        };
+        match only {
+            Some(only) if only != place => Err(EnvelopeError::BadBinding("type")),
+            Some(_) | None => Ok(()),
+        }
+    }
+
     /// Its type and bytes, judged as a reader will.
     ///
     /// # Errors

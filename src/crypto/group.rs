@@ -32,12 +32,20 @@ impl GroupKey {
     }
 
     /// What the chain says of this key: a key is used only in the group and epoch it fits.
+    ///
+    /// In epoch 1 the group does not count: its id is the hash of the CREATE that says this.
     pub fn commit(&self, cluster: &ClusterId, group: &GroupId, epoch: KeyEpoch) -> [u8; 32] {
+        let group = if epoch == KeyEpoch(1) { &[0; 32] } else { &group.0 };
         let context = Context::new(RF1, "group-key", cluster)
-            .fixed(&group.0)
+            .fixed(group)
             .number(epoch.0)
             .fixed(self.as_bytes());
         Sha256::digest(context.bytes()).into()
+    }
+
+    /// What CREATE says of the key of epoch 1.
+    pub fn first_commit(&self, cluster: &ClusterId) -> [u8; 32] {
+        self.commit(cluster, &GroupId([0; 32]), KeyEpoch(1))
     }
 
     /// Wraps the key for one member, bound to group, epoch and that member.

@@ -200,7 +200,7 @@ impl Operation {
         Ok(SignedOperation { hash, encoded })
     }
 
-    fn to_wire(&self) -> wire::Operation {
+    pub(super) fn to_wire(&self) -> wire::Operation {
         let id = |id: Option<[u8; 32]>| id.map_or(Bytes::new(), |id| Bytes::copy_from_slice(&id));
         wire::Operation {
             group: id(self.group.map(|group| group.0)),
@@ -325,7 +325,7 @@ fn hash(operation: &[u8]) -> OpHash {
     OpHash(Sha256::digest(operation).into())
 }
 
-fn signed_text(cluster: &ClusterId, operation: &[u8], bundle: &[u8]) -> Context {
+pub(super) fn signed_text(cluster: &ClusterId, operation: &[u8], bundle: &[u8]) -> Context {
     Context::new(RF1, "operation", cluster)
         .fixed(&Sha256::digest(operation).into())
         .fixed(&Sha256::digest(bundle).into())
