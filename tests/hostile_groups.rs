@@ -53,7 +53,7 @@ async fn without_an_attack_a_group_is_as_it_was() {
     let chain = team.eve.chain(&team.name).await;
     team.eve.opens(&team.name).await;
     let first = team.eve.seals(&chain, 1, "from eve", |_| {});
-    let answer = team.eve.appends(first).await;
+    let answer = team.eve.appends(&team.name, first).await;
     assert!(matches!(answer, Answer::Appended(_)), "{answer:?}");
     assert_eq!(team.reads_until(&team.bob, "from eve").await, ["from eve"]);
     assert_eq!(texts(team.reads_until(&team.alice, "from eve").await), ["from eve"]);
@@ -208,7 +208,7 @@ async fn what_somebody_writes_after_their_removal_is_not_shown() {
     let chain = team.eve.chain(&team.name).await;
     let before = team.eve.seals(&chain, 1, "still in", |_| {});
     team.eve.opens(&team.name).await;
-    let answer = team.eve.appends(before).await;
+    let answer = team.eve.appends(&team.name, before).await;
     assert!(matches!(answer, Answer::Appended(_)), "{answer:?}");
     team.does(GroupCommand::Kick(team.eve.person.user.clone())).await;
     let seen = team.reads_until(&team.bob, "* alice").await;

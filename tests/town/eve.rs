@@ -1,15 +1,17 @@
 //! Eve, a member of a group whose client works for the server: signs operations and messages by
 //! hand, and speaks frames to the home.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
-use fastchat::crypto::operation::{Change, VerifiedOperation, verify_operation};
+use fastchat::crypto::operation::{Change, KeyFor, NewKey, VerifiedOperation, verify_operation};
 use fastchat::crypto::testpeople::Person;
 use fastchat::crypto::{
-    Body, GroupKey, GroupSealRequest, Kind, open, parse_header, seal_group, unwrap, verify,
-    verify_bundle,
+    Body, ConversationKey, GroupKey, GroupSealRequest, Kind, SealRequest, VerifiedBundle, open,
+    parse_header, seal, seal_group, unwrap, verify, verify_bundle, wrap,
 };
 use fastchat::roster::Roster;
-use fastchat::types::{GroupId, GroupName, KeyEpoch, KeyId, N, OpHash};
+use fastchat::types::{GroupId, GroupName, KeyEpoch, KeyId, LogId, N, OpHash, UserName};
 use fastchat::wire::client::client_frame::Body as Ask;
 use fastchat::wire::client::server_frame::Body as Answer;
 use fastchat::wire::client::{Append, Change as HandIn, Entry, GetRoster, LookUp, Open, Opened};
@@ -49,7 +51,7 @@ pub struct Eve {
     pub person: Person,
     pub raw: Raw,
     rid: u64,
-    opened: Option<Opened>,
+    opened: BTreeMap<String, Opened>,
     /// Her last number in the group.
     pub n: u64,
     /// The keys of the group that she was given.
@@ -70,7 +72,7 @@ impl Eve {
         account.bundle = person.bundle.encoded().clone();
         assert_eq!(account.device, person.device);
         let raw = town.servers.sign_up(1, &mut account).await;
-        Self { person, raw, rid: 1_000, opened: None, n: 0, keys: Vec::new() }
+        Self { person, raw, rid: 1_000, opened: BTreeMap::new(), n: 0, keys: Vec::new() }
     }
 
     /// Asks, and lets everything pass that is no answer to it.
@@ -96,12 +98,10 @@ impl Eve {
     }
 
     /// Reads in her inbox until she has the group's key, as an honest client would.
-    pub async fn reads_her_welcome(&mut self, town: &Town, from: &Life) {
-        let cluster = town.servers.authority.cluster_id();
+    pub async fn reads_her_welcome(&mut self, from: &Life) {
+        let cluster = self.person.bundle.cluster;
         let log = format!("@{}", self.person.user);
-        let answer = self.ask(Ask::LookUp(LookUp { user: from.name.to_string() })).await;
-        let Answer::Account(account) = answer else { panic!("{answer:?}") };
-        let author = verify_bundle(&account.bundle, &cluster, &from.name).unwrap();
+        let author = self.bundle_of(&from.name).await;
         self.raw.open(&log, 1, 0).await;
         loop {
             let entry = self.next_entry(&log).await;
@@ -174,24 +174,32 @@ impl Eve {
 
     /// Opens the group's log, only to write.
     pub async fn opens(&mut self, group: &GroupName) {
-        let open =
-            Open { log: group.to_string(), open_id: 7, epoch: 0, cursor: 0, write_only: true };
+        self.opens_log(&group.to_string()).await;
+    }
+
+    async fn opens_log(&mut self, log: &str) {
+        let open_id = 7 + u32::try_from(self.opened.len()).unwrap();
+        let open = Open { log: log.to_owned(), open_id, epoch: 0, cursor: 0, write_only: true };
         self.raw.send(0, Ask::Open(open)).await;
         loop {
             match self.raw.next().await {
-                Answer::Opened(opened) if opened.open_id == 7 => {
-                    self.opened = Some(opened);
+                Answer::Opened(opened) if opened.open_id == open_id => {
+                    self.opened.insert(log.to_owned(), opened);
                     return;
                 }
-                Answer::Refused(refused) if refused.open_id == 7 => panic!("{refused:?}"),
+                Answer::Refused(refused) if refused.open_id == open_id => panic!("{refused:?}"),
                 _ => {}
             }
         }
     }
 
-    /// Appends; the answer.
-    pub async fn appends(&mut self, envelope: Bytes) -> Answer {
-        let Opened { log, open_id, epoch, .. } = self.opened.clone().expect("opened");
+    /// Appends to a group that she opened; the answer.
+    pub async fn appends(&mut self, group: &GroupName, envelope: Bytes) -> Answer {
+        self.appends_to(&group.to_string(), envelope).await
+    }
+
+    async fn appends_to(&mut self, log: &str, envelope: Bytes) -> Answer {
+        let Opened { log, open_id, epoch, .. } = self.opened[log].clone();
         self.raw.send(0, Ask::Append(Append { log, open_id, epoch, envelope })).await;
         loop {
             match self.raw.next().await {
@@ -204,6 +212,75 @@ impl Eve {
                 _ => {}
             }
         }
+    }
+
+    /// Somebody's bundle as the home has it.
+    pub async fn bundle_of(&mut self, user: &UserName) -> VerifiedBundle {
+        let answer = self.ask(Ask::LookUp(LookUp { user: user.to_string() })).await;
+        let Answer::Account(account) = answer else { panic!("{answer:?}") };
+        verify_bundle(&account.bundle, &self.person.bundle.cluster, user).unwrap()
+    }
+
+    /// Tells somebody something directly.
+    pub async fn tells(&mut self, to: &UserName, body: &Body) {
+        let recipient = self.bundle_of(to).await;
+        let log = format!("@{to}");
+        if !self.opened.contains_key(&log) {
+            self.opens_log(&log).await;
+        }
+        let opened = self.opened.get_mut(&log).unwrap();
+        opened.last_n += 1;
+        let n = N(opened.last_n);
+        let key = ConversationKey::generate();
+        let (author_identity, recipient_identity) = (self.person.identity(), recipient.identity());
+        let cluster = &self.person.bundle.cluster;
+        let wrapped =
+            wrap(&key, cluster, &author_identity, &recipient_identity, &recipient.enc_spki)
+                .unwrap();
+        let sealed = seal(&SealRequest {
+            cluster,
+            device_key: &self.person.device_key,
+            log: &LogId::Inbox(to.clone()),
+            author: &self.person.user,
+            device: self.person.device,
+            n,
+            key: &key,
+            wrapped: Some(&wrapped),
+            author_identity,
+            recipient_identity,
+            author_bundle_version: self.person.bundle.version,
+            recipient_bundle_version: recipient.version,
+            sent_at_unix_ms: 5,
+            body,
+        })
+        .unwrap();
+        let answer = self.appends_to(&log, sealed).await;
+        assert!(matches!(answer, Answer::Appended(_)), "{answer:?}");
+    }
+
+    /// The next key of the group, for everybody in it but `without`. Whoever is in `cheated` gets
+    /// another one than the chain says.
+    pub async fn next_key(
+        &mut self,
+        chain: &Chain,
+        without: &UserName,
+        cheated: &[&UserName],
+    ) -> (GroupKey, NewKey) {
+        let cluster = self.person.bundle.cluster;
+        let (group, epoch) = (chain.roster.id(), KeyEpoch(chain.roster.key_epoch().0 + 1));
+        let (key, another) = (GroupKey::generate(), GroupKey::generate());
+        let mut keys = Vec::new();
+        for user in chain.roster.members().keys().filter(|user| *user != without) {
+            let bundle = self.bundle_of(user).await;
+            let given = if cheated.contains(&user) { &another } else { &key };
+            let wrapped =
+                given.wrap_for(&cluster, &group, epoch, &bundle.identity(), &bundle.enc_spki);
+            let wrapped = wrapped.unwrap();
+            let (wrapped_to, wrapped_key) = (wrapped.to, wrapped.bytes.into());
+            keys.push(KeyFor { user: user.clone(), wrapped_to, wrapped_key });
+        }
+        let key_commit = key.commit(&cluster, &group, epoch);
+        (key, NewKey { key_commit, keys, invited: Vec::new() })
     }
 }
 

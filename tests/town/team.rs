@@ -31,7 +31,7 @@ pub async fn team() -> Team {
     let name = GroupName::canonical("team").unwrap();
     let mut team = Team { town, alice, bob, eve, name };
     team.made(&[&team.bob.name, &team.eve.person.user]).await;
-    team.eve.reads_her_welcome(&team.town, &team.alice).await;
+    team.eve.reads_her_welcome(&team.alice).await;
     team
 }
 
