@@ -194,7 +194,8 @@ impl Bed {
         epoch: LogEpoch,
         cursor: Seq,
     ) -> wire::Opened {
-        let request = HomeRequest::Open { log: inbox(log), open_id, epoch, cursor };
+        let request =
+            HomeRequest::Open { log: inbox(log), open_id, epoch, cursor, write_only: false };
         match self.ask(from, request).await {
             Body::Opened(opened) => opened,
             other => panic!("{other:?}"),
