@@ -350,6 +350,12 @@ fn commands_go_through_a_line_client(world: &World) {
     // Errors and exit codes come back as they are.
     let typo = world.run(&["-p", "alice", "send", "bbo", "hi"], 5);
     assert!(typo.err().contains("Did you mean bob?"), "{}", typo.err());
+    for words in
+        [["send", "#Team", "hi"], ["history", "#team", "--json"], ["recv", "--from", "#team"]]
+    {
+        let unknown = world.run(&["-p", "alice", words[0], words[1], words[2]], 5);
+        assert!(unknown.err().contains("No group #team here."), "{}", unknown.err());
+    }
     let error = world.run(&["-p", "alice", "cancel", "9999", "--json"], 5).json_error();
     assert_eq!(error["exit"], 5);
     world.run(&["-p", "alice", "recv", "--wait", "0.2"], 10);

@@ -191,6 +191,7 @@ fn words(line: &Line) -> String {
     match line {
         Line::Message(message) => message.text.clone(),
         Line::Trouble { trouble, .. } => format!("! {trouble:?}"),
+        Line::Membership { by, change, .. } => format!("* {by} {change:?}"),
     }
 }
 

@@ -55,7 +55,7 @@ async fn two_people_answer_react_change_and_take_back() {
     alice.reads_until("how").await;
     let got = match alice.client.history(&bobs.clone().into(), 1).unwrap().remove(0) {
         Line::Message(message) => message,
-        Line::Trouble { .. } => panic!("trouble"),
+        Line::Trouble { .. } | Line::Membership { .. } => panic!("trouble"),
     };
     let reply = got.reply_to.unwrap();
     assert_eq!((reply.id, reply.author, reply.excerpt.as_str()), (Some(hers), Author::Me, "hi"));

@@ -20,6 +20,7 @@ use crate::types::{ChatName, ClusterId, DeviceId, LogName, UserName};
 use super::api::Event;
 use super::contacts::Person;
 use super::forget::{Alarm, forget_in_time};
+use super::groups::Groups;
 use super::judging::UnwrapBudget;
 use super::presence::Presence;
 use super::profile::{Unlocked, write_device, write_encryption_key};
@@ -40,9 +41,10 @@ pub(crate) struct Core {
     pub(crate) stale_bundles: BTreeSet<UserName>,
     /// Who comes and goes.
     pub(crate) presence: Presence,
-    /// When read receipts last went to chats; those of the last second only.
+    /// When the next read receipt may go to chats that had one a moment ago.
     pub(crate) reads_told: BTreeMap<ChatName, Instant>,
     pub(crate) alarm: Alarm,
+    pub(crate) groups: Groups,
     /// Version of one's own bundle at the home, by its last Welcome.
     home_version: Option<u64>,
     events: mpsc::Sender<Event>,
@@ -102,6 +104,7 @@ impl Core {
             presence: Presence::default(),
             reads_told: BTreeMap::new(),
             alarm: Alarm::new(),
+            groups: Groups::default(),
             home_version: None,
             events,
         }

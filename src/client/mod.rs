@@ -20,6 +20,8 @@ mod connection;
 mod contacts;
 mod core;
 mod forget;
+mod group_log;
+mod groups;
 mod handover;
 mod hearing;
 mod inbox;
@@ -53,9 +55,10 @@ use tokio::time::timeout;
 
 pub use api::{
     AccountChange, AccountSettings, ActionError, Author, Cancelled, ChatChange, ChatSettings,
-    ChatView, Contact, ContactView, Draft, Event, Form, KeyView, Line, LocalId, MessageState,
+    ChatView, Contact, ContactView, Draft, Event, Form, GroupChange, GroupCommand, GroupDone,
+    GroupError, GroupView, InviteView, JoinState, KeyView, Line, LocalId, MemberView, MessageState,
     MessageView, Notify, Offline, OwnKeysView, ReactionView, Refusal, ReplyView, RequestError,
-    SendError, StatusView, Trouble, Trust, WhoView, WireId,
+    Role, SendError, Standing, StatusView, Trouble, Trust, WhoView, WireId,
 };
 pub use profile::{Profile, ProfileError, Unlocked};
 
@@ -105,7 +108,7 @@ impl Client {
         let _ = self.requests.try_send(request);
     }
 
-    async fn ask<T>(
+    pub(crate) async fn ask<T>(
         &self,
         request: impl FnOnce(oneshot::Sender<Result<T, RequestError>>) -> Request,
     ) -> Result<T, RequestError> {
@@ -163,7 +166,7 @@ impl Client {
     pub fn message(&self, id: LocalId) -> Result<Option<MessageView>, RequestError> {
         Ok(match self.core.lock().line(id)? {
             Some(Line::Message(message)) => Some(message),
-            Some(Line::Trouble { .. }) | None => None,
+            Some(Line::Trouble { .. } | Line::Membership { .. }) | None => None,
         })
     }
 

@@ -262,7 +262,7 @@ fn a_wrapped_key_has_its_length_and_its_id() {
 fn an_impossible_header_is_refused_by_servers_too() {
     type Change = fn(&mut wire::Header);
     let alice = Alice::new();
-    let changes: [(Change, EnvelopeError); 12] = [
+    let changes: [(Change, EnvelopeError); 13] = [
         (|header| header.suite = 2, EnvelopeError::UnknownSuite(2)),
         (|header| header.suite = 0, EnvelopeError::UnknownSuite(0)),
         (|header| header.kind = 0, EnvelopeError::Malformed("unknown kind")),
@@ -280,6 +280,10 @@ fn an_impossible_header_is_refused_by_servers_too() {
         ),
         (|header| header.log = "bob".to_owned(), EnvelopeError::Malformed("not a log name")),
         (|header| header.log = "#bob".to_owned(), EnvelopeError::Malformed("not a log name")),
+        (
+            |header| header.log = format!("#{}", KeyId([1; 32])),
+            EnvelopeError::Malformed("the log of a group"),
+        ),
         (|header| header.author = "Alice".to_owned(), EnvelopeError::Malformed("not a user name")),
     ];
     for (change, expected) in changes {

@@ -189,6 +189,8 @@ mod tests {
         assert_eq!(names(&[("bob", "Carol")]).resolve("carol"), Ok(name("bob")));
         assert_eq!(names(&[("bob", "Carol")]).resolve("@carol"), Ok(name("carol")));
         assert_eq!(known.resolve("new"), Ok(name("new")));
+        assert_eq!(known.resolve_chat("bob"), Ok(name("bob").into()));
+        assert_eq!(known.resolve_chat("#Team").map(|chat| chat.to_string()), Ok("#team".into()));
         assert!(known.resolve("davy").unwrap_err().contains("@dave and @erin"));
         for word in ["Bobby", "bobby", "BOBBY"] {
             assert_eq!(names(&[("bob", "Bobby")]).resolve(word), Ok(name("bob")), "{word}");

@@ -10,7 +10,9 @@
     reason = "a helper of tests; not every test uses all of it"
 )]
 
+pub mod eve;
 pub mod scene;
+pub mod team;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -216,5 +218,6 @@ fn read(line: &Line) -> String {
         Line::Trouble { chat, trouble, .. } => {
             format!("! {}: {}", say::trouble_word(trouble), say::trouble(trouble, chat).what)
         }
+        Line::Membership { by, change, .. } => format!("* {by} {change:?}"),
     }
 }

@@ -267,6 +267,7 @@ impl<'a> Batch<'a> {
             | Event::Lines
             | Event::CaughtUp
             | Event::Request { .. }
+            | Event::Group { .. }
             | Event::WasAlreadySent { .. } => {}
         }
         Ok(())

@@ -13,7 +13,7 @@ use serde::Serialize;
 pub(super) use self::messages::Own;
 pub(super) use self::views::{Chat, ContactLine, KeyLine, Status};
 
-use self::messages::{Message, TroubleLine};
+use self::messages::{MembershipLine, Message, TroubleLine};
 use crate::client::{Line, Trouble};
 use crate::types::UserName;
 use crate::ui::{say, text, time};
@@ -34,6 +34,8 @@ pub(super) enum Record<'a> {
     },
     Message(Message),
     Trouble(TroubleLine),
+    /// A group changed.
+    Membership(MembershipLine),
     Chat(Chat),
     Status(Status),
     Whoami {
@@ -130,7 +132,10 @@ impl Record<'_> {
                     | Trouble::Equivocation
                     | Trouble::UnknownSuite
                     | Trouble::NoKey
-                    | Trouble::KeyChanged => (None, None),
+                    | Trouble::KeyChanged
+                    | Trouble::NotAMember
+                    | Trouble::Forked
+                    | Trouble::AnotherGroup => (None, None),
                 };
                 Self::Trouble(TroubleLine {
                     id: id.to_string(),
@@ -139,6 +144,17 @@ impl Record<'_> {
                     text: say::trouble(trouble, chat).line(),
                     first,
                     last,
+                    at: time::rfc3339(*at_unix_ms),
+                    again: *again,
+                })
+            }
+            Line::Membership { id, chat, group, by, change, at_unix_ms, again } => {
+                Self::Membership(MembershipLine {
+                    id: id.to_string(),
+                    chat: chat.to_string(),
+                    group: group.to_string(),
+                    by: by.to_string(),
+                    change: change.clone(),
                     at: time::rfc3339(*at_unix_ms),
                     again: *again,
                 })

@@ -311,6 +311,7 @@ impl Printing<'_> {
             | Event::State { .. }
             | Event::ChatWaits { .. }
             | Event::Request { .. }
+            | Event::Group { .. }
             | Event::KeyChanged { .. }
             | Event::WasAlreadySent { .. } => Ok(()),
         }

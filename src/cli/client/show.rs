@@ -203,6 +203,6 @@ async fn export(context: &Context, file: &Path, lines: &[Line], me: &UserName) -
 fn contains(line: &Line, lower_case: &str) -> bool {
     match line {
         Line::Message(message) => message.text.to_lowercase().contains(lower_case),
-        Line::Trouble { .. } => false,
+        Line::Trouble { .. } | Line::Membership { .. } => false,
     }
 }

@@ -73,6 +73,7 @@ async fn retry_by(context: &Context, client: &Client, events: &mut Receiver<Even
                 | Event::Lines
                 | Event::CaughtUp
                 | Event::Request { .. }
+                | Event::Group { .. }
                 | Event::KeyChanged { .. }
                 | Event::WasAlreadySent { .. }
                 | Event::RolledBack
@@ -113,7 +114,7 @@ fn waiting(client: &Client) -> Result<BTreeSet<LocalId>, RequestError> {
                 Some(MessageState::Waiting | MessageState::Pending) => Some(message.id),
                 Some(_) | None => None,
             },
-            Line::Trouble { .. } => None,
+            Line::Trouble { .. } | Line::Membership { .. } => None,
         }));
     }
     Ok(ids)

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::types::{ChatName, ServerId, UserName};
+use crate::types::{ChatName, GroupName, ServerId, UserName};
 use crate::wire::Code;
 
 use super::message::{Author, LocalId, MessageState};
@@ -86,6 +86,11 @@ pub enum Event {
         code: Code,
         /// The server that is away, when that is the reason.
         detail: String,
+    },
+    /// Something about a group is different: its members, title, standing.
+    Group {
+        /// Which.
+        group: GroupName,
     },
     /// Somebody new wrote.
     Request {

@@ -3,8 +3,10 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::types::{ChatName, DeviceId, N, UserName};
+use crate::types::{ChatName, DeviceId, GroupName, N, UserName};
 use crate::wire::Code;
+
+use super::groups::GroupChange;
 
 /// A message's number in this profile: what people and scripts use to refer to it. From 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -177,6 +179,13 @@ pub enum Trouble {
     NoKey,
     /// The author's identity key changed.
     KeyChanged,
+    /// A group's message by somebody who was not in the group, or under an old or foreign key of it.
+    NotAMember,
+    /// The server showed a change of a group that does not follow from the ones before it: it has
+    /// left some out, or shows others another history.
+    Forked,
+    /// The server shows another group under the name of one that is known here.
+    AnotherGroup,
 }
 
 /// A line of a chat to show.
@@ -197,6 +206,24 @@ pub enum Line {
         /// As in [`MessageView::again`].
         again: bool,
     },
+    /// A group changed. In the group's chat: one dim line, never counted as unread. In the chat
+    /// with an admin: the owner was added to a group, or removed from it.
+    Membership {
+        /// For [`super::Client::mark_shown`].
+        id: LocalId,
+        /// The chat it stands in.
+        chat: ChatName,
+        /// The group that changed.
+        group: GroupName,
+        /// Who changed it.
+        by: UserName,
+        /// What.
+        change: GroupChange,
+        /// When this device learned of it.
+        at_unix_ms: u64,
+        /// As in [`MessageView::again`].
+        again: bool,
+    },
 }
 
 impl Line {
@@ -204,7 +231,7 @@ impl Line {
     pub fn id(&self) -> LocalId {
         match self {
             Self::Message(message) => message.id,
-            Self::Trouble { id, .. } => *id,
+            Self::Trouble { id, .. } | Self::Membership { id, .. } => *id,
         }
     }
 
@@ -212,7 +239,7 @@ impl Line {
     pub fn at_unix_ms(&self) -> u64 {
         match self {
             Self::Message(message) => message.at_unix_ms,
-            Self::Trouble { at_unix_ms, .. } => *at_unix_ms,
+            Self::Trouble { at_unix_ms, .. } | Self::Membership { at_unix_ms, .. } => *at_unix_ms,
         }
     }
 
@@ -220,7 +247,7 @@ impl Line {
     pub fn chat(&self) -> &ChatName {
         match self {
             Self::Message(message) => &message.chat,
-            Self::Trouble { chat, .. } => chat,
+            Self::Trouble { chat, .. } | Self::Membership { chat, .. } => chat,
         }
     }
 }

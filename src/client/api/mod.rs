@@ -5,12 +5,17 @@
 
 mod errors;
 mod event;
+mod groups;
 mod message;
 mod people;
 mod settings;
 
 pub use errors::{ActionError, Cancelled, RequestError, SendError};
 pub use event::{Event, Offline};
+pub use groups::{
+    GroupChange, GroupCommand, GroupDone, GroupError, GroupView, InviteView, JoinState, MemberView,
+    Role, Standing,
+};
 pub use message::{
     Author, Draft, Form, Line, LocalId, MessageState, MessageView, ReactionView, Refusal,
     ReplyView, Trouble, WireId,

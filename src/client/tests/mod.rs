@@ -34,7 +34,9 @@ use crate::crypto::secret::{StretchCost, Stretched, stretch};
 use crate::crypto::testkeys;
 use crate::net::Env;
 use crate::net::env::{TestOptions, World};
-use crate::types::{ChatName, ClusterId, DeviceId, KeyId, LogEpoch, LogId, N, Seq, UserName};
+use crate::types::{
+    ChatName, ClusterId, DeviceId, GroupName, KeyId, LogEpoch, LogId, N, Seq, UserName,
+};
 
 use super::account::Where;
 use super::api::{Author, Contact, Event, Line, LocalId, MessageState, MessageView, Trouble};
@@ -260,6 +262,7 @@ fn words(line: &Line) -> String {
             Trouble::Hole { from, to } => format!("{chat}! hole {from}-{to}"),
             trouble => format!("{chat}! {trouble:?}"),
         },
+        Line::Membership { chat, by, change, .. } => format!("{chat}* {by} {change:?}"),
     }
 }
 

@@ -306,6 +306,9 @@ fn the_longest_text_is_taken_and_arrives_and_a_longer_one_is_not_taken() {
     assert_eq!(alice.core.queue_text(&bob.chat(), ""), Err(SendError::Empty));
     let own = alice.name.clone();
     assert_eq!(alice.core.queue_text(&own.clone().into(), "x"), Err(SendError::ToSelf));
+    let team = GroupName::parse("team").unwrap();
+    let refused = alice.core.queue_text(&team.clone().into(), "x");
+    assert_eq!(refused, Err(SendError::NoSuchGroup(team)));
     alice.core.set_contact(&bob.name, Contact::Blocked).unwrap();
     let refused = alice.core.queue_text(&bob.chat(), "x");
     assert_eq!(refused, Err(SendError::Blocked(bob.name.clone())));

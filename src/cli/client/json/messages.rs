@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::client::{Author, Form, MessageState, MessageView, Refusal};
+use crate::client::{Author, Form, GroupChange, MessageState, MessageView, Refusal};
 use crate::types::{ChatName, UserName};
 use crate::ui::time;
 
@@ -128,6 +128,19 @@ pub(in crate::cli::client) struct TroubleLine {
     pub(super) first: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) last: Option<String>,
+    pub(super) at: String,
+    pub(super) again: bool,
+}
+
+/// A change of a group, in its chat or in that with who changed it.
+#[derive(Serialize)]
+pub(in crate::cli::client) struct MembershipLine {
+    pub(super) id: String,
+    pub(super) chat: String,
+    pub(super) group: String,
+    pub(super) by: String,
+    #[serde(flatten)]
+    pub(super) change: GroupChange,
     pub(super) at: String,
     pub(super) again: bool,
 }

@@ -49,7 +49,7 @@ fn a_sent_message_looks_as_documented() {
 
 #[test]
 fn a_received_message_keeps_its_text_exactly_and_harms_no_terminal() {
-    let line = Line::Message(message(Author::Them(name("bob")), None));
+    let line = Line::Message(message(Author::Them(name("alice")), None));
     let json = Record::of_line(&line, &name("bob")).line();
     assert!(json.starts_with(
         r#"{"v":1,"type":"message","id":"12","chat":"alice","from":"alice","to":"bob","#
