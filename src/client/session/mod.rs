@@ -3,7 +3,8 @@
 //!
 //! Here the loop and its timers; `requests` come from the front end, `frames` from the edge,
 //! `answers` belong to the one by the number of the other. `sending` is the chats on this
-//! connection, `reading` the own log, `group_reading` those of groups, both with `reader`.
+//! connection, `reading` the own log, `group_reading` those of groups, both with `reader`; `groups`
+//! is their changes and rosters.
 
 mod answers;
 mod frames;
@@ -35,10 +36,12 @@ use super::handover::Handover;
 use super::sender::{Phase, Sender};
 use super::store::StoreError;
 
+pub(crate) use groups::GroupRequest;
 pub(crate) use requests::Request;
 
 use answers::Waiting;
 use frames::read;
+use groups::Gathering;
 use reader::Reader;
 
 /// Why a session ended.
@@ -93,6 +96,10 @@ pub(crate) struct Session<'a> {
     /// Some chat could not send for want of room in the session.
     starved: bool,
     last_open_id: u32,
+    /// People who are looked up together.
+    gatherings: Vec<Gathering>,
+    /// Groups whose key is being renewed.
+    renewing: BTreeSet<GroupName>,
     handover: Handover,
 }
 
@@ -126,6 +133,8 @@ impl<'a> Session<'a> {
             follow_due: None,
             starved: false,
             last_open_id: 0,
+            gatherings: Vec::new(),
+            renewing: BTreeSet::new(),
             handover,
         }
     }
@@ -165,6 +174,7 @@ impl<'a> Session<'a> {
             self.disk(Core::retry_all_groups).await?;
             self.open_own();
         }
+        self.begin_groups()?;
         self.look().await?;
         for request in backlog {
             self.request(request).await?;

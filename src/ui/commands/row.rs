@@ -10,6 +10,12 @@ pub enum Argument {
     None,
     /// A person.
     Person,
+    /// A person or a group.
+    Chat,
+    /// A new name, then people.
+    PeopleAfterName,
+    /// People of the current group, or of the one that is named first.
+    InGroup(Whom),
     /// One of these words.
     Words(&'static [&'static str]),
     /// A command.
@@ -18,15 +24,34 @@ pub enum Argument {
     Setting,
 }
 
+/// Whom a command about a group can be about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whom {
+    /// Who is not in it.
+    Outsiders,
+    /// Who is in it.
+    Members,
+    /// Who is in it and no admin.
+    Plain,
+    /// Its admins.
+    Admins,
+    /// Nobody; the word off may follow.
+    Off,
+    /// Nobody.
+    Nobody,
+}
+
 /// Under which heading help lists a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Group {
+pub enum Heading {
     /// To write.
     Write,
     /// To do something with a message.
     Messages,
     /// To move about.
     Move,
+    /// About groups.
+    Groups,
     /// About people.
     People,
     /// About keys.
@@ -37,12 +62,13 @@ pub enum Group {
     Client,
 }
 
-impl Group {
+impl Heading {
     /// All, in the order of help.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Write,
         Self::Messages,
         Self::Move,
+        Self::Groups,
         Self::People,
         Self::Keys,
         Self::Quiet,
@@ -50,11 +76,12 @@ impl Group {
     ];
 
     /// Its heading.
-    pub fn heading(self) -> &'static str {
+    pub fn words(self) -> &'static str {
         match self {
             Self::Write => "Write",
             Self::Messages => "Messages",
             Self::Move => "Chats",
+            Self::Groups => "Groups",
             Self::People => "People",
             Self::Keys => "Keys",
             Self::Quiet => "Quiet",
@@ -88,7 +115,7 @@ pub struct Row {
     /// What Tab offers after it.
     pub argument: Argument,
     /// Its heading in help.
-    pub group: Group,
+    pub heading: Heading,
     /// Whether it may be remembered on disk.
     pub holds: Holds,
     pub(super) parse: fn(Words<'_>) -> Result<Command, String>,
@@ -96,7 +123,7 @@ pub struct Row {
 
 /// A row for names and numbers only, with nothing to complete.
 pub(super) const fn row(
-    group: Group,
+    heading: Heading,
     name: &'static str,
     usage: &'static str,
     summary: &'static str,
@@ -104,7 +131,7 @@ pub(super) const fn row(
     parse: fn(Words<'_>) -> Result<Command, String>,
 ) -> Row {
     let (argument, holds) = (Argument::None, Holds::Names);
-    Row { name, aliases: &[], usage, summary, examples, argument, group, holds, parse }
+    Row { name, aliases: &[], usage, summary, examples, argument, heading, holds, parse }
 }
 
 impl Row {
