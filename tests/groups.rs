@@ -7,10 +7,12 @@ mod town;
 
 use std::time::Duration;
 
+use fastchat::client::password::PasswordError;
 use fastchat::client::{
     GroupCommand, GroupDone, GroupError, GroupView, JoinState, RequestError, Role, Standing,
 };
 use fastchat::types::{GroupName, UserName};
+use fastchat::wire::client::server_frame::Body as Answer;
 use tokio::time::{sleep, timeout};
 use town::{LONG, Life, Town};
 use zeroize::Zeroizing;
@@ -268,4 +270,86 @@ async fn what_only_an_admin_may_do_is_refused_to_others() {
     alice.client.stop().await;
     let offline = change(&alice, GroupCommand::Title("away".to_owned())).await;
     assert_eq!(offline, Err(GroupError::Request(RequestError::Offline)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_account_that_a_group_needs_is_not_deleted() {
+    let mut town = Town::new().await;
+    let [alice, bob] = people(&mut town, ["alice", "bob"]).await;
+    made(&alice, &[&bob]).await;
+    let refused = alice.client.delete_account(town::PASSWORD).await;
+    assert!(
+        matches!(&refused, Err(PasswordError::LastAdmin(groups)) if *groups == [team()]),
+        "{refused:?}"
+    );
+    change(&alice, GroupCommand::Grant(vec![bob.name.clone()])).await.unwrap();
+    alice.client.delete_account(town::PASSWORD).await.unwrap();
+}
+
+/// The server takes what comes, and its answer never arrives.
+fn answer_is_lost(town: &Town, who: &Life) {
+    town.hostile.rewrite_frames(&who.name, |frame| match frame.body {
+        Some(Answer::Changed(_)) => vec![],
+        _ => vec![frame],
+    });
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_whose_answer_is_lost_is_found_again() {
+    let mut town = Town::new().await;
+    let [alice, bob, carol] = people(&mut town, ["alice", "bob", "carol"]).await;
+    answer_is_lost(&town, &alice);
+    let lost = Err(GroupError::Request(RequestError::Timeout));
+    let with = [bob.name.clone()];
+    let made = alice.client.create_group(&team(), &with, "", None).await;
+    assert_eq!(made.map(drop), lost.clone());
+    assert_eq!(view(&alice).unwrap().standing, Standing::Making);
+    assert_eq!(view(&bob), None, "nobody is told before it is known");
+    town.hostile.relent(&alice.name);
+    // Another try goes on with the same group.
+    let with = [bob.name.clone(), carol.name.clone()];
+    let done = alice.client.create_group(&team(), &with, "", None).await.unwrap();
+    assert_eq!((done.failed, done.group.members.len()), (vec![], 3));
+    stands(&bob, Standing::Member).await;
+    stands(&carol, Standing::Member).await;
+    agree(&[&alice, &bob, &carol]).await;
+
+    // A REMOVE: its key is here although its answer never was.
+    answer_is_lost(&town, &alice);
+    let kicked = change(&alice, GroupCommand::Kick(bob.name.clone())).await;
+    assert_eq!(kicked.map(drop), lost);
+    town.hostile.relent(&alice.name);
+    let alice = town.restarted(alice).await;
+    stands(&bob, Standing::Removed).await;
+    agree(&[&alice, &carol]).await;
+    let done = change(&alice, GroupCommand::Invite { uses: 0 }).await;
+    assert!(done.unwrap().link.is_some(), "an invitation needs the present key");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_group_whose_making_was_interrupted_is_made_by_the_next_session() {
+    let mut town = Town::new().await;
+    let [alice, bob] = people(&mut town, ["alice", "bob"]).await;
+    answer_is_lost(&town, &alice);
+    let with = [bob.name.clone()];
+    alice.client.create_group(&team(), &with, "", None).await.unwrap_err();
+    town.hostile.relent(&alice.name);
+    let alice = town.restarted(alice).await;
+    stands(&alice, Standing::Member).await;
+    stands(&bob, Standing::Member).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_join_whose_answer_is_lost_is_found_again() {
+    let mut town = Town::new().await;
+    let [alice, bob] = people(&mut town, ["alice", "bob"]).await;
+    made(&alice, &[]).await;
+    let link = change(&alice, GroupCommand::Invite { uses: 1 }).await.unwrap().link.unwrap();
+    answer_is_lost(&town, &bob);
+    let joined = bob.client.join_by_link(&link).await;
+    assert_eq!(joined, Err(GroupError::Request(RequestError::Timeout)));
+    town.hostile.relent(&bob.name);
+    let bob = town.restarted(bob).await;
+    stands(&bob, Standing::Member).await;
+    agree(&[&alice, &bob]).await;
 }
