@@ -92,6 +92,8 @@ const SERVER_ROOMS: &[&str] = &["home", "peer", "edge", "server", "balancer", "a
 const NEVER_ON_A_SERVER: &[&str] = &[
     "seal",
     "seal_void",
+    "seal_group",
+    "open_group",
     "open_message",
     "envelope::open",
     "ConversationKey",

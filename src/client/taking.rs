@@ -6,10 +6,11 @@ use rusqlite::{OptionalExtension, Transaction, params};
 use crate::crypto::bundle::VerifiedBundle;
 use crate::crypto::envelope::{Body, HeaderInfo, Kind};
 use crate::crypto::secret::DbKey;
-use crate::types::{ChatName, N, UserName};
+use crate::types::{ChatName, ClusterId, N, UserName};
 
 use super::api::{Contact, Event, Trouble};
 use super::core::{Core, check_bundle};
+use super::group_log::retry_waiting;
 use super::hearing::{Effect, Heard};
 use super::inbox::{Entry, Step};
 use super::judging::Outcome;
@@ -52,6 +53,7 @@ impl Core {
         );
         let receipts = is_receipt && self.receipts_on(chat)?;
         let own = self.profile.owner.user.clone();
+        let cluster = self.cluster();
         let effect = self.profile.store.commit(|tx| {
             let mut lines = 0;
             let takes_id = match &outcome {
@@ -60,42 +62,56 @@ impl Core {
                 Outcome::Replay | Outcome::OverBudget => false,
             };
             if let (true, Some(header)) = (takes_id, header)
-                && let Some(hole) = take_id(tx, header, whole, &digest)?
+                && let Some(hole) = take_id(tx, &entry.log, header, whole, &digest)?
             {
                 lines += show_trouble(tx, chat, audience, &hole, now)?;
             }
-            let place =
-                Place { key: &key, own: &own, author, chat, header, audience, receipts, now };
+            let place = Place {
+                key: &key,
+                cluster,
+                own: &own,
+                author,
+                chat,
+                header,
+                audience,
+                receipts,
+                now,
+            };
             let mut effect = store_outcome(tx, &place, &outcome)?;
             effect.lines += lines;
+            for group in &effect.rosters {
+                retry_waiting(tx, group)?;
+            }
             match outcome {
-                Outcome::NoKey { .. } => tx
-                    .prepare_cached("UPDATE inbox SET waits = 1 WHERE epoch = ?1 AND seq = ?2")?
-                    .execute(params![entry.epoch, entry.seq])?,
+                Outcome::NoKey { .. } => entry.wait(tx)?,
                 Outcome::Opened { .. }
                 | Outcome::Void
                 | Outcome::Replay
                 | Outcome::OverBudget
-                | Outcome::Trouble { .. } => tx
-                    .prepare_cached("DELETE FROM inbox WHERE epoch = ?1 AND seq = ?2")?
-                    .execute(params![entry.epoch, entry.seq])?,
+                | Outcome::Trouble { .. } => entry.delete(tx)?,
             };
             if let Outcome::Opened { new_key: Some(_), .. } = &outcome {
                 // A new key may open what waited for it.
-                tx.prepare_cached("UPDATE inbox SET waits = 2 WHERE author = ?1 AND waits = 1")?
-                    .execute([author.as_str()])?;
+                tx.prepare_cached(
+                    "UPDATE inbox SET waits = 2 WHERE log = '' AND author = ?1 AND waits = 1",
+                )?
+                .execute([author.as_str()])?;
             }
             Ok::<_, StoreError>(effect)
         })?;
         self.forgotten_or_begun(&effect.events)?;
         effect.events.into_iter().for_each(|event| self.emit(event));
+        for group in effect.rosters {
+            self.group_changed(&group);
+            self.groups.wanted.insert(group);
+        }
         self.after_opening(author, &outcome)?;
         let in_vain = entry.tried && matches!(outcome, Outcome::NoKey { .. });
         Ok(if in_vain { Step::Nothing } else { Step::Done { lines: effect.lines } })
     }
 
     /// A deletion leaves its traces in the log of the database; a text that was read begins to age.
-    fn forgotten_or_begun(&self, events: &[Event]) -> Result<(), StoreError> {
+    pub(super) fn forgotten_or_begun(&self, events: &[Event]) -> Result<(), StoreError> {
         if events.iter().any(|event| matches!(event, Event::Deleted { .. })) {
             self.empty_log()?;
         }
@@ -157,16 +173,17 @@ pub(super) fn show_trouble(
 }
 
 /// Takes the numbers of an envelope; returns the hole, if some before it are missing.
-fn take_id(
+pub(super) fn take_id(
     tx: &Transaction<'_>,
+    log: &str,
     header: &HeaderInfo,
     whole: bool,
     digest: &[u8],
 ) -> Result<Option<Trouble>, StoreError> {
     let (author, device) = (header.author.as_str(), bits(header.device.0));
     let high: Option<i64> = tx
-        .prepare_cached("SELECT high FROM highs WHERE author = ?1 AND device = ?2")?
-        .query_row(params![author, device], |row| row.get(0))
+        .prepare_cached("SELECT high FROM highs WHERE log = ?1 AND author = ?2 AND device = ?3")?
+        .query_row(params![log, author, device], |row| row.get(0))
         .optional()?;
     // The first number seen of a device is the base, unless nothing can have come before it.
     let expected = match high {
@@ -177,23 +194,27 @@ fn take_id(
     let hole = (header.n.0 > expected)
         .then(|| Trouble::Hole { from: N(expected), to: N(header.n.0.saturating_sub(1)) });
     tx.prepare_cached(
-        "INSERT INTO highs (author, device, high) VALUES (?1, ?2, ?3)
-         ON CONFLICT (author, device) DO UPDATE SET high = max(high, ?3)",
+        "INSERT INTO highs (log, author, device, high) VALUES (?1, ?2, ?3, ?4)
+         ON CONFLICT (log, author, device) DO UPDATE SET high = max(high, ?4)",
     )?
-    .execute(params![author, device, bits(header.upto.0)])?;
+    .execute(params![log, author, device, bits(header.upto.0)])?;
     tx.prepare_cached(
-        "INSERT OR REPLACE INTO accepted (author, device, n, digest) VALUES (?1, ?2, ?3, ?4)",
+        "INSERT OR REPLACE INTO accepted (log, author, device, n, digest)
+         VALUES (?1, ?2, ?3, ?4, ?5)",
     )?
-    .execute(params![author, device, bits(header.n.0), digest])?;
+    .execute(params![log, author, device, bits(header.n.0), digest])?;
     let forget = header.n.0.saturating_sub(ACCEPTED_KEPT);
-    tx.prepare_cached("DELETE FROM accepted WHERE author = ?1 AND device = ?2 AND n < ?3")?
-        .execute(params![author, device, bits(forget)])?;
+    tx.prepare_cached(
+        "DELETE FROM accepted WHERE log = ?1 AND author = ?2 AND device = ?3 AND n < ?4",
+    )?
+    .execute(params![log, author, device, bits(forget)])?;
     Ok(hole)
 }
 
 /// Where an entry stands.
 struct Place<'a> {
     key: &'a DbKey,
+    cluster: ClusterId,
     own: &'a UserName,
     author: &'a UserName,
     chat: &'a ChatName,
@@ -208,7 +229,7 @@ fn store_outcome(
     place: &Place<'_>,
     outcome: &Outcome,
 ) -> Result<Effect, StoreError> {
-    let Place { key, own, author, chat, header, audience, receipts, now } = *place;
+    let Place { key, cluster, own, author, chat, header, audience, receipts, now } = *place;
     let trouble = |trouble| show_trouble(tx, chat, audience, trouble, now).map(Effect::lines);
     match outcome {
         Outcome::Void
@@ -233,6 +254,7 @@ fn store_outcome(
             let author_key = if pinned == Some(*identity) { Key::Pinned } else { Key::NotAccepted };
             let heard = Heard {
                 key,
+                cluster,
                 own,
                 author,
                 chat,
@@ -242,13 +264,14 @@ fn store_outcome(
                 audience,
                 receipts,
                 now,
+                group: None,
             };
             heard.take(tx)
         }
     }
 }
 
-fn sha256(bytes: &[u8]) -> Vec<u8> {
+pub(super) fn sha256(bytes: &[u8]) -> Vec<u8> {
     use sha2::{Digest, Sha256};
     Sha256::digest(bytes).to_vec()
 }

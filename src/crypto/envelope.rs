@@ -9,13 +9,14 @@ use prost::Message;
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
+use super::body::Place;
 use super::bundle::VerifiedBundle;
 use super::context::{Context, RF1};
 use super::device::{self, DeviceKey};
 use super::rf1::{ConversationKey, WrappedKey};
 use super::{SUITE_RF1, padding};
 use crate::limits::ENVELOPE_BYTES_MAX;
-use crate::types::{ClusterId, DeviceId, KeyId, LogId, N, UserName};
+use crate::types::{ClusterId, DeviceId, KeyEpoch, KeyId, LogId, N, UserName};
 use crate::wire::client as wire;
 
 pub use super::body::{Body, MessageRef, Rich, Welcome};
@@ -88,8 +89,8 @@ pub struct HeaderInfo {
     pub upto: N,
     /// The conversation key; none in a void envelope.
     pub key_id: Option<[u8; 16]>,
-    /// Always 0 in a direct message.
-    pub key_epoch: u64,
+    /// Which of a group's keys: from 1 in a message to a group, else 0.
+    pub key_epoch: KeyEpoch,
 }
 
 /// Reads an envelope's header and judges its form: size, canonical encoding, every field. Says
@@ -133,9 +134,6 @@ fn read_header(header: &wire::Header) -> Result<HeaderInfo, EnvelopeError> {
     if header.n == 0 || header.device == 0 {
         return Err(malformed("n or device is 0"));
     }
-    if header.key_epoch != 0 {
-        return Err(malformed("a key epoch in a direct message"));
-    }
     let (kind, upto, key_id) = match wire::Kind::try_from(header.kind) {
         Ok(wire::Kind::Message) => {
             if header.upto != 0 {
@@ -160,8 +158,17 @@ fn read_header(header: &wire::Header) -> Result<HeaderInfo, EnvelopeError> {
         Ok(wire::Kind::Unspecified) | Err(_) => return Err(malformed("unknown kind")),
     };
     let log = LogId::canonical(&header.log).map_err(|_| malformed("not a log name"))?;
-    if let LogId::Group(_) = log {
-        return Err(malformed("the log of a group"));
+    match (kind, &log, header.key_epoch) {
+        (Kind::Message, LogId::Group(_), 1..)
+        | (Kind::Message, LogId::Inbox(_), 0)
+        | (Kind::Void, _, 0) => {}
+        (Kind::Message, LogId::Group(_), 0) => {
+            return Err(malformed("a message to a group without key epoch"));
+        }
+        (Kind::Message, LogId::Inbox(_), _) => {
+            return Err(malformed("a key epoch in a direct message"));
+        }
+        (Kind::Void, _, _) => return Err(malformed("a key epoch in a void")),
     }
     Ok(HeaderInfo {
         suite: header.suite,
@@ -172,7 +179,7 @@ fn read_header(header: &wire::Header) -> Result<HeaderInfo, EnvelopeError> {
         n: N(header.n),
         upto: N(upto),
         key_id,
-        key_epoch: header.key_epoch,
+        key_epoch: KeyEpoch(header.key_epoch),
     })
 }
 
@@ -209,46 +216,73 @@ pub struct SealRequest<'a> {
     pub body: &'a Body,
 }
 
-/// Seals and signs one message.
+/// Seals and signs one direct message.
 ///
 /// # Errors
-/// As [`Body::encode`], and [`EnvelopeError::Malformed`] for number 0 or device 0.
+/// As [`Body::encode`]; [`EnvelopeError::BadBinding`] for a body that belongs into a group;
+/// [`EnvelopeError::Malformed`] for number 0, device 0, or the log of a group.
 pub fn seal(request: &SealRequest<'_>) -> Result<Bytes, EnvelopeError> {
-    let (body_type, body) = request.body.encode()?;
-    let header = encode_header(&wire::Header {
-        suite: SUITE_RF1,
-        kind: wire::Kind::Message.into(),
-        log: request.log.to_string(),
-        author: request.author.to_string(),
-        device: request.device.0,
-        n: request.n.0,
-        upto: 0,
-        key_id: Bytes::copy_from_slice(&request.key.key_id(request.cluster)),
-        key_epoch: 0,
-    })?;
-    let mut inner = wire::Inner {
-        header_hash: Bytes::copy_from_slice(&sha256(&header)),
+    let body = request.body.encode_for(Place::Direct)?;
+    let outside = Outside {
+        cluster: request.cluster,
+        device_key: request.device_key,
+        log: request.log,
+        author: request.author,
+        device: request.device,
+        n: request.n,
+        key_epoch: KeyEpoch(0),
+    };
+    let inner = wire::Inner {
         author_identity: Bytes::copy_from_slice(&request.author_identity.0),
         recipient_identity: Bytes::copy_from_slice(&request.recipient_identity.0),
         author_bundle_version: request.author_bundle_version,
         recipient_bundle_version: request.recipient_bundle_version,
         sent_at_unix_ms: request.sent_at_unix_ms,
-        r#type: body_type.into(),
-        body,
-        padding: Bytes::new(),
-        roster_head: Bytes::new(),
+        ..body
     };
-    inner.padding = Bytes::from(vec![0; padding::for_bare(inner.encoded_len())]);
-    let token = request.key.seal(&Zeroizing::new(inner.encode_to_vec()));
-    let payload = wire::Payload {
-        wrapped_key: request.wrapped.map_or_else(Bytes::new, |key| key.bytes.clone().into()),
-        wrapped_to: request
-            .wrapped
-            .map_or_else(Bytes::new, |key| Bytes::copy_from_slice(&key.to.0)),
-        token: token.into(),
-    };
-    let payload = Bytes::from(payload.encode_to_vec());
-    sign(request.cluster, request.device_key, header, payload)
+    outside.seal(request.key, request.wrapped, inner)
+}
+
+/// What stands on the outside of every message, and what signs it.
+pub(super) struct Outside<'a> {
+    pub(super) cluster: &'a ClusterId,
+    pub(super) device_key: &'a DeviceKey,
+    pub(super) log: &'a LogId,
+    pub(super) author: &'a UserName,
+    pub(super) device: DeviceId,
+    pub(super) n: N,
+    pub(super) key_epoch: KeyEpoch,
+}
+
+impl Outside<'_> {
+    /// Binds `inner` to this header, pads, encrypts and signs it.
+    pub(super) fn seal(
+        &self,
+        key: &ConversationKey,
+        wrapped: Option<&WrappedKey>,
+        mut inner: wire::Inner,
+    ) -> Result<Bytes, EnvelopeError> {
+        let header = encode_header(&wire::Header {
+            suite: SUITE_RF1,
+            kind: wire::Kind::Message.into(),
+            log: self.log.to_string(),
+            author: self.author.to_string(),
+            device: self.device.0,
+            n: self.n.0,
+            upto: 0,
+            key_id: Bytes::copy_from_slice(&key.key_id(self.cluster)),
+            key_epoch: self.key_epoch.0,
+        })?;
+        inner.header_hash = Bytes::copy_from_slice(&sha256(&header));
+        inner.padding = Bytes::from(vec![0; padding::for_bare(inner.encoded_len())]);
+        let token = key.seal(&Zeroizing::new(inner.encode_to_vec()));
+        let payload = wire::Payload {
+            wrapped_key: wrapped.map_or_else(Bytes::new, |key| key.bytes.clone().into()),
+            wrapped_to: wrapped.map_or_else(Bytes::new, |key| Bytes::copy_from_slice(&key.to.0)),
+            token: token.into(),
+        };
+        sign(self.cluster, self.device_key, header, payload.encode_to_vec().into())
+    }
 }
 
 /// Signs the nothing that takes the numbers `n..=upto`: cancelled, refused, or gone.
@@ -331,6 +365,21 @@ impl VerifiedEnvelope {
         self.wrapped.clone()
     }
 
+    /// Decrypts what is inside, and checks that it was made for this header.
+    pub(super) fn decrypt(&self, key: &ConversationKey) -> Result<wire::Inner, EnvelopeError> {
+        let malformed = EnvelopeError::Malformed;
+        let named = self.header.key_id.ok_or(malformed("a void holds no message"))?;
+        if key.key_id(&self.cluster) != named {
+            return Err(EnvelopeError::WrongKey);
+        }
+        let plain = key.open(&self.token).ok_or(EnvelopeError::Undecryptable)?;
+        let inner = wire::Inner::decode(plain.as_slice()).map_err(|_| malformed("not an Inner"))?;
+        if inner.header_hash.as_ref() != self.header_hash {
+            return Err(EnvelopeError::BadBinding("header"));
+        }
+        Ok(inner)
+    }
+
     /// SHA-256 of the whole encoded envelope. Its first 8 bytes are the hash in `Appended`.
     pub fn digest(&self) -> [u8; 32] {
         self.digest
@@ -393,34 +442,32 @@ pub struct OpenedMessage {
     pub body: Body,
 }
 
-/// Decrypts a verified message and checks that its inside fits its outside.
+/// Decrypts a verified direct message and checks that its inside fits its outside.
 ///
 /// # Errors
-/// [`EnvelopeError::WrongKey`], [`EnvelopeError::Undecryptable`], [`EnvelopeError::BadBinding`];
-/// [`EnvelopeError::Malformed`] for a void or a damaged inside; and as [`Body::decode`].
+/// [`EnvelopeError::WrongKey`], [`EnvelopeError::Undecryptable`], [`EnvelopeError::BadBinding`]
+/// (also for a message to a group); [`EnvelopeError::Malformed`] for a void or a damaged inside;
+/// and as [`Body::decode`].
 pub fn open(
     envelope: &VerifiedEnvelope,
     key: &ConversationKey,
     author_identity: &KeyId,
     recipient_identity: &KeyId,
 ) -> Result<OpenedMessage, EnvelopeError> {
-    let malformed = EnvelopeError::Malformed;
-    let named = envelope.header.key_id.ok_or(malformed("a void holds no message"))?;
-    if key.key_id(&envelope.cluster) != named {
-        return Err(EnvelopeError::WrongKey);
-    }
-    let plain = key.open(&envelope.token).ok_or(EnvelopeError::Undecryptable)?;
-    let inner = wire::Inner::decode(plain.as_slice()).map_err(|_| malformed("not an Inner"))?;
+    let LogId::Inbox(_) = envelope.header.log else {
+        return Err(EnvelopeError::BadBinding("log"));
+    };
+    let inner = envelope.decrypt(key)?;
     for (field, got, expected) in [
-        ("header", &inner.header_hash, &envelope.header_hash),
-        ("author", &inner.author_identity, &author_identity.0),
-        ("recipient", &inner.recipient_identity, &recipient_identity.0),
+        ("author", &inner.author_identity, author_identity.0.as_slice()),
+        ("recipient", &inner.recipient_identity, recipient_identity.0.as_slice()),
+        ("roster head", &inner.roster_head, &[]),
     ] {
         if got.as_ref() != expected {
             return Err(EnvelopeError::BadBinding(field));
         }
     }
-    let body = Body::decode(inner.r#type, inner.body)?;
+    let body = Body::decode_in(Place::Direct, inner.r#type, inner.body)?;
     Ok(OpenedMessage {
         author_bundle_version: inner.author_bundle_version,
         recipient_bundle_version: inner.recipient_bundle_version,

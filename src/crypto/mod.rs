@@ -168,6 +168,7 @@ pub mod device;
 pub mod envelope;
 mod fernet_raw;
 pub mod group;
+pub mod group_envelope;
 pub mod identity;
 pub mod invite;
 pub mod operation;
@@ -178,6 +179,8 @@ pub mod safety;
 pub mod secret;
 #[cfg(feature = "testkit")]
 pub mod testkeys;
+#[cfg(feature = "testkit")]
+pub mod testpeople;
 #[cfg(test)]
 mod tests;
 
@@ -187,6 +190,8 @@ pub use envelope::{
     Body, EnvelopeError, HeaderInfo, Kind, OpenedMessage, SealRequest, VerifiedEnvelope, open,
     parse_header, seal, seal_void, verify,
 };
+pub use group::GroupKey;
+pub use group_envelope::{GroupSealRequest, OpenedGroupMessage, open_group, seal_group};
 pub use identity::{EncryptionKey, IdentityKey, KeyError};
 pub use rf1::{ConversationKey, Rf1Error, WrappedKey, unwrap, wrap};
 pub use safety::{SafetyNumber, safety_number};

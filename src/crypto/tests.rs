@@ -13,6 +13,8 @@ use crate::limits::{ENVELOPE_BYTES_MAX, TEXT_BYTES_MAX};
 use crate::types::{ClusterId, DeviceId, KeyId, LogId, N, UserName};
 use crate::wire::client as wire;
 
+mod groups;
+
 const CLUSTER: ClusterId = ClusterId([1; 32]);
 const DEVICE: DeviceId = DeviceId(77);
 
@@ -289,6 +291,8 @@ fn an_impossible_header_is_refused_by_servers_too() {
         assert_eq!(parse_header(&forged), Err(expected));
     }
     let void = alice.void(1, 1).unwrap();
+    let forged = alice.forge_header(&void, |header| header.key_epoch = 1);
+    assert_eq!(parse_header(&forged), Err(EnvelopeError::Malformed("a key epoch in a void")));
     let forged = alice.forge_header(&void, |header| header.key_id = Bytes::from_static(&[1; 16]));
     assert_eq!(parse_header(&forged), Err(EnvelopeError::Malformed("a key id in a void")));
     let forged = alice.forge(&void, |envelope| envelope.payload = Bytes::from_static(b"x"));
