@@ -122,10 +122,22 @@ pub const TOPIC_BYTES_MAX: usize = 512;
 pub const OPERATION_BYTES_MAX: usize = 128 * 1024;
 /// Bytes of a frame that carries operations.
 pub const OPERATION_FRAME_BYTES_MAX: usize = OPERATION_BYTES_MAX + 1024;
+/// Notices that somebody is writing which a group's home hands on in a second.
+pub const TYPING_PER_GROUP_PER_S: u32 = 4;
 /// How long a group keeps messages that not every member has read.
 pub const GROUP_ENTRY_LIFE: Duration = Duration::from_secs(30 * 24 * 3600);
-/// How long a proven invitation opens the roster to a session.
+/// How long a nonce counts, and how long a proven invitation opens the roster to a session.
 pub const JOIN_GRANT_LIFE: Duration = Duration::from_secs(60);
+/// Wrong invitations of one person for one group before each further one costs a doubling delay.
+pub const WRONG_INVITES_FREE: u32 = 5;
+/// The first such delay.
+pub const WRONG_INVITE_DELAY_MIN: Duration = Duration::from_secs(1);
+/// The longest such delay.
+pub const WRONG_INVITE_DELAY_MAX: Duration = Duration::from_secs(15 * 60);
+/// Connections that join groups, and wrong invitations, that a home remembers.
+pub const JOINS_TRACKED_MAX: usize = 16 * 1024;
+/// Operations and pages of operations that one session may wait for at once.
+pub const OPERATIONS_PENDING_MAX: usize = 8;
 
 /// Bytes of a reaction: one grapheme, however it is built.
 pub const EMOJI_BYTES_MAX: usize = 64;
@@ -229,6 +241,14 @@ pub struct Limits {
     pub inbox_author_entries_max: u64,
     /// Unread bytes of one inbox from one author.
     pub inbox_author_bytes_max: u64,
+    /// Entries of one group that some member has not read.
+    pub group_entries_max: u64,
+    /// Bytes of one group that some member has not read.
+    pub group_bytes_max: u64,
+    /// Entries of one group from one author that some member has not read.
+    pub group_author_entries_max: u64,
+    /// Bytes of one group from one author that some member has not read.
+    pub group_author_bytes_max: u64,
     /// People one account may write to for the first time, per hour.
     pub new_peers_per_hour: u32,
     /// Bundle versions of one account per day.
@@ -265,6 +285,10 @@ impl Default for Limits {
             inbox_bytes_max: 64 * 1024 * 1024,
             inbox_author_entries_max: 1_000,
             inbox_author_bytes_max: 8 * 1024 * 1024,
+            group_entries_max: 50_000,
+            group_bytes_max: 256 * 1024 * 1024,
+            group_author_entries_max: 5_000,
+            group_author_bytes_max: 32 * 1024 * 1024,
             new_peers_per_hour: 30,
             bundles_per_day: 10,
             account_grace_ms: 7 * 24 * 3600 * 1000,
@@ -321,6 +345,8 @@ impl Limits {
             ("password_queue_max", u64::from(self.password_queue_max)),
             ("inbox_entries_max", self.inbox_entries_max),
             ("inbox_author_entries_max", self.inbox_author_entries_max),
+            ("group_entries_max", self.group_entries_max),
+            ("group_author_entries_max", self.group_author_entries_max),
             ("new_peers_per_hour", u64::from(self.new_peers_per_hour)),
             ("bundles_per_day", u64::from(self.bundles_per_day)),
         ] {

@@ -6,11 +6,12 @@ use rusqlite::{OptionalExtension, Transaction, params};
 
 use crate::crypto::envelope::{Body, HeaderInfo, MessageRef, OpenedMessage, Rich};
 use crate::crypto::secret::DbKey;
-use crate::types::{ChatName, UserName};
+use crate::types::{ChatName, ClusterId, GroupName, UserName};
 
 use super::actions::{Changed, is_one_character, write_reaction};
 use super::api::{Author, Event, LocalId, MessageState, Trouble};
 use super::forget::{Gone, forget_line, start_life};
+use super::groups::Herald;
 use super::reads::apply_read;
 use super::settings::{life_ms, reopen};
 use super::store::{StoreError, bits};
@@ -20,6 +21,7 @@ use super::views::{Key, insert_peer_line};
 /// A message that was opened, and how its author stands here.
 pub(super) struct Heard<'a> {
     pub(super) key: &'a DbKey,
+    pub(super) cluster: ClusterId,
     pub(super) own: &'a UserName,
     /// Who wrote it.
     pub(super) author: &'a UserName,
@@ -35,16 +37,18 @@ pub(super) struct Heard<'a> {
 
 /// What came of it.
 #[derive(Default)]
-pub(super) struct Effect {
+pub(crate) struct Effect {
     /// Lines added.
-    pub(super) lines: usize,
+    pub(crate) lines: usize,
     /// To be told once it is on disk.
-    pub(super) events: Vec<Event>,
+    pub(crate) events: Vec<Event>,
+    /// Groups that are not what they were: their rosters are to be fetched.
+    pub(crate) rosters: Vec<GroupName>,
 }
 
 impl Effect {
-    pub(super) fn lines(lines: usize) -> Self {
-        Self { lines, events: Vec::new() }
+    pub(crate) fn lines(lines: usize) -> Self {
+        Self { lines, ..Self::default() }
     }
 }
 
@@ -60,9 +64,13 @@ impl Heard<'_> {
         match &self.message.body {
             Body::Text(text) => self.text(tx, text, None),
             Body::Rich(rich) => self.text(tx, &rich.text, Some(rich)),
-            // Groups take these in; outside of one they say nothing.
-            Body::Bundle(_) | Body::ReadGroup { .. } | Body::Welcome(_) | Body::Goodbye { .. } => {
-                Ok(Effect::default())
+            // A receipt of a group; outside of one it says nothing.
+            Body::Bundle(_) | Body::ReadGroup { .. } => Ok(Effect::default()),
+            Body::Welcome(_) | Body::Goodbye { .. } => {
+                if self.audience == Audience::Nobody || self.author_key == Key::NotAccepted {
+                    return Ok(Effect::default());
+                }
+                self.about_a_group(tx)
             }
             Body::Unknown(_) => {
                 let trouble = &Trouble::UnknownSuite;
@@ -73,8 +81,18 @@ impl Heard<'_> {
                 if self.author_key == Key::NotAccepted {
                     return Ok(Effect::default());
                 }
-                Ok(Effect { lines: 0, events: self.note(tx)? })
+                Ok(Effect { events: self.note(tx)?, ..Effect::default() })
             }
+        }
+    }
+
+    fn about_a_group(&self, tx: &Transaction<'_>) -> Result<Effect, StoreError> {
+        let Self { key: at_rest, cluster, own, author, now, .. } = *self;
+        let herald = Herald { at_rest, cluster, own, author, now };
+        match &self.message.body {
+            Body::Welcome(welcome) => herald.welcome(tx, welcome),
+            Body::Goodbye { group, id } => herald.goodbye(tx, group, id),
+            _ => Ok(Effect::default()),
         }
     }
 

@@ -1,4 +1,5 @@
-//! What is said about messages and is no message: reactions, changes, deletions, and what was read.
+//! What is said about messages and is no message: reactions, changes, deletions, and what was read;
+//! also what is said about groups to one who was brought in or put out.
 //!
 //! A note waits like a text, takes a number of its own when it is sealed, and is kept until it is
 //! delivered, so that it can be sealed again. It is no line of a chat: nobody sees it fail.
@@ -9,6 +10,7 @@ use crate::crypto::envelope::{Body, MessageRef, Rich};
 use crate::crypto::secret::DbKey;
 use crate::types::{ChatName, DeviceId, N, UserName};
 
+use super::groups::{NOTE_GOODBYE, NOTE_WELCOME, welcome_body};
 use super::store::{StoreError, bits, unbits, unseal};
 use super::views::{KIND_OWN, STATE_CANCELLED, STATE_REFUSED, STATE_WAITING};
 
@@ -105,6 +107,10 @@ pub(super) fn note_fate(
     let Some((kind, line, device, n, sealed)) = row else { return Ok(Fate::Void) };
     if kind == NOTE_READ {
         return Ok(Fate::Body(Body::Read { device: DeviceId(unbits(device)), n: N(unbits(n)) }));
+    }
+    if matches!(kind, NOTE_WELCOME | NOTE_GOODBYE) {
+        let body = welcome_body(tx, between.key, kind, n, &sealed)?;
+        return Ok(body.map_or(Fate::NotYet, Fate::Body));
     }
     let to = match line.map(|line| find_ref(tx, between, line)).transpose()? {
         Some(Named::Ref(to)) => to,

@@ -6,7 +6,7 @@ use rusqlite::{OptionalExtension, Transaction, params};
 use crate::crypto::bundle::VerifiedBundle;
 use crate::crypto::envelope::{Body, HeaderInfo, Kind};
 use crate::crypto::secret::DbKey;
-use crate::types::{ChatName, N, UserName};
+use crate::types::{ChatName, ClusterId, N, UserName};
 
 use super::api::{Contact, Event, Trouble};
 use super::core::{Core, check_bundle};
@@ -52,6 +52,7 @@ impl Core {
         );
         let receipts = is_receipt && self.receipts_on(chat)?;
         let own = self.profile.owner.user.clone();
+        let cluster = self.cluster();
         let effect = self.profile.store.commit(|tx| {
             let mut lines = 0;
             let takes_id = match &outcome {
@@ -64,8 +65,17 @@ impl Core {
             {
                 lines += show_trouble(tx, chat, audience, &hole, now)?;
             }
-            let place =
-                Place { key: &key, own: &own, author, chat, header, audience, receipts, now };
+            let place = Place {
+                key: &key,
+                cluster,
+                own: &own,
+                author,
+                chat,
+                header,
+                audience,
+                receipts,
+                now,
+            };
             let mut effect = store_outcome(tx, &place, &outcome)?;
             effect.lines += lines;
             match outcome {
@@ -89,6 +99,10 @@ impl Core {
         })?;
         self.forgotten_or_begun(&effect.events)?;
         effect.events.into_iter().for_each(|event| self.emit(event));
+        for group in effect.rosters {
+            self.group_changed(&group);
+            self.groups.wanted.insert(group);
+        }
         self.after_opening(author, &outcome)?;
         let in_vain = entry.tried && matches!(outcome, Outcome::NoKey { .. });
         Ok(if in_vain { Step::Nothing } else { Step::Done { lines: effect.lines } })
@@ -194,6 +208,7 @@ fn take_id(
 /// Where an entry stands.
 struct Place<'a> {
     key: &'a DbKey,
+    cluster: ClusterId,
     own: &'a UserName,
     author: &'a UserName,
     chat: &'a ChatName,
@@ -208,7 +223,7 @@ fn store_outcome(
     place: &Place<'_>,
     outcome: &Outcome,
 ) -> Result<Effect, StoreError> {
-    let Place { key, own, author, chat, header, audience, receipts, now } = *place;
+    let Place { key, cluster, own, author, chat, header, audience, receipts, now } = *place;
     let trouble = |trouble| show_trouble(tx, chat, audience, trouble, now).map(Effect::lines);
     match outcome {
         Outcome::Void
@@ -233,6 +248,7 @@ fn store_outcome(
             let author_key = if pinned == Some(*identity) { Key::Pinned } else { Key::NotAccepted };
             let heard = Heard {
                 key,
+                cluster,
                 own,
                 author,
                 chat,

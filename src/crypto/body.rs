@@ -381,6 +381,12 @@ mod tests {
         Body::Edit { to: one(), text: text.to_owned() }
     }
 
+    fn welcome(epoch: u64) -> Body {
+        let (group, id) = (GroupName::canonical("team").unwrap(), GroupId([8; 32]));
+        let key = GroupKey::from_bytes(b"a secret of exactly 32 bytes, ok").unwrap();
+        Body::Welcome(Welcome { group, id, epoch: KeyEpoch(epoch), key })
+    }
+
     fn comes_back(body: &Body) -> Result<Body, EnvelopeError> {
         let (kind, bytes) = body.encode()?;
         Body::decode(kind.into(), bytes)
@@ -401,6 +407,9 @@ mod tests {
             edit(&longest),
             Body::Delete { to: one() },
             Body::Read { device: DeviceId(u64::MAX), n: N(u64::MAX) },
+            Body::ReadGroup { seq: Seq(u64::MAX) },
+            welcome(1),
+            Body::Goodbye { group: GroupName::canonical("team").unwrap(), id: GroupId([8; 32]) },
         ] {
             assert_eq!(comes_back(&body), Ok(body));
         }
@@ -429,6 +438,8 @@ mod tests {
         malformed(Body::Delete { to: MessageRef { n: N(0), ..one() } });
         malformed(Body::Read { device: DeviceId(0), n: N(1) });
         malformed(Body::Read { device: DeviceId(1), n: N(0) });
+        malformed(Body::ReadGroup { seq: Seq(0) });
+        malformed(welcome(0));
         malformed(Body::Unknown(99));
     }
 
@@ -442,6 +453,8 @@ mod tests {
         bare(wire::BodyType::BodyEdit);
         bare(wire::BodyType::BodyDelete);
         bare(wire::BodyType::BodyRead);
+        bare(wire::BodyType::BodyWelcome);
+        bare(wire::BodyType::BodyRemoved);
         let to = wire::MessageRef { author: "Alice".to_owned(), device: 1, n: 1 };
         let shouted = wire::Delete { to: Some(to) }.encode_to_vec();
         assert_eq!(
@@ -450,6 +463,11 @@ mod tests {
         );
         let not_utf8 = vec![0x0a, 0x01, 0xff];
         assert!(decode(wire::BodyType::BodyRich, not_utf8).is_err());
+        let mixed = wire::Read { device: 1, n: 1, seq: 1 }.encode_to_vec();
+        assert_eq!(
+            decode(wire::BodyType::BodyRead, mixed),
+            Err(EnvelopeError::Malformed("neither device and n nor seq"))
+        );
         assert_eq!(Body::decode(99, Bytes::new()), Ok(Body::Unknown(99)));
     }
 
@@ -458,12 +476,14 @@ mod tests {
         for body in [rich("a secret", None), edit("a secret"), reaction(Some("secret"))] {
             assert!(!format!("{body:?}").contains("secret"));
         }
+        let shown = format!("{:?}", welcome(1));
+        assert_eq!(shown, "Welcome(#team)");
     }
 
     proptest! {
         #[test]
         fn bytes_from_anywhere_do_no_harm(
-            kind in -1_i32..9, bytes in prop::collection::vec(any::<u8>(), 0..200),
+            kind in -1_i32..11, bytes in prop::collection::vec(any::<u8>(), 0..200),
         ) {
             if let Ok(body) = Body::decode(kind, bytes.into()) {
                 // What was taken can be said again, but for what is not known here.

@@ -101,3 +101,82 @@ impl fmt::Debug for GroupKey {
 fn label(cluster: &ClusterId, group: &GroupId, epoch: KeyEpoch, member: &KeyId) -> Context {
     Context::new(RF1, "group-wrap", cluster).fixed(&group.0).number(epoch.0).fixed(&member.0)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::testkeys;
+
+    const CLUSTER: ClusterId = ClusterId([1; 32]);
+    const GROUP: GroupId = GroupId([8; 32]);
+
+    fn key() -> GroupKey {
+        GroupKey::from_bytes(&[5; 32]).unwrap()
+    }
+
+    #[test]
+    fn a_wrapped_key_opens_for_its_member_group_and_epoch_only() {
+        let (ours, member) = (testkeys::encryption(1), testkeys::identity(1).key_id());
+        let epoch = KeyEpoch(2);
+        let wrapped = key().wrap_for(&CLUSTER, &GROUP, epoch, &member, ours.spki()).unwrap();
+        let opened = GroupKey::unwrap(&ours, &CLUSTER, &GROUP, epoch, &member, &wrapped);
+        assert_eq!(opened, Ok(key()));
+
+        let another = testkeys::identity(2).key_id();
+        for (cluster, group, epoch, member) in [
+            (ClusterId([2; 32]), GROUP, epoch, member),
+            (CLUSTER, GroupId([9; 32]), epoch, member),
+            (CLUSTER, GROUP, KeyEpoch(3), member),
+            (CLUSTER, GROUP, epoch, another),
+        ] {
+            let refused = GroupKey::unwrap(&ours, &cluster, &group, epoch, &member, &wrapped);
+            assert_eq!(refused, Err(Rf1Error::Unwrap), "{group} {epoch} {member}");
+        }
+        let theirs = testkeys::encryption(2);
+        let refused = GroupKey::unwrap(&theirs, &CLUSTER, &GROUP, epoch, &member, &wrapped);
+        assert!(matches!(refused, Err(Rf1Error::NotForThisKey { .. })));
+    }
+
+    #[test]
+    fn a_wrapped_group_key_is_no_wrapped_conversation_key() {
+        let (ours, member) = (testkeys::encryption(1), testkeys::identity(1).key_id());
+        let wrapped = key().wrap_for(&CLUSTER, &GROUP, KeyEpoch(1), &member, ours.spki()).unwrap();
+        let author = KeyId(GROUP.0);
+        let refused = super::super::unwrap(&ours, &CLUSTER, &author, &member, &wrapped).err();
+        assert_eq!(refused, Some(Rf1Error::Unwrap));
+    }
+
+    #[test]
+    fn a_commitment_is_to_one_key_in_one_cluster_group_and_epoch() {
+        let commit = key().commit(&CLUSTER, &GROUP, KeyEpoch(2));
+        assert_eq!(commit, key().commit(&CLUSTER, &GROUP, KeyEpoch(2)));
+        let another = GroupKey::from_bytes(&[6; 32]).unwrap();
+        for other in [
+            another.commit(&CLUSTER, &GROUP, KeyEpoch(2)),
+            key().commit(&ClusterId([2; 32]), &GROUP, KeyEpoch(2)),
+            key().commit(&CLUSTER, &GroupId([9; 32]), KeyEpoch(2)),
+            key().commit(&CLUSTER, &GROUP, KeyEpoch(3)),
+            key().commit(&CLUSTER, &GROUP, KeyEpoch(1)),
+        ] {
+            assert_ne!(commit, other);
+        }
+    }
+
+    #[test]
+    fn what_create_says_of_the_first_key_holds_in_the_group_that_it_makes() {
+        let commit = key().first_commit(&CLUSTER);
+        assert_eq!(commit, key().commit(&CLUSTER, &GROUP, KeyEpoch(1)));
+        assert_ne!(commit, key().commit(&CLUSTER, &GROUP, KeyEpoch(2)));
+        assert_ne!(commit, key().first_commit(&ClusterId([2; 32])));
+        let another = GroupKey::from_bytes(&[6; 32]).unwrap();
+        assert_ne!(commit, another.first_commit(&CLUSTER));
+    }
+
+    #[test]
+    fn a_key_has_32_bytes_and_debug_shows_none() {
+        assert_eq!(GroupKey::from_bytes(&[5; 31]), None);
+        assert_eq!(GroupKey::from_bytes(&[5; 33]), None);
+        assert_ne!(GroupKey::generate(), GroupKey::generate());
+        assert_eq!(format!("{:?}", key()), "GroupKey { .. }");
+    }
+}

@@ -194,3 +194,136 @@ pub fn verify_invite(
 ) -> Result<(), SignatureError> {
     device::verify(&claim.context(), public, signature)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CLUSTER: ClusterId = ClusterId([1; 32]);
+    const GROUP: GroupId = GroupId([8; 32]);
+
+    fn link() -> InviteSecret {
+        InviteSecret::from_bytes(&[3; InviteSecret::BYTES]).unwrap()
+    }
+
+    fn password(text: &str, group: &GroupId) -> InviteSecret {
+        InviteSecret::of_password(text, group, StretchCost::Cheap).unwrap()
+    }
+
+    /// Whether what was wrapped by one side opens for the other, who proves the same invitation.
+    fn same(ours: &InviteKey, theirs: &InviteKey) -> bool {
+        let key = GroupKey::generate();
+        let opened = theirs.wrap.unwrap(&ours.wrap.wrap(ours.public(), &key));
+        let opens = opened == Some(key);
+        assert_eq!(opens, ours.public() == theirs.public(), "one key fits and the other does not");
+        opens
+    }
+
+    #[test]
+    fn a_link_yields_the_same_keys_on_both_sides() {
+        let made = InviteSecret::generate();
+        assert_eq!(made.as_bytes().len(), InviteSecret::BYTES);
+        let taken = InviteSecret::from_bytes(made.as_bytes()).unwrap();
+        assert!(same(&made.invite_key(&CLUSTER, &GROUP), &taken.invite_key(&CLUSTER, &GROUP)));
+        for length in [0, 15, 17, 32] {
+            assert!(InviteSecret::from_bytes(&vec![1; length]).is_none(), "{length}");
+        }
+    }
+
+    #[test]
+    fn a_password_yields_the_same_keys_on_both_sides() {
+        let ours = password("caf\u{e9} at eight", &GROUP).invite_key(&CLUSTER, &GROUP);
+        let theirs = password("cafe\u{301} at eight", &GROUP).invite_key(&CLUSTER, &GROUP);
+        assert!(same(&ours, &theirs));
+        let wrong = password("cafe at eight", &GROUP).invite_key(&CLUSTER, &GROUP);
+        assert!(!same(&ours, &wrong));
+        let too_long = "x".repeat(5_000);
+        let refused = InviteSecret::of_password(&too_long, &GROUP, StretchCost::Cheap);
+        assert!(matches!(refused, Err(SecretError::PasswordTooLong(_))), "{refused:?}");
+    }
+
+    #[test]
+    fn another_group_cluster_or_secret_yields_other_keys() {
+        let (group, cluster) = (GroupId([9; 32]), ClusterId([2; 32]));
+        let ours = link().invite_key(&CLUSTER, &GROUP);
+        assert!(!same(&ours, &link().invite_key(&CLUSTER, &group)));
+        assert!(!same(&ours, &link().invite_key(&cluster, &GROUP)));
+        assert!(!same(&ours, &InviteSecret::generate().invite_key(&CLUSTER, &GROUP)));
+        // The stretched password alone is another one in another group.
+        let stretched = [password("pw", &GROUP), password("pw", &group)];
+        assert_ne!(stretched[0].as_bytes(), stretched[1].as_bytes());
+    }
+
+    #[test]
+    fn a_proof_fits_one_nonce_group_user_and_device_only() {
+        let key = link().invite_key(&CLUSTER, &GROUP);
+        let (alice, bob) =
+            (UserName::canonical("alice").unwrap(), UserName::canonical("bob").unwrap());
+        let (cluster, group) = (ClusterId([2; 32]), GroupId([9; 32]));
+        let claim = InviteClaim {
+            cluster: &CLUSTER,
+            group: &GROUP,
+            nonce: &[4; 32],
+            user: &alice,
+            device: DeviceId(5),
+        };
+        let proof = key.prove(&claim);
+        assert_eq!(verify_invite(&claim, &key.public(), &proof), Ok(()));
+        for other in [
+            InviteClaim { cluster: &cluster, ..claim },
+            InviteClaim { group: &group, ..claim },
+            InviteClaim { nonce: &[5; 32], ..claim },
+            InviteClaim { user: &bob, ..claim },
+            InviteClaim { device: DeviceId(6), ..claim },
+        ] {
+            let verdict = verify_invite(&other, &key.public(), &proof);
+            assert_eq!(verdict, Err(SignatureError), "{other:?}");
+        }
+        let another = InviteSecret::generate().invite_key(&CLUSTER, &GROUP).public();
+        assert_eq!(verify_invite(&claim, &another, &proof), Err(SignatureError));
+        assert_eq!(verify_invite(&claim, &key.public(), &proof[1..]), Err(SignatureError));
+        assert_eq!(verify_invite(&claim, &key.public(), &[]), Err(SignatureError));
+    }
+
+    #[test]
+    fn a_member_wraps_the_next_key_for_an_invitation_whose_secret_they_never_saw() {
+        let invite = link().invite_key(&CLUSTER, &GROUP);
+        let (first, second) = (GroupKey::generate(), GroupKey::generate());
+        let in_chain = invite.wrap.wrap(invite.public(), &first);
+        let member = WrapKey::unseal(&in_chain, &first).unwrap();
+        let renewed = member.wrap(in_chain.invite, &second);
+        assert_eq!(renewed.invite, invite.public());
+        assert_eq!(invite.wrap.unwrap(&renewed), Some(second.clone()));
+        assert!(WrapKey::unseal(&renewed, &second).is_some());
+
+        // Nothing opens for a key that is not its own.
+        assert!(WrapKey::unseal(&renewed, &first).is_none());
+        let stranger = InviteSecret::generate().invite_key(&CLUSTER, &GROUP);
+        assert_eq!(stranger.wrap.unwrap(&renewed), None);
+        let mut swapped = renewed.clone();
+        std::mem::swap(&mut swapped.sealed_wrap_key, &mut swapped.wrapped_key);
+        assert_eq!(invite.wrap.unwrap(&swapped), None);
+        assert!(WrapKey::unseal(&swapped, &second).is_none());
+    }
+
+    #[test]
+    fn what_is_wrapped_has_32_bytes() {
+        let (key, wrap) = (GroupKey::generate(), WrapKey([7; 32]));
+        let short = InvitedKey {
+            invite: [1; 32],
+            sealed_wrap_key: fernet_raw::seal(key.as_bytes(), &[1; 31]).into(),
+            wrapped_key: fernet_raw::seal(&wrap.0, &[1; 31]).into(),
+        };
+        assert!(WrapKey::unseal(&short, &key).is_none());
+        assert_eq!(wrap.unwrap(&short), None);
+    }
+
+    #[test]
+    fn debug_shows_neither_secret_nor_key() {
+        let secret = link();
+        assert_eq!(format!("{secret:?}"), "InviteSecret { .. }");
+        let key = secret.invite_key(&CLUSTER, &GROUP);
+        let shown = "InviteKey { sign: DeviceKey { .. }, wrap: WrapKey { .. } }";
+        assert_eq!(format!("{key:?}"), shown);
+    }
+}

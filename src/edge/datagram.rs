@@ -16,8 +16,8 @@ use super::state::{Phase, State};
 use crate::limits::{
     DATAGRAM_BYTES_MAX, TYPING_ACCEPTED_INTERVAL, TYPING_QUEUE_MAX, TYPING_RECIPIENTS_MAX,
 };
-use crate::types::{ServerId, UserName};
-use crate::wire::client::{ClientFrame, ServerFrame, Typing, client_frame};
+use crate::types::{LogName, ServerId, UserName};
+use crate::wire::client::{ClientFrame, ServerFrame, Typing, client_frame, server_frame};
 use crate::wire::peer::Forward;
 
 /// What became of a client's datagram.
@@ -35,7 +35,7 @@ pub(super) struct Datagrams {
     /// All that come, good or bad.
     coming: Meter,
     /// To whom, and when; the oldest first.
-    typing: VecDeque<(UserName, Instant)>,
+    typing: VecDeque<(LogName, Instant)>,
     /// What waits to be sent to the client.
     out: VecDeque<Bytes>,
 }
@@ -46,7 +46,7 @@ impl Datagrams {
     }
 
     /// One notice per recipient and interval, and so many recipients.
-    fn may_type(&mut self, to: &UserName, now: Instant) -> bool {
+    fn may_type(&mut self, to: &LogName, now: Instant) -> bool {
         while self.typing.front().is_some_and(|(_, at)| *at + TYPING_ACCEPTED_INTERVAL <= now) {
             self.typing.pop_front();
         }
@@ -78,15 +78,17 @@ impl State {
             return Fate::Dropped;
         }
         let Some(to) = read_typing(bytes) else { return Fate::Dropped };
-        if to == me.user || !self.datagrams.may_type(&to, now) {
+        if to.owner() == Some(&me.user) || !self.datagrams.may_type(&to, now) {
             return Fate::Dropped;
         }
-        let Some(port) = edge.router().home_of_user(&to).and_then(|home| edge.router().port(home))
+        let Some(port) = edge.router().home_of_log(&to).and_then(|home| edge.router().port(home))
         else {
             return Fate::Dropped;
         };
-        let body =
-            client_frame::Body::Typing(Typing { user: to.to_string(), group: String::new() });
+        let body = client_frame::Body::Typing(match &to {
+            LogName::Inbox(user) => Typing { user: user.to_string(), group: String::new() },
+            LogName::Group(_) => Typing { user: String::new(), group: to.to_string() },
+        });
         let forward = Forward {
             sid: self.sid.0,
             user: me.user.to_string(),
@@ -100,19 +102,33 @@ impl State {
         }
     }
 
-    /// Somebody is writing to the person here: only their own home may say so.
+    /// Somebody is writing to the person here: only their own home may say so, or that of a group
+    /// which they have open.
     pub(super) fn hear_typing(&mut self, home: &ServerId, frame: ServerFrame) {
         let Phase::LoggedIn(me) = &self.phase else { return };
-        if me.home == *home && self.end.is_none() && self.datagrams.out.len() < TYPING_QUEUE_MAX {
+        let group = match &frame.body {
+            Some(server_frame::Body::Typing(typing)) => typing.group.as_str(),
+            Some(_) | None => return,
+        };
+        let may_say = match group {
+            "" => me.home == *home,
+            group => self.opens.get(group).is_some_and(|open| open.via.home == *home),
+        };
+        if may_say && self.end.is_none() && self.datagrams.out.len() < TYPING_QUEUE_MAX {
             self.datagrams.out.push_back(frame.encode_to_vec().into());
         }
     }
 }
 
-/// The recipient in a datagram that is what it must be.
-fn read_typing(bytes: &[u8]) -> Option<UserName> {
+/// Whose inbox, or which group, is in a datagram that is what it must be.
+fn read_typing(bytes: &[u8]) -> Option<LogName> {
     match ClientFrame::decode(bytes).ok()?.body? {
-        client_frame::Body::Typing(typing) => UserName::canonical(&typing.user).ok(),
+        client_frame::Body::Typing(Typing { user, group }) => match (user.as_str(), group.as_str())
+        {
+            (user, "") => UserName::canonical(user).ok().map(LogName::Inbox),
+            ("", group) => LogName::canonical(group).ok().filter(|log| log.owner().is_none()),
+            _ => None,
+        },
         client_frame::Body::Hello(_)
         | client_frame::Body::LookUp(_)
         | client_frame::Body::SignUp(_)

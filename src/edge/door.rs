@@ -18,7 +18,9 @@ use crate::home::{
 use crate::limits::Limits;
 use crate::net::Env;
 use crate::ops::meters::AuthFailure;
-use crate::types::{DeviceId, LogEpoch, LogName, Seq, ServerId, SessionEpoch, SessionId, UserName};
+use crate::types::{
+    DeviceId, GroupName, LogEpoch, LogName, Seq, ServerId, SessionEpoch, SessionId, UserName,
+};
 use crate::wire::Code;
 use crate::wire::client::{self, Done, ServerFrame, client_frame::Body, server_frame};
 use crate::wire::peer::Forward;
@@ -256,6 +258,10 @@ fn user_name(text: &str) -> Result<UserName, DoorError> {
     UserName::canonical(text).map_err(|_| DoorError::Malformed("not a user name"))
 }
 
+fn group_name(text: &str) -> Result<GroupName, DoorError> {
+    GroupName::canonical(text).map_err(|_| DoorError::Malformed("not a group name"))
+}
+
 fn log_name(text: &str) -> Result<LogName, DoorError> {
     LogName::canonical(text).map_err(|_| DoorError::Malformed("not a log name"))
 }
@@ -310,12 +316,28 @@ fn read(forward: Forward) -> Result<Asked, DoorError> {
             HomeRequest::SetPresence { visibility: visibility(ask.invisible) }
         }
         Body::Typing(ask) => {
-            let request = HomeRequest::Typing { to: user_name(&ask.user)? };
+            let request = if ask.group.is_empty() {
+                HomeRequest::Typing { to: user_name(&ask.user)? }
+            } else {
+                match log_name(&ask.group)? {
+                    LogName::Group(group) => HomeRequest::TypingIn { group },
+                    LogName::Inbox(_) => return Err(DoorError::Malformed("not a group")),
+                }
+            };
             return Ok(Asked::Perhaps(Call { from, rid, request }));
         }
-        Body::Change(_) | Body::GetRoster(_) | Body::JoinAsk(_) | Body::JoinProof(_) => {
-            return Err(DoorError::Malformed("no group lives here yet"));
+        Body::Change(ask) => {
+            HomeRequest::Change { group: group_name(&ask.group)?, operation: ask.operation }
         }
+        Body::GetRoster(ask) => {
+            HomeRequest::GetRoster { group: group_name(&ask.group)?, after: ask.after }
+        }
+        Body::JoinAsk(ask) => HomeRequest::JoinAsk { group: group_name(&ask.group)? },
+        Body::JoinProof(ask) => HomeRequest::JoinProof {
+            group: group_name(&ask.group)?,
+            invite: ask.invite,
+            signature: ask.signature,
+        },
         Body::LookUp(ask) => HomeRequest::LookUp { user: user_name(&ask.user)? },
         Body::Resume(ask) => HomeRequest::Resume {
             user: user_name(&ask.user)?,
@@ -335,6 +357,7 @@ fn read(forward: Forward) -> Result<Asked, DoorError> {
             open_id: ask.open_id,
             epoch: LogEpoch(ask.epoch),
             cursor: Seq(ask.cursor),
+            write_only: ask.write_only,
         },
         Body::Append(ask) => HomeRequest::Append {
             log: log_name(&ask.log)?,

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use crate::crypto::{EnvelopeError, parse_header};
 use crate::limits;
-use crate::types::{DeviceId, LogName, ServerId, UserName};
+use crate::types::{DeviceId, GroupName, LogId, LogName, ServerId, UserName};
 use crate::wire::client::{Append, ClientFrame, Cursor, Hello, HelloOk, Open, WhoList};
 use crate::wire::client::{client_frame::Body, server_frame};
 use crate::wire::peer::Forward;
@@ -208,7 +208,7 @@ impl State {
                 self.ask_own_home(edge, frame, Pending::Plain);
             }
             Some(Body::Change(_) | Body::GetRoster(_) | Body::JoinAsk(_) | Body::JoinProof(_)) => {
-                self.outbox.answer(answer::error(rid, Code::Unsupported, "no groups yet"));
+                self.of_group(edge, frame, now);
             }
             Some(Body::Logout(_)) => self.ask_own_home(edge, frame, Pending::Logout),
             Some(Body::Who(_)) => self.who(edge, frame, now),
@@ -220,6 +220,48 @@ impl State {
                 | Body::Typing(_),
             )
             | None => {}
+        }
+    }
+
+    /// A request about a group: for the group's home.
+    fn of_group(&mut self, edge: &Edge, frame: ClientFrame, now: Instant) {
+        let rid = frame.rid;
+        let (group, is_large) = match &frame.body {
+            Some(Body::Change(ask)) => {
+                if ask.operation.is_empty() {
+                    return self.malformed(rid, "no operation", edge.limits(), now);
+                }
+                if ask.operation.len() > limits::OPERATION_BYTES_MAX {
+                    let code = Code::FrameTooLarge;
+                    return self.close(code, code.fate(), "the operation is too long");
+                }
+                (&ask.group, true)
+            }
+            Some(Body::GetRoster(ask)) => (&ask.group, true),
+            Some(Body::JoinAsk(ask)) => (&ask.group, false),
+            Some(Body::JoinProof(ask)) => {
+                if ask.invite.len() != 32 || ask.signature.len() != 64 {
+                    let detail = "an invitation has 32 bytes, its signature 64";
+                    return self.malformed(rid, detail, edge.limits(), now);
+                }
+                (&ask.group, false)
+            }
+            Some(_) | None => return,
+        };
+        let Ok(name) = GroupName::canonical(group) else {
+            return self.malformed(rid, "not a group name", edge.limits(), now);
+        };
+        let Some(home) = edge.router().home_of_log(&LogName::Group(name)).cloned() else { return };
+        let is_waited_for = |pending: &&Pending| matches!(pending, Pending::Large(_));
+        if is_large
+            && self.pending.values().filter(is_waited_for).count() >= limits::OPERATIONS_PENDING_MAX
+        {
+            return self.busy(rid);
+        }
+        let kind = if is_large { Pending::Large } else { Pending::Plain };
+        if self.ask(edge, &home, frame, kind) {
+            // It may remember a nonce of this connection.
+            self.touched.insert(home);
         }
     }
 
@@ -402,9 +444,12 @@ impl State {
             }
             Err(error) => return self.malformed(0, &error.to_string(), edge.limits(), now),
         };
-        let fits = header.author == me.user
-            && header.device == me.device
-            && header.log.to_string() == append.log;
+        let log_fits = match &header.log {
+            LogId::Inbox(_) => header.log.to_string() == append.log,
+            // Which group it is for, its home will see.
+            LogId::Group(_) => append.log.starts_with('#'),
+        };
+        let fits = header.author == me.user && header.device == me.device && log_fits;
         let log = append.log.clone();
         let about = About { log: &log, open_id: append.open_id, n: header.n.0 };
         if !fits {

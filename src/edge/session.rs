@@ -20,7 +20,7 @@ use crate::net::stream::ReadError;
 use crate::net::{FrameReader, FrameWriter};
 use crate::types::{ServerId, SessionId};
 use crate::wire::Code;
-use crate::wire::client::{ClientFrame, ServerFrame, server_frame};
+use crate::wire::client::{ClientFrame, ServerFrame, client_frame, server_frame};
 use crate::wire::frame::FrameError;
 
 use super::datagram::Fate;
@@ -102,7 +102,7 @@ impl Session {
     ) -> Outcome {
         let frame_deadline = Duration::from_millis(edge.limits().frame_deadline_ms);
         let mut reader = FrameReader::new(recv, limits::FRAME_BYTES_MAX, frame_deadline);
-        let mut writer = FrameWriter::new(send, limits::FRAME_BYTES_MAX);
+        let mut writer = FrameWriter::new(send, limits::OPERATION_FRAME_BYTES_MAX);
         tokio::select! {
             biased;
             outcome = self.write(edge, conn, &mut writer) => outcome,
@@ -126,8 +126,10 @@ impl Session {
 
     async fn read(&self, edge: &Edge, reader: &mut FrameReader<ClientFrame>) -> Outcome {
         loop {
-            let (end, slow, login_due) =
-                self.look(|state| (state.end, state.outbox.is_slow(), state.login_due()));
+            let (end, slow, login_due, limit) = self.look(|state| {
+                (state.end, state.outbox.is_slow(), state.login_due(), state.frame_limit())
+            });
+            reader.set_limit(limit);
             if let Some(end) = end {
                 // The writer says the last words and returns first, unless nobody listens.
                 sleep(limits::LAST_FRAME_DEADLINE * 2).await;
@@ -141,6 +143,11 @@ impl Session {
                     state.close(code, code.fate(), "nobody logged in");
                 }),
                 read = reader.read(), if !slow => match read {
+                    Ok(Some(frame)) if is_too_long(&frame, reader.last_length()) => {
+                        let code = Code::FrameTooLarge;
+                        self.change(|state| state.close(code, code.fate(), "only an operation"));
+                        reader.stop(code);
+                    }
                     Ok(Some(frame)) => {
                         self.change(|state| state.on_frame(edge, frame, Instant::now()));
                     }
@@ -223,6 +230,11 @@ impl Session {
             }
         }
     }
+}
+
+/// Only an operation of a group may be longer than other frames.
+fn is_too_long(frame: &ClientFrame, length: usize) -> bool {
+    length > limits::FRAME_BYTES_MAX && !matches!(frame.body, Some(client_frame::Body::Change(_)))
 }
 
 async fn sleep_until_some(due: Option<Instant>) {

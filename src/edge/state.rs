@@ -58,6 +58,8 @@ pub(super) struct Identity {
 pub(super) enum Pending {
     /// Its answer is passed on as it comes.
     Plain(Via),
+    /// The same, but request or answer may be large: few may wait at once.
+    Large(Via),
     /// A sign-up, login or resume.
     Proof(Via),
     /// `Done` ends the connection: a logout, or the end of the account.
@@ -171,6 +173,14 @@ impl State {
         match self.phase {
             Phase::Greeting | Phase::Stranger => Some(self.login_deadline),
             Phase::Proving { .. } | Phase::LoggedIn(_) => None,
+        }
+    }
+
+    /// Bytes of a frame that the client may send now: strangers hand in no operations.
+    pub(super) fn frame_limit(&self) -> usize {
+        match self.phase {
+            Phase::Greeting | Phase::Stranger | Phase::Proving { .. } => limits::FRAME_BYTES_MAX,
+            Phase::LoggedIn(_) => limits::OPERATION_FRAME_BYTES_MAX,
         }
     }
 
@@ -313,9 +323,10 @@ impl State {
             .pending
             .iter()
             .filter_map(|(rid, pending)| match pending {
-                Pending::Plain(via) | Pending::Proof(via) | Pending::Logout(via) => {
-                    via.is(home, up_to).then_some(*rid)
-                }
+                Pending::Plain(via)
+                | Pending::Large(via)
+                | Pending::Proof(via)
+                | Pending::Logout(via) => via.is(home, up_to).then_some(*rid),
                 Pending::Who(merge) => {
                     merge.waiting.get(home).is_some_and(|g| *g <= up_to).then_some(*rid)
                 }
@@ -328,7 +339,7 @@ impl State {
                     merge.list.missing.push(home.to_string());
                     self.finish_who(rid);
                 }
-                Some(Pending::Plain(_) | Pending::Logout(_)) => {
+                Some(Pending::Plain(_) | Pending::Large(_) | Pending::Logout(_)) => {
                     self.pending.remove(&rid);
                     self.outbox.answer(answer::home_down(rid, home));
                 }
@@ -378,7 +389,12 @@ impl State {
     fn answer(&mut self, home: &ServerId, frame: ServerFrame, limits: &Limits, now: Instant) {
         let rid = frame.rid;
         let via = match self.pending.get(&rid) {
-            Some(Pending::Plain(via) | Pending::Proof(via) | Pending::Logout(via)) => via.clone(),
+            Some(
+                Pending::Plain(via)
+                | Pending::Large(via)
+                | Pending::Proof(via)
+                | Pending::Logout(via),
+            ) => via.clone(),
             // One home could not say; the answer names it as missing.
             Some(Pending::Who(_)) => return self.who_refused(home, rid),
             None => return,
@@ -403,7 +419,7 @@ impl State {
                 self.count_failure(code, limits);
             }
             (Pending::Logout(_), Ok(_)) => self.finish(None, Fate::Closed),
-            (Pending::Plain(_) | Pending::Logout(_) | Pending::Who(_), _) => {}
+            (Pending::Plain(_) | Pending::Large(_) | Pending::Logout(_) | Pending::Who(_), _) => {}
         }
     }
 

@@ -10,7 +10,7 @@ use super::sql::{self, RowId};
 use super::state::{Asker, Home};
 use crate::crypto::{Bundle, DeviceState, verify_bundle};
 use crate::limits::WHO_USERS_MAX;
-use crate::types::{DeviceId, UserName};
+use crate::types::{DeviceId, LogName, UserName};
 use crate::wire::Code;
 use crate::wire::client::{self as wire, server_frame::Body};
 
@@ -91,7 +91,7 @@ impl Home {
     ) -> Result<Body, No> {
         let user = self.session(asker)?;
         let conn = &self.database.conn;
-        let log = self.logs.get(conn, user)?.ok_or(Code::NoSuchUser)?;
+        let log = self.logs.get(conn, &LogName::inbox(user.clone()))?.ok_or(Code::NoSuchUser)?;
         if !blocked {
             rows::unblock(conn, log.id, author)?;
             log.blocked.remove(author);

@@ -8,11 +8,13 @@ use std::sync::Arc;
 
 use rusqlite::Connection;
 
+use super::members::{Group, Sight};
 use super::producer::{Appended, Beyond, Producer};
 use super::refusal::Fault;
+use super::sql::logs::EntryKind;
+use super::sql::logs::LogRow;
 use super::sql::{self, ProducerId, RowId};
-use crate::crypto::Kind;
-use crate::types::{DeviceId, LogEpoch, N, Seq, UserName};
+use crate::types::{DeviceId, LogEpoch, LogName, N, Seq, UserName};
 
 /// What the cache may hold, by its own estimate.
 const CACHE_BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -23,13 +25,13 @@ const LOG_BYTES: usize = 512;
 const UNREAD_BYTES: usize = 64;
 const PRODUCER_BYTES: usize = 2_560;
 
-/// An entry beyond the reader's cursor.
+/// An entry beyond the cursor.
 struct Unread {
     seq: Seq,
     producer: ProducerId,
     author: Arc<UserName>,
     n: N,
-    kind: Kind,
+    kind: EntryKind,
     bytes: u64,
 }
 
@@ -45,35 +47,41 @@ pub(super) struct Load {
 impl Load {
     fn add(&mut self, entry: &Unread) {
         match entry.kind {
-            Kind::Message => {
+            EntryKind::Message => {
                 self.messages += 1;
                 self.bytes += entry.bytes;
             }
-            Kind::Void => self.voids += 1,
+            EntryKind::Void => self.voids += 1,
+            // Not written by anybody's choice of how much: it is never refused for want of room.
+            EntryKind::Operation => {}
         }
     }
 
     fn remove(&mut self, entry: &Unread) {
         match entry.kind {
-            Kind::Message => {
+            EntryKind::Message => {
                 self.messages = self.messages.saturating_sub(1);
                 self.bytes = self.bytes.saturating_sub(entry.bytes);
             }
-            Kind::Void => self.voids = self.voids.saturating_sub(1),
+            EntryKind::Void => self.voids = self.voids.saturating_sub(1),
+            EntryKind::Operation => {}
         }
     }
 }
 
-/// One inbox.
+/// One inbox, or one group's log.
 pub(super) struct Log {
     pub(super) id: RowId,
     pub(super) epoch: LogEpoch,
     /// Oldest entry kept, or head + 1.
     pub(super) first: Seq,
     pub(super) head: Seq,
-    /// The device that reads it, and up to where it has.
+    /// The device that reads an inbox.
     pub(super) reader: Option<DeviceId>,
+    /// Up to where every reader has read: an inbox has one.
     pub(super) cursor: Seq,
+    /// Of a group's log.
+    pub(super) group: Option<Group>,
     pub(super) blocked: BTreeSet<UserName>,
     unread: VecDeque<Unread>,
     total: Load,
@@ -90,30 +98,28 @@ pub(super) struct Log {
 struct Added {
     seq: Seq,
     n: N,
-    kind: Kind,
+    kind: EntryKind,
     bytes: u64,
 }
 
 impl Log {
-    fn load(conn: &Connection, owner: &UserName) -> Result<Option<Self>, Fault> {
-        let Some(row) = sql::logs::log(conn, owner)? else { return Ok(None) };
-        let before_first = Seq(row.first.0.saturating_sub(1));
-        let (reader, cursor) = match sql::logs::cursor(conn, row.id, owner)? {
-            Some((device, seq)) => (Some(device), seq.max(before_first)),
-            None => (None, before_first),
-        };
-        let blocked = sql::accounts::blocks(conn, row.id)?;
-        let mut log = Self {
+    fn load(conn: &Connection, name: &LogName) -> Result<Option<Self>, Fault> {
+        match name {
+            LogName::Inbox(owner) => Self::load_inbox(conn, owner),
+            LogName::Group(group) => Self::load_group(conn, group),
+        }
+    }
+
+    pub(super) fn new(row: &LogRow) -> Self {
+        Self {
             id: row.id,
             epoch: row.epoch,
             first: row.first,
             head: row.head,
-            reader,
-            cursor,
-            blocked: blocked
-                .iter()
-                .map(|name| UserName::canonical(name))
-                .collect::<Result<_, _>>()?,
+            reader: None,
+            cursor: Seq(row.first.0.saturating_sub(1)),
+            group: None,
+            blocked: BTreeSet::new(),
             unread: VecDeque::new(),
             total: Load::default(),
             authors: BTreeMap::new(),
@@ -122,19 +128,33 @@ impl Log {
             row_dirty: false,
             cursor_dirty: false,
             used: 0,
-        };
+        }
+    }
+
+    fn load_inbox(conn: &Connection, owner: &UserName) -> Result<Option<Self>, Fault> {
+        let Some(row) = sql::logs::log(conn, owner)? else { return Ok(None) };
+        let mut log = Self::new(&row);
+        if let Some((device, seq)) = sql::logs::cursor(conn, row.id, owner)? {
+            log.reader = Some(device);
+            log.cursor = log.cursor.max(seq);
+        }
+        let blocked = sql::accounts::blocks(conn, row.id)?;
+        log.blocked =
+            blocked.iter().map(|name| UserName::canonical(name)).collect::<Result<_, _>>()?;
         log.load_unread(conn)?;
         Ok(Some(log))
     }
 
-    fn load_unread(&mut self, conn: &Connection) -> Result<(), Fault> {
+    pub(super) fn load_unread(&mut self, conn: &Connection) -> Result<(), Fault> {
         self.unread.clear();
         self.authors.clear();
         self.total = Load::default();
         for row in sql::logs::entries_after(conn, self.id, self.cursor)? {
-            let author = UserName::canonical(&row.author)?;
             let (seq, n, kind, bytes) = (row.seq, row.n, row.kind, row.bytes);
-            self.count(&author, row.producer, Added { seq, n, kind, bytes });
+            if kind != EntryKind::Operation {
+                let author = UserName::canonical(&row.author)?;
+                self.count(&author, row.producer, Added { seq, n, kind, bytes });
+            }
         }
         Ok(())
     }
@@ -190,7 +210,7 @@ impl Log {
         author: &UserName,
         device: DeviceId,
         append: Appended,
-        kind: Kind,
+        kind: EntryKind,
         bytes: u64,
     ) {
         let key = (author.clone(), device);
@@ -201,6 +221,20 @@ impl Log {
         self.head = append.seq;
         self.row_dirty = true;
         self.count(author, id, Added { seq: append.seq, n: append.n, kind, bytes });
+    }
+
+    /// Takes note of an operation that was inserted at the head: nobody counts those.
+    pub(super) fn add_operation(&mut self, seq: Seq) {
+        self.head = seq;
+        self.row_dirty = true;
+    }
+
+    /// What a reader who was sent everything up to `pushed` may be sent next.
+    pub(super) fn sight(&self, user: &UserName, pushed: Seq) -> Sight {
+        match &self.group {
+            None => Sight::Upto(self.head),
+            Some(group) => group.sight(user, pushed, self.head),
+        }
     }
 
     /// Moves the cursor; it never goes back and never past the head.
@@ -274,18 +308,22 @@ impl Log {
             + self.unread.len() * UNREAD_BYTES
             + self.producers.len() * PRODUCER_BYTES
             + self.blocked.len() * UNREAD_BYTES
+            + self.group.as_ref().map_or(0, Group::weight)
     }
 
-    fn flush(&mut self, conn: &Connection, owner: &UserName, what: Flush) -> Result<(), Fault> {
+    fn flush(&mut self, conn: &Connection, name: &LogName, what: Flush) -> Result<(), Fault> {
         if self.row_dirty {
             sql::logs::set_log(conn, self.id, self.first, self.head)?;
             self.row_dirty = false;
         }
         if self.cursor_dirty
-            && let Some(device) = self.reader
+            && let (Some(device), Some(owner)) = (self.reader, name.owner())
         {
             sql::logs::put_cursor(conn, self.id, owner, device, self.cursor)?;
             self.cursor_dirty = false;
+        }
+        for (user, device, seq) in self.group.as_mut().map_or(Vec::new(), Group::take_dirty) {
+            sql::logs::put_cursor(conn, self.id, &user, device, seq)?;
         }
         match what {
             Flush::LogsOnly => return Ok(()),
@@ -309,48 +347,48 @@ pub(super) enum Flush {
     LogsOnly,
 }
 
-/// The logs used of late, by owner.
+/// The logs used of late.
 #[derive(Default)]
 pub(super) struct Logs {
-    logs: BTreeMap<UserName, Log>,
-    dirty: BTreeSet<UserName>,
+    logs: BTreeMap<LogName, Log>,
+    dirty: BTreeSet<LogName>,
     clock: u64,
     growths: usize,
 }
 
 impl Logs {
-    /// The inbox of `owner`; `None` when there is no such account.
+    /// A log; `None` when there is no such account or group.
     pub(super) fn get(
         &mut self,
         conn: &Connection,
-        owner: &UserName,
+        name: &LogName,
     ) -> Result<Option<&mut Log>, Fault> {
-        if !self.logs.contains_key(owner) {
-            let Some(log) = Log::load(conn, owner)? else { return Ok(None) };
+        if !self.logs.contains_key(name) {
+            let Some(log) = Log::load(conn, name)? else { return Ok(None) };
             self.growths += 1 + log.unread.len();
-            self.logs.insert(owner.clone(), log);
+            self.logs.insert(name.clone(), log);
         }
         self.clock += 1;
-        let mut log = self.logs.get_mut(owner);
+        let mut log = self.logs.get_mut(name);
         if let Some(log) = &mut log {
             log.used = self.clock;
         }
         Ok(log)
     }
 
-    /// Has `owner`'s log written back before the COMMIT. To be called for every change of it.
-    pub(super) fn touch(&mut self, owner: &UserName) {
+    /// Has a log written back before the COMMIT. To be called for every change of it.
+    pub(super) fn touch(&mut self, name: &LogName) {
         self.growths += 1;
-        if !self.dirty.contains(owner) {
-            self.dirty.insert(owner.clone());
+        if !self.dirty.contains(name) {
+            self.dirty.insert(name.clone());
         }
     }
 
     /// Writes back what changed, inside the transaction that changed it.
     pub(super) fn flush(&mut self, conn: &Connection, what: Flush) -> Result<(), Fault> {
-        for owner in &self.dirty {
-            if let Some(log) = self.logs.get_mut(owner) {
-                log.flush(conn, owner, what)?;
+        for name in &self.dirty {
+            if let Some(log) = self.logs.get_mut(name) {
+                log.flush(conn, name, what)?;
             }
         }
         match what {
@@ -361,8 +399,8 @@ impl Logs {
     }
 
     /// Forgets the log of an account that is gone. Between transactions only.
-    pub(super) fn forget(&mut self, owner: &UserName) {
-        self.logs.remove(owner);
+    pub(super) fn forget(&mut self, name: &LogName) {
+        self.logs.remove(name);
     }
 
     /// Forgets everything, after a rollback.
@@ -381,14 +419,14 @@ impl Logs {
         if weight <= CACHE_BYTES_MAX {
             return;
         }
-        let mut by_age: Vec<(u64, UserName)> =
-            self.logs.iter().map(|(owner, log)| (log.used, owner.clone())).collect();
+        let mut by_age: Vec<(u64, LogName)> =
+            self.logs.iter().map(|(name, log)| (log.used, name.clone())).collect();
         by_age.sort_unstable();
-        for (_, owner) in by_age {
+        for (_, name) in by_age {
             if weight <= CACHE_BYTES_MAX / 2 {
                 break;
             }
-            weight -= self.logs.remove(&owner).map_or(0, |log| log.weight());
+            weight -= self.logs.remove(&name).map_or(0, |log| log.weight());
         }
     }
 }

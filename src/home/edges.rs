@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use super::live::{EdgeNumber, Place};
 use super::request::Output;
 use crate::limits::EDGE_OUTPUTS_MAX;
-use crate::types::{ServerId, UserName};
+use crate::types::{LogName, ServerId};
 
 /// Outputs towards one edge up to which entries are pushed; the rest of the channel is for answers.
 /// With entries of 64 KiB these are 64 MiB.
@@ -83,7 +83,7 @@ struct Edge {
     /// `None` after it broke, until the edge attaches again.
     sender: Option<mpsc::Sender<Output>>,
     /// Readers that wait for room.
-    stalled: Vec<(UserName, Place)>,
+    stalled: Vec<(LogName, Place)>,
 }
 
 /// All edges that ever attached; there are as many as servers in the cluster.
@@ -143,14 +143,14 @@ impl Edges {
     }
 
     /// Lets a reader wait for room. Returns whether it is the first that does.
-    pub(super) fn stall(&mut self, reader: (UserName, Place)) -> Waiting {
+    pub(super) fn stall(&mut self, reader: (LogName, Place)) -> Waiting {
         let Some(edge) = self.edges.get_mut(reader.1.edge.0) else { return Waiting::Already };
         edge.stalled.push(reader);
         if edge.stalled.len() == 1 { Waiting::First } else { Waiting::Already }
     }
 
     /// The readers that waited for room.
-    pub(super) fn take_stalled(&mut self, number: EdgeNumber) -> Vec<(UserName, Place)> {
+    pub(super) fn take_stalled(&mut self, number: EdgeNumber) -> Vec<(LogName, Place)> {
         self.edges
             .get_mut(number.0)
             .map(|edge| std::mem::take(&mut edge.stalled))

@@ -9,7 +9,7 @@ use super::refusal::{Fault, No, Refusal, Severity};
 use super::request::HomeFailure;
 use super::sql::{self, accounts as rows};
 use super::state::{Asker, Home};
-use crate::types::UserName;
+use crate::types::{LogName, UserName};
 use crate::wire::Code;
 use crate::wire::client::{self as wire, server_frame::Body};
 
@@ -100,9 +100,9 @@ impl Home {
         self.execute("COMMIT")?;
         self.next_deletion_ms = next;
         for (_, name) in due {
-            let user = UserName::canonical(&name)?;
-            self.logs.forget(&user);
-            self.reapable.remove(&user);
+            let log = LogName::inbox(UserName::canonical(&name)?);
+            self.logs.forget(&log);
+            self.reapable.remove(&log);
             self.gone_left = true;
             info!("an account was deleted");
         }
@@ -160,6 +160,13 @@ impl Home {
         if self.gone_left {
             return Some(NextLook::Soon);
         }
-        self.next_deletion_ms.map(NextLook::At)
+        let deletion = self.next_deletion_ms.map(NextLook::At);
+        let old = self.has_days.then(|| self.next_old());
+        match (deletion, old) {
+            (Some(NextLook::At(deletion)), Some(NextLook::At(old))) => {
+                Some(NextLook::At(deletion.min(old)))
+            }
+            (deletion, old) => deletion.or(old),
+        }
     }
 }

@@ -22,6 +22,7 @@ const APPLICATION_ID: i32 = 0x4643_4853;
 const MIGRATIONS: &[&str] = &[
     include_str!("migrations/001_init.sql"),
     include_str!("migrations/002_deletion_and_presence.sql"),
+    include_str!("migrations/003_groups.sql"),
 ];
 
 /// Pages of the write-ahead log before SQLite copies them into the file: 16 MiB. With SQLite's
@@ -32,7 +33,7 @@ const WAL_BYTES_KEPT: u32 = 64 * 1024 * 1024;
 /// SQLite's page cache, in KiB.
 const CACHE_KIB: i32 = 32 * 1024;
 /// More statements than this room has, so that none is prepared twice.
-const STATEMENTS_CACHED: usize = 64;
+const STATEMENTS_CACHED: usize = 96;
 
 /// Why a database could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -367,9 +368,25 @@ fn update(path: &Path, conn: &Connection) -> Result<(), OpenError> {
         }
     }
     if version < known {
+        // A table that others refer to is made anew by dropping it: with the check on, its rows
+        // could not go. What refers to it is checked before the COMMIT instead.
+        conn.pragma_update(None, "foreign_keys", false).map_err(judged)?;
         conn.execute_batch("BEGIN IMMEDIATE").map_err(judged)?;
         migrate(conn, version).map_err(judged)?;
+        check_references(path, conn)?;
         conn.execute_batch("COMMIT").map_err(judged)?;
+        conn.pragma_update(None, "foreign_keys", true).map_err(judged)?;
+    }
+    Ok(())
+}
+
+/// Whether every row that is referred to is there.
+fn check_references(path: &Path, conn: &Connection) -> Result<(), OpenError> {
+    let judged = |cause: rusqlite::Error| judge(path, cause);
+    let mut check = conn.prepare("PRAGMA foreign_key_check").map_err(judged)?;
+    if check.exists([]).map_err(judged)? {
+        let detail = "a row refers to one that is not there".to_owned();
+        return Err(OpenError::Damaged { path: path.to_owned(), detail });
     }
     Ok(())
 }

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use tokio::time::Instant;
 
 use super::request::Visibility;
-use crate::types::{DeviceId, N, Seq, SessionEpoch, SessionId, UserName};
+use crate::types::{DeviceId, LogName, N, Seq, SessionEpoch, SessionId, UserName};
 
 /// A small number for an edge's name, fixed while the home runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -38,11 +38,13 @@ pub(super) struct OpenLog {
     pub(super) open_id: u32,
     pub(super) author: UserName,
     pub(super) device: DeviceId,
+    /// Of the author's session: a later one is not displaced by an earlier one.
+    pub(super) session_epoch: SessionEpoch,
     /// `delivered_n` as last told.
     pub(super) told: N,
     /// Whether the owner was there, as last told.
     pub(super) told_online: bool,
-    /// The owner's own Open: entries are pushed.
+    /// Of the owner of an inbox, or a member of a group: entries are pushed.
     pub(super) reader: Option<Reader>,
 }
 
@@ -62,7 +64,7 @@ pub(super) struct Reader {
 
 enum Undo {
     Session(UserName, Option<Session>),
-    Open(UserName, Place, Option<OpenLog>),
+    Open(LogName, Place, Option<OpenLog>),
 }
 
 /// All sessions and opens.
@@ -70,11 +72,10 @@ enum Undo {
 pub(super) struct Live {
     sessions: BTreeMap<UserName, Session>,
     users: BTreeMap<Place, UserName>,
-    /// By the log's owner.
-    opens: BTreeMap<UserName, BTreeMap<Place, OpenLog>>,
-    logs_of: BTreeMap<Place, BTreeSet<UserName>>,
+    opens: BTreeMap<LogName, BTreeMap<Place, OpenLog>>,
+    logs_of: BTreeMap<Place, BTreeSet<LogName>>,
     /// Readers to be served from the database, in turn.
-    pub(super) behind: VecDeque<(UserName, Place)>,
+    pub(super) behind: VecDeque<(LogName, Place)>,
     /// Whose coming or going somebody who has their log open has to be told.
     pub(super) changed: BTreeSet<UserName>,
     undo: Vec<Undo>,
@@ -114,7 +115,7 @@ impl Live {
 
     /// Notes that those who have `user`'s log open may have to be told of a change.
     pub(super) fn note_change(&mut self, user: &UserName) {
-        if self.opens.contains_key(user) && !self.changed.contains(user) {
+        if !self.changed.contains(user) && self.opens.contains_key(&LogName::inbox(user.clone())) {
             self.changed.insert(user.clone());
         }
     }
@@ -132,8 +133,8 @@ impl Live {
         if let Some(user) = self.users.get(&place).cloned() {
             self.put_session(user, None);
         }
-        for owner in self.logs_of.get(&place).cloned().unwrap_or_default() {
-            self.put_open(owner, place, None);
+        for log in self.logs_of.get(&place).cloned().unwrap_or_default() {
+            self.put_open(log, place, None);
         }
     }
 
@@ -149,8 +150,8 @@ impl Live {
         }
     }
 
-    pub(super) fn open_log(&self, owner: &UserName, place: Place) -> Option<&OpenLog> {
-        self.opens.get(owner)?.get(&place)
+    pub(super) fn open_log(&self, log: &LogName, place: Place) -> Option<&OpenLog> {
+        self.opens.get(log)?.get(&place)
     }
 
     /// How many logs of this home a connection has open.
@@ -158,27 +159,40 @@ impl Live {
         self.logs_of.get(&place).map_or(0, BTreeSet::len)
     }
 
-    pub(super) fn begin_open(&mut self, owner: UserName, place: Place, open: OpenLog) {
-        self.put_open(owner, place, Some(open));
+    pub(super) fn begin_open(&mut self, log: LogName, place: Place, open: OpenLog) {
+        self.put_open(log, place, Some(open));
     }
 
     /// Everybody who has a log open, in order of place.
-    pub(super) fn opens(&self, owner: &UserName) -> impl Iterator<Item = (Place, &OpenLog)> {
-        self.opens.get(owner).into_iter().flatten().map(|(place, open)| (*place, open))
+    pub(super) fn opens(&self, log: &LogName) -> impl Iterator<Item = (Place, &OpenLog)> {
+        self.opens.get(log).into_iter().flatten().map(|(place, open)| (*place, open))
     }
 
-    pub(super) fn open_mut(&mut self, owner: &UserName, place: Place) -> Option<&mut OpenLog> {
-        self.opens.get_mut(owner)?.get_mut(&place)
+    /// The same, to be changed. What is changed so is not undone with the transaction.
+    pub(super) fn opens_mut(
+        &mut self,
+        log: &LogName,
+    ) -> impl Iterator<Item = (Place, &mut OpenLog)> {
+        self.opens.get_mut(log).into_iter().flatten().map(|(place, open)| (*place, open))
+    }
+
+    /// Ends one Open.
+    pub(super) fn end_open(&mut self, log: &LogName, place: Place) {
+        self.put_open(log.clone(), place, None);
+    }
+
+    pub(super) fn open_mut(&mut self, log: &LogName, place: Place) -> Option<&mut OpenLog> {
+        self.opens.get_mut(log)?.get_mut(&place)
     }
 
     /// Puts a reader at the end of the line for pages, unless it waits already.
-    pub(super) fn queue_reader(&mut self, owner: &UserName, place: Place) {
-        let open = self.opens.get_mut(owner).and_then(|opens| opens.get_mut(&place));
+    pub(super) fn queue_reader(&mut self, log: &LogName, place: Place) {
+        let open = self.opens.get_mut(log).and_then(|opens| opens.get_mut(&place));
         if let Some(reader) = open.and_then(|open| open.reader.as_mut())
             && !reader.queued
         {
             reader.queued = true;
-            self.behind.push_back((owner.clone(), place));
+            self.behind.push_back((log.clone(), place));
         }
     }
 
@@ -192,7 +206,7 @@ impl Live {
         while let Some(undo) = self.undo.pop() {
             match undo {
                 Undo::Session(user, before) => drop(self.set_session(user, before)),
-                Undo::Open(owner, place, before) => drop(self.set_open(owner, place, before)),
+                Undo::Open(log, place, before) => drop(self.set_open(log, place, before)),
             }
         }
     }
@@ -202,9 +216,9 @@ impl Live {
         self.undo.push(Undo::Session(user, before));
     }
 
-    fn put_open(&mut self, owner: UserName, place: Place, open: Option<OpenLog>) {
-        let before = self.set_open(owner.clone(), place, open);
-        self.undo.push(Undo::Open(owner, place, before));
+    fn put_open(&mut self, log: LogName, place: Place, open: Option<OpenLog>) {
+        let before = self.set_open(log.clone(), place, open);
+        self.undo.push(Undo::Open(log, place, before));
     }
 
     fn set_session(&mut self, user: UserName, session: Option<Session>) -> Option<Session> {
@@ -220,27 +234,22 @@ impl Live {
         before
     }
 
-    fn set_open(
-        &mut self,
-        owner: UserName,
-        place: Place,
-        open: Option<OpenLog>,
-    ) -> Option<OpenLog> {
+    fn set_open(&mut self, log: LogName, place: Place, open: Option<OpenLog>) -> Option<OpenLog> {
         let Some(open) = open else {
-            let opens = self.opens.get_mut(&owner)?;
+            let opens = self.opens.get_mut(&log)?;
             let before = opens.remove(&place);
             if opens.is_empty() {
-                self.opens.remove(&owner);
+                self.opens.remove(&log);
             }
             if let Some(logs) = self.logs_of.get_mut(&place) {
-                logs.remove(&owner);
+                logs.remove(&log);
                 if logs.is_empty() {
                     self.logs_of.remove(&place);
                 }
             }
             return before;
         };
-        self.logs_of.entry(place).or_default().insert(owner.clone());
-        self.opens.entry(owner).or_default().insert(place, open)
+        self.logs_of.entry(place).or_default().insert(log.clone());
+        self.opens.entry(log).or_default().insert(place, open)
     }
 }

@@ -4,13 +4,17 @@
 //! out between batches, so many at a time, and only where there is room. A server that is slow
 //! loses them; its clients learn more at the next Open.
 
-use super::live::Place;
+use std::collections::BTreeMap;
+
+use tokio::time::Instant;
+
+use super::live::{EdgeNumber, Place};
 use super::refusal::{Fault, No};
 use super::request::{HomeFailure, Output, Target, Visibility};
 use super::sql::accounts as rows;
 use super::state::{Asker, Home};
 use crate::limits::PRESENCE_PUSHES_MAX;
-use crate::types::{LogName, UserName};
+use crate::types::{GroupName, LogName, UserName};
 use crate::wire::client::{self as wire, server_frame::Body};
 
 impl Home {
@@ -31,12 +35,40 @@ impl Home {
         let from = Self::user(asker)?;
         self.own(to)?;
         let Some(place) = self.live.session(to).map(|session| session.place) else { return Ok(()) };
-        let log = self.logs.get(&self.database.conn, to)?;
+        let log = self.logs.get(&self.database.conn, &LogName::inbox(to.clone()))?;
         if log.is_none_or(|log| log.blocked.contains(from)) || !self.edges.has_room(place.edge) {
             return Ok(());
         }
         let body = Body::Typing(wire::Typing { user: from.to_string(), group: String::new() });
         self.out.push((place, Output::one(Target { sid: place.sid, open_id: 0 }, 0, body)));
+        Ok(())
+    }
+
+    /// Hands on that the caller is writing in a group, to whoever has it open; so many times a
+    /// second, whoever writes.
+    pub(super) fn typing_in(&mut self, asker: Asker<'_>, group: &GroupName) -> Result<(), No> {
+        let from = Self::user(asker)?;
+        let name = LogName::Group(group.clone());
+        self.own_log(&name)?;
+        let log = self.logs.get(&self.database.conn, &name)?;
+        let Some(members) = log.and_then(|log| log.group.as_mut()) else { return Ok(()) };
+        if !members.is_present(from) || !members.may_type(Instant::now()) {
+            return Ok(());
+        }
+        let mut by_edge: BTreeMap<EdgeNumber, Vec<Target>> = BTreeMap::new();
+        for (place, open) in self.live.opens(&name) {
+            let reads = open.reader.is_some() && members.is_present(&open.author);
+            if reads && open.author != *from && self.edges.has_room(place.edge) {
+                by_edge.entry(place.edge).or_default().push(Target { sid: place.sid, open_id: 0 });
+            }
+        }
+        let typing = wire::Typing { user: from.to_string(), group: name.to_string() };
+        for (edge, to) in by_edge {
+            let Some(first) = to.first().map(|to| to.sid) else { continue };
+            let body = Some(Body::Typing(typing.clone()));
+            let frame = wire::ServerFrame { rid: 0, optional: false, body };
+            self.out.push((Place { edge, sid: first }, Output { to, frame }));
+        }
         Ok(())
     }
 
@@ -65,7 +97,8 @@ impl Home {
         let online = self.live.is_online(owner);
         // Not by way of the cache of logs: a crowd that goes must not push out what is in use.
         let blocked = if online { rows::blocked_by(self.conn(), owner)? } else { Vec::new() };
-        let news = self.live.opens(owner).filter_map(|(place, open)| {
+        let log = LogName::inbox(owner.clone());
+        let news = self.live.opens(&log).filter_map(|(place, open)| {
             let online = online && !blocked.iter().any(|author| author == open.author.as_str());
             (open.author != *owner && open.told_online != online).then_some((place, online))
         });
@@ -76,11 +109,11 @@ impl Home {
         if !self.edges.has_room(place.edge) {
             return;
         }
-        let Some(open) = self.live.open_mut(owner, place) else { return };
+        let log = LogName::inbox(owner.clone());
+        let Some(open) = self.live.open_mut(&log, place) else { return };
         open.told_online = online;
         let open_id = open.open_id;
-        let log = LogName::inbox(owner.clone()).to_string();
-        let body = Body::Online(wire::Online { log, open_id, online });
+        let body = Body::Online(wire::Online { log: log.to_string(), open_id, online });
         self.edges.send(place.edge, Output::one(Target { sid: place.sid, open_id }, 0, body));
     }
 }

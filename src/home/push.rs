@@ -1,22 +1,23 @@
-//! After the COMMIT: answers, entries, `delivered_n`; and the removal of what everybody has passed.
+//! After the COMMIT: answers, entries, `delivered_n`.
 //!
 //! Nothing here runs before the transaction it tells about is durable.
 
-use bytes::Bytes;
+use std::collections::BTreeMap;
+
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;
-use tracing::warn;
 
-use super::cache::Flush;
 use super::edges::Waiting;
-use super::live::{EdgeNumber, Place, Reader};
-use super::refusal::{Fault, Severity};
+use super::live::{EdgeNumber, OpenLog, Place, Reader};
+use super::members::Sight;
+use super::refusal::Fault;
 use super::request::{HomeFailure, Output, Target};
-use super::sql;
-use super::state::{Fresh, Home};
+use super::sql::{self, logs::EntryKind};
+use super::state::{Fresh, Home, Pushed};
 use crate::limits::ENTRIES_BEYOND_CURSOR_MAX;
 use crate::ops::meters::{self, Stage, StoreOp};
-use crate::types::{LogName, N, Seq, UserName};
+use crate::types::{LogName, Seq};
+use crate::wire::Code;
 use crate::wire::client::{self as wire, server_frame::Body};
 
 /// Entries of one page read for a reader who fell behind.
@@ -25,10 +26,6 @@ const PAGE_ENTRIES_MAX: usize = 64;
 const PAGE_BYTES_MAX: usize = 256 * 1024;
 /// Pages read between two batches.
 const PAGES_PER_ROUND_MAX: usize = 16;
-/// Passed entries that are worth a transaction: deleting one by one costs ten times as much.
-pub(super) const REAP_ENTRIES_MIN: u64 = 1_000;
-/// Entries deleted in one transaction.
-const REAP_ENTRIES_MAX: u64 = 10_000;
 
 impl Home {
     /// Sends what the committed batch has to say.
@@ -41,14 +38,20 @@ impl Home {
             self.edges.send(place.edge, output);
         }
         self.count(appended, refused);
-        for (owner, entries) in std::mem::take(&mut self.fresh) {
-            self.push_fresh(&owner, &entries);
+        for (name, entries) in std::mem::take(&mut self.fresh) {
+            self.push_fresh(&name, &entries).map_err(Fault::fatal)?;
         }
-        for owner in std::mem::take(&mut self.moved) {
-            self.tell_moved(&owner).map_err(Fault::fatal)?;
+        for name in std::mem::take(&mut self.moved) {
+            self.tell_moved(&name).map_err(Fault::fatal)?;
         }
         self.logs.sweep();
         Ok(())
+    }
+
+    /// Messages and voids that this batch stored.
+    pub(super) fn fresh_messages(&self) -> usize {
+        let entries = self.fresh.values().flatten();
+        entries.filter(|entry| matches!(entry.what, Pushed::Envelope(_))).count()
     }
 
     /// Counts what became of the messages of this batch.
@@ -59,6 +62,9 @@ impl Home {
         }
         let (mut stored, now) = (0, Instant::now());
         for entry in self.fresh.values().flatten() {
+            if let Pushed::Operation(..) = entry.what {
+                continue;
+            }
             stored += 1;
             meters.delivered(Stage::Stored, now.saturating_duration_since(entry.since));
         }
@@ -67,61 +73,101 @@ impl Home {
         meters.messages(meters::Fate::Refused, refused);
     }
 
-    /// Entries of this batch, to readers who have everything before them.
-    fn push_fresh(&mut self, owner: &UserName, entries: &[Fresh]) {
+    /// Entries of this batch, to readers who have everything before them: once per edge, however
+    /// many of its connections read.
+    fn push_fresh(&mut self, name: &LogName, entries: &[Fresh]) -> Result<(), Fault> {
         let now = Instant::now();
-        let readers: Vec<Place> = self.readers(owner).map(|(place, _)| place).collect();
-        for place in readers {
-            let mut behind = false;
-            for Fresh { seq, envelope, since } in entries {
-                let room = self.edges.has_room(place.edge);
-                let Some((open_id, reader)) = self.reader_mut(owner, place) else { break };
-                if reader.queued || *seq <= reader.pushed {
+        let conn = &self.database.conn;
+        let Some(log) = self.logs.get(conn, name)? else { return Ok(()) };
+        let mut targets: Vec<BTreeMap<EdgeNumber, Vec<Target>>> = Vec::new();
+        targets.resize_with(entries.len(), BTreeMap::new);
+        let (mut behind, mut ended) = (Vec::new(), Vec::new());
+        for (place, open) in self.live.opens_mut(name) {
+            let OpenLog { author, open_id, reader: Some(reader), .. } = open else { continue };
+            let room = self.edges.room(place.edge);
+            let target = Target { sid: place.sid, open_id: *open_id };
+            let mut sight = log.sight(author, reader.pushed);
+            for (index, (fresh, targets)) in entries.iter().zip(&mut targets).enumerate() {
+                if reader.queued || fresh.seq <= reader.pushed {
                     continue;
                 }
-                if seq.0 != reader.pushed.0 + 1 || *seq > window_end(*reader) || !room {
-                    behind = true;
+                let Sight::Upto(end) = sight else { break };
+                if fresh.seq.0 != reader.pushed.0 + 1
+                    || fresh.seq > window_end(*reader)
+                    || index >= room
+                {
+                    behind.push(place);
                     break;
                 }
-                reader.pushed = *seq;
-                reader.timed = reader.timed.or(Some((*seq, *since)));
-                self.send_entry(owner, place, open_id, *seq, envelope.clone());
-                let after = now.saturating_duration_since(*since);
+                reader.pushed = fresh.seq;
+                reader.timed = reader.timed.or(Some((fresh.seq, fresh.since)));
+                targets.entry(place.edge).or_default().push(target);
+                let after = now.saturating_duration_since(fresh.since);
                 self.env.meters().delivered(Stage::Forwarded, after);
+                if fresh.seq == end {
+                    sight = log.sight(author, reader.pushed);
+                }
             }
-            // Beyond the window the next Cursor wakes the reader; it is queued here for the other
-            // reasons, and found idle otherwise.
-            if behind {
-                self.live.queue_reader(owner, place);
+            match log.sight(author, reader.pushed) {
+                Sight::Upto(_) => {}
+                over @ (Sight::Again | Sight::Over) => ended.push((place, over)),
             }
         }
+        for (fresh, targets) in entries.iter().zip(targets) {
+            for (edge, to) in targets {
+                self.edges.send(edge, Output { to, frame: entry(name, fresh.seq, &fresh.what) });
+            }
+        }
+        // Beyond the window the next Cursor wakes the reader; it is queued here for the other
+        // reasons, and found idle otherwise.
+        for place in behind {
+            self.live.queue_reader(name, place);
+        }
+        for (place, over) in ended {
+            self.end_reader(name, place, over);
+        }
+        Ok(())
+    }
+
+    /// Ends the Open of a reader who was sent all there is of their stay in a group.
+    fn end_reader(&mut self, name: &LogName, place: Place, over: Sight) {
+        let (code, detail) = match over {
+            Sight::Upto(_) => return,
+            Sight::Again => (Code::Reopen, "what comes now belongs to another membership"),
+            Sight::Over => (Code::NotAMember, "not a member any more"),
+        };
+        let Some(open_id) = self.live.open_log(name, place).map(|open| open.open_id) else {
+            return;
+        };
+        let (log, detail) = (name.to_string(), detail.to_owned());
+        let body = Body::Closed(wire::Closed { log, open_id, code: code as u32, detail });
+        let target = Target { sid: place.sid, open_id };
+        self.edges.send(place.edge, Output::one(target, 0, body));
+        self.live.end_open(name, place);
+        // Nothing of this belongs to a transaction.
+        self.live.commit();
     }
 
     /// A cursor moved, or an Open began: authors hear what is delivered, readers get more.
-    fn tell_moved(&mut self, owner: &UserName) -> Result<(), Fault> {
-        let Some(log) = self.logs.get(&self.database.conn, owner)? else { return Ok(()) };
-        let mut news: Vec<(Place, N)> = Vec::new();
+    fn tell_moved(&mut self, name: &LogName) -> Result<(), Fault> {
+        let Some(log) = self.logs.get(&self.database.conn, name)? else { return Ok(()) };
         let mut readers = Vec::new();
-        for (place, open) in self.live.opens(owner) {
+        for (place, open) in self.live.opens_mut(name) {
             let delivered = log.delivered(&self.database.conn, &open.author, open.device)?;
             if delivered > open.told {
-                news.push((place, delivered));
+                open.told = delivered;
+                let (log, open_id) = (name.to_string(), open.open_id);
+                let body =
+                    Body::Delivered(wire::Delivered { log, open_id, delivered_n: delivered.0 });
+                let target = Target { sid: place.sid, open_id };
+                self.edges.send(place.edge, Output::one(target, 0, body));
             }
             if open.reader.is_some_and(|reader| reader.pushed < log.head) {
                 readers.push(place);
             }
         }
-        for (place, delivered) in news {
-            let Some(open) = self.live.open_mut(owner, place) else { continue };
-            open.told = delivered;
-            let open_id = open.open_id;
-            let log = LogName::inbox(owner.clone()).to_string();
-            let body = Body::Delivered(wire::Delivered { log, open_id, delivered_n: delivered.0 });
-            let target = Target { sid: place.sid, open_id };
-            self.edges.send(place.edge, Output::one(target, 0, body));
-        }
         for place in readers {
-            self.live.queue_reader(owner, place);
+            self.live.queue_reader(name, place);
         }
         Ok(())
     }
@@ -134,18 +180,20 @@ impl Home {
     /// Reads pages for readers who are behind, in turn.
     pub(super) fn page_round(&mut self) -> Result<(), HomeFailure> {
         for _ in 0..PAGES_PER_ROUND_MAX {
-            let Some((owner, place)) = self.live.behind.pop_front() else { return Ok(()) };
-            self.page(owner, place).map_err(Fault::fatal)?;
+            let Some((name, place)) = self.live.behind.pop_front() else { return Ok(()) };
+            self.page(name, place).map_err(Fault::fatal)?;
         }
         Ok(())
     }
 
-    fn page(&mut self, owner: UserName, place: Place) -> Result<(), Fault> {
+    fn page(&mut self, name: LogName, place: Place) -> Result<(), Fault> {
         let began = Instant::now();
         let room = self.edges.room(place.edge);
-        let Some((open_id, reader)) = self.reader_mut(&owner, place) else { return Ok(()) };
+        let Some(open) = self.live.open_mut(&name, place) else { return Ok(()) };
+        let (open_id, author) = (open.open_id, open.author.clone());
+        let Some(reader) = &mut open.reader else { return Ok(()) };
         if room == 0 {
-            if self.edges.stall((owner, place)) == Waiting::First {
+            if self.edges.stall((name, place)) == Waiting::First {
                 self.wake.push(place.edge);
             }
             return Ok(());
@@ -153,131 +201,79 @@ impl Home {
         reader.queued = false;
         let reader = *reader;
         let conn = &self.database.conn;
-        let Some(log) = self.logs.get(conn, &owner)? else { return Ok(()) };
-        let upto = window_end(reader).min(log.head);
+        let Some(log) = self.logs.get(conn, &name)? else { return Ok(()) };
+        let end = match log.sight(&author, reader.pushed) {
+            Sight::Upto(end) => end,
+            over @ (Sight::Again | Sight::Over) => {
+                self.end_reader(&name, place, over);
+                return Ok(());
+            }
+        };
+        let upto = window_end(reader).min(end);
         if reader.pushed >= upto {
             return Ok(());
         }
         let entries = room.min(PAGE_ENTRIES_MAX);
         let page = sql::logs::page(conn, log.id, reader.pushed, upto, entries, PAGE_BYTES_MAX)?;
         self.env.meters().stored(StoreOp::Page, began.elapsed());
-        let Some(last) = page.last().map(|entry| entry.seq) else { return Ok(()) };
-        for entry in page {
-            let sha256: [u8; 32] = Sha256::digest(&entry.envelope).into();
-            if sha256 != *entry.sha256 {
-                let owner = self.env.names().of(&owner);
-                return Err(Fault::Damaged(format!("entry {} of log {owner}", entry.seq)));
+        // What is not there any more has expired.
+        let last = page.last().map_or(upto, |entry| entry.seq);
+        let over = log.sight(&author, last);
+        for stored in page {
+            let sha256: [u8; 32] = Sha256::digest(&stored.envelope).into();
+            if sha256 != *stored.sha256 {
+                let log = match &name {
+                    LogName::Inbox(owner) => self.env.names().of(owner).to_string(),
+                    LogName::Group(_) => "of a group".to_owned(),
+                };
+                return Err(Fault::Damaged(format!("entry {} of log {log}", stored.seq)));
             }
-            self.send_entry(&owner, place, open_id, entry.seq, entry.envelope);
+            let what = match stored.kind {
+                EntryKind::Message | EntryKind::Void => Pushed::Envelope(stored.envelope),
+                EntryKind::Operation => Pushed::Operation(stored.n.0, stored.envelope),
+            };
+            let to = vec![Target { sid: place.sid, open_id }];
+            let frame = entry(&name, stored.seq, &what);
+            self.edges.send(place.edge, Output { to, frame });
         }
-        if let Some((_, reader)) = self.reader_mut(&owner, place) {
+        if let Some(reader) = self.reader_mut(&name, place) {
             reader.pushed = last;
         }
-        if last < upto {
-            self.live.queue_reader(&owner, place);
+        match over {
+            Sight::Upto(_) if last < upto => self.live.queue_reader(&name, place),
+            Sight::Upto(_) => {}
+            Sight::Again | Sight::Over => self.end_reader(&name, place, over),
         }
         Ok(())
     }
 
     /// There may be room towards an edge again.
     pub(super) fn resume_edge(&mut self, edge: EdgeNumber) {
-        for (owner, place) in self.edges.take_stalled(edge) {
-            if let Some((_, reader)) = self.reader_mut(&owner, place) {
+        for (name, place) in self.edges.take_stalled(edge) {
+            if let Some(reader) = self.reader_mut(&name, place) {
                 reader.queued = false;
             }
-            self.live.queue_reader(&owner, place);
+            self.live.queue_reader(&name, place);
         }
     }
 
-    fn send_entry(
-        &mut self,
-        owner: &UserName,
-        place: Place,
-        open_id: u32,
-        seq: Seq,
-        envelope: Bytes,
-    ) {
-        let log = LogName::inbox(owner.clone()).to_string();
-        let body = Body::Entry(wire::Entry {
-            log,
-            open_id,
-            seq: seq.0,
-            envelope,
-            ..wire::Entry::default()
-        });
-        let target = Target { sid: place.sid, open_id };
-        self.edges.send(place.edge, Output::one(target, 0, body));
-    }
-
-    fn readers(&self, owner: &UserName) -> impl Iterator<Item = (Place, Reader)> {
-        self.live.opens(owner).filter_map(|(place, open)| Some((place, open.reader?)))
-    }
-
-    fn reader_mut(&mut self, owner: &UserName, place: Place) -> Option<(u32, &mut Reader)> {
-        let open = self.live.open_mut(owner, place)?;
-        Some((open.open_id, open.reader.as_mut()?))
-    }
-
-    /// Deletes passed entries once there are enough of them for a transaction of their own.
-    pub(super) fn reap_if_due(&mut self) -> Result<(), HomeFailure> {
-        if self.passed < REAP_ENTRIES_MIN {
-            return Ok(());
-        }
-        self.reap()
-    }
-
-    /// Deletes passed entries, as many as fit one transaction.
-    pub(super) fn reap(&mut self) -> Result<(), HomeFailure> {
-        self.passed = 0;
-        let began = Instant::now();
-        let Err(fault) = self.try_reap() else {
-            self.env.meters().stored(StoreOp::Reap, began.elapsed());
-            return Ok(());
-        };
-        self.rollback()?;
-        match fault.severity() {
-            Severity::Full => {
-                warn!("the disk is full: passed entries stay for now");
-                Ok(())
-            }
-            Severity::Operation => Err(HomeFailure::Storage("deleting entries".to_owned())),
-            Severity::Fatal(failure) => Err(failure),
-        }
-    }
-
-    fn try_reap(&mut self) -> Result<(), Fault> {
-        self.execute("BEGIN IMMEDIATE")?;
-        let mut budget = REAP_ENTRIES_MAX;
-        let mut done = Vec::new();
-        for owner in &self.reapable {
-            let conn = &self.database.conn;
-            let Some(log) = self.logs.get(conn, owner)? else { continue };
-            let count = log.passed().min(budget);
-            if count > 0 {
-                let upto = Seq(log.first.0 + count - 1);
-                sql::logs::delete_entries(conn, log.id, log.first, upto)?;
-                log.reaped(upto);
-                budget -= count;
-            }
-            if log.passed() == 0 {
-                done.push(owner.clone());
-            }
-            self.logs.touch(owner);
-            if budget == 0 {
-                self.passed = REAP_ENTRIES_MIN;
-                break;
-            }
-        }
-        self.logs.flush(&self.database.conn, Flush::All)?;
-        self.execute("COMMIT")?;
-        for owner in done {
-            self.reapable.remove(&owner);
-        }
-        Ok(())
+    fn reader_mut(&mut self, name: &LogName, place: Place) -> Option<&mut Reader> {
+        self.live.open_mut(name, place)?.reader.as_mut()
     }
 }
 
 /// The last entry that may be pushed before the reader's cursor moves.
 fn window_end(reader: Reader) -> Seq {
     Seq(reader.cursor.0.saturating_add(ENTRIES_BEYOND_CURSOR_MAX))
+}
+
+fn entry(name: &LogName, seq: Seq, what: &Pushed) -> wire::ServerFrame {
+    let entry = wire::Entry { log: name.to_string(), seq: seq.0, ..wire::Entry::default() };
+    let entry = match what {
+        Pushed::Envelope(envelope) => wire::Entry { envelope: envelope.clone(), ..entry },
+        Pushed::Operation(number, operation) => {
+            wire::Entry { operation: operation.clone(), number: *number, ..entry }
+        }
+    };
+    wire::ServerFrame { rid: 0, optional: false, body: Some(Body::Entry(entry)) }
 }

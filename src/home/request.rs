@@ -2,7 +2,9 @@
 
 use bytes::Bytes;
 
-use crate::types::{DeviceId, LogEpoch, LogName, Seq, SessionEpoch, SessionId, UserName};
+use crate::types::{
+    DeviceId, GroupName, LogEpoch, LogName, Seq, SessionEpoch, SessionId, UserName,
+};
 use crate::wire::client::{ServerFrame, server_frame};
 
 /// Who asks, as the edge that holds the connection vouches for it.
@@ -52,9 +54,10 @@ pub enum Visibility {
 ///
 /// Answered by `rid`: `LookUp` by `Account`; `SignUp`, `Login`, `Resume` by `Welcome`; `Logout`,
 /// `PutBundle`, `Block`, `ChangePassword`, `DeleteAccount`, `SetPresence` by `Done`; `Who` by
-/// `WhoList`; each of them else by `Error`. Answered by
+/// `WhoList`; `Change` by `Changed`, `GetRoster` by `Roster`, `JoinAsk` by `JoinOffer`, `JoinProof`
+/// by `Done`; each of them else by `Error`. Answered by
 /// log and open id: `Open` by `Opened` or `Refused{n: 0}`, `Append` by `Appended` or `Refused`.
-/// `Cursor`, `Typing` and `Detach` have no answer.
+/// `Cursor`, `Typing`, `TypingIn` and `Detach` have no answer.
 #[derive(Clone, Debug)]
 pub enum HomeRequest {
     /// The key bundle of an account. Needs no login.
@@ -131,6 +134,39 @@ pub enum HomeRequest {
         /// To whom.
         to: UserName,
     },
+    /// The caller is writing in a group of this home. May be lost.
+    TypingIn {
+        /// Where.
+        group: GroupName,
+    },
+    /// Hands in one operation of a group.
+    Change {
+        /// Of which.
+        group: GroupName,
+        /// Encoded `SignedOperation`.
+        operation: Bytes,
+    },
+    /// A page of a group's operations.
+    GetRoster {
+        /// Of which.
+        group: GroupName,
+        /// Number of the last one known; 0: from the first.
+        after: u64,
+    },
+    /// Asks for a nonce over which an invitation can be proven.
+    JoinAsk {
+        /// To which group.
+        group: GroupName,
+    },
+    /// Proves an invitation.
+    JoinProof {
+        /// To which group.
+        group: GroupName,
+        /// Its public key.
+        invite: Bytes,
+        /// By it, over the last nonce of this connection.
+        signature: Bytes,
+    },
     /// The users of this home.
     Who {
         /// Also those who are not connected.
@@ -151,8 +187,10 @@ pub enum HomeRequest {
         open_id: u32,
         /// The epoch the client knows; 0: none.
         epoch: LogEpoch,
-        /// Highest `seq` safe on the client's disk; counts only for the caller's own inbox.
+        /// Highest `seq` safe on the client's disk; counts for the caller's own inbox and groups.
         cursor: Seq,
+        /// Of a group: nothing is pushed and no cursor moves.
+        write_only: bool,
     },
     /// Appends one envelope.
     Append {
@@ -167,7 +205,7 @@ pub enum HomeRequest {
     },
     /// Everything up to `upto` is safe on the client's disk.
     Cursor {
-        /// Of which log: the caller's own inbox.
+        /// Of which log: the caller's own inbox, or a group.
         log: LogName,
         /// The Open it belongs to; another one's is ignored.
         open_id: u32,

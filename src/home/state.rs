@@ -13,21 +13,25 @@ use super::HomeConfig;
 use super::cache::{Flush, Logs};
 use super::edges::{Attachments, Edges, Generation};
 use super::file::{self, Database};
+use super::joining::Joins;
 use super::live::{EdgeNumber, Live, Place};
 use super::refusal::{Fault, No, Refusal, Severity};
 use super::request::{Call, Caller, HomeFailure, HomeRequest, Output, StoredVerifier, Target};
-use super::{logs, push, sql};
+use super::{logs, reap, sql};
 use crate::limits::Limits;
 use crate::net::Env;
 use crate::net::env::Bug;
 use crate::ops::meters::AuthFailure;
-use crate::placement::slot_of_user;
-use crate::types::{ClusterId, MapVersion, N, Seq, ServerId, SlotId, UserName};
+use crate::placement::{slot_of_log, slot_of_user};
+use crate::types::{ClusterId, LogName, MapVersion, N, Seq, ServerId, SlotId, UserName};
 use crate::wire::Code;
 use crate::wire::client::{self as wire, server_frame::Body};
 
 /// When a sender may try again after the disk was full.
 const STORAGE_FULL_RETRY_MS: u64 = 10_000;
+
+/// A day that does not come.
+const ALWAYS: u64 = u32::MAX as u64;
 
 /// A call as the writer gets it.
 pub(super) struct Job {
@@ -51,9 +55,18 @@ pub(super) struct Asker<'a> {
 /// An entry of the current batch.
 pub(super) struct Fresh {
     pub(super) seq: Seq,
-    pub(super) envelope: Bytes,
+    pub(super) what: Pushed,
     /// When its request was queued.
     pub(super) since: Instant,
+}
+
+/// What an entry brings.
+#[derive(Clone)]
+pub(super) enum Pushed {
+    /// A message, or a void: an encoded envelope.
+    Envelope(Bytes),
+    /// A change of a group: its number in the chain, and the encoded `SignedOperation`.
+    Operation(u64, Bytes),
 }
 
 /// How much may be written.
@@ -82,6 +95,10 @@ impl Mode {
             | HomeRequest::Who { .. }
             | HomeRequest::Cursor { .. }
             | HomeRequest::Typing { .. }
+            | HomeRequest::TypingIn { .. }
+            | HomeRequest::GetRoster { .. }
+            | HomeRequest::JoinAsk { .. }
+            | HomeRequest::JoinProof { .. }
             | HomeRequest::Detach => true,
             HomeRequest::Login { .. }
             | HomeRequest::Resume { .. }
@@ -93,6 +110,7 @@ impl Mode {
             HomeRequest::SignUp { .. }
             | HomeRequest::PutBundle { .. }
             | HomeRequest::Block { .. }
+            | HomeRequest::Change { .. }
             | HomeRequest::Append { .. } => self == Self::Normal,
         }
     }
@@ -117,16 +135,22 @@ pub(super) struct Home {
     pub(super) logs: Logs,
     pub(super) live: Live,
     pub(super) edges: Edges,
+    /// Who is about to join a group.
+    pub(super) joins: Joins,
     pub(super) mode: Mode,
     /// Answers of this batch; nobody sees them before the COMMIT.
     pub(super) out: Vec<(Place, Output)>,
-    /// Entries of this batch, by the log's owner.
-    pub(super) fresh: BTreeMap<UserName, Vec<Fresh>>,
+    /// Entries of this batch, by log.
+    pub(super) fresh: BTreeMap<LogName, Vec<Fresh>>,
     /// Logs in which a cursor moved or an Open began in this batch.
-    pub(super) moved: BTreeSet<UserName>,
+    pub(super) moved: BTreeSet<LogName>,
     /// Logs with entries that every reader has passed, and about how many those are.
-    pub(super) reapable: BTreeSet<UserName>,
+    pub(super) reapable: BTreeSet<LogName>,
     pub(super) passed: u64,
+    /// Some group may get entries that are too old.
+    pub(super) has_days: bool,
+    /// The day, counted from 1970, up to which what is too old was looked for.
+    pub(super) looked_day: u64,
     /// When the next account is to be deleted, or earlier.
     pub(super) next_deletion_ms: Option<u64>,
     /// Gone accounts may have left logs.
@@ -138,10 +162,9 @@ pub(super) struct Home {
 impl Home {
     pub(super) fn new(env: &Env, config: HomeConfig, database: Database) -> Result<Self, Fault> {
         let slots = file::own_slots(&database.conn)?;
-        let reapable = sql::logs::logs_to_reap(&database.conn)?;
-        let reapable: BTreeSet<UserName> =
-            reapable.iter().map(|name| UserName::canonical(name)).collect::<Result<_, _>>()?;
+        let reapable = reap::logs_to_reap(&database.conn)?;
         let next_deletion_ms = sql::accounts::next_deletion_ms(&database.conn)?;
+        let has_days = !sql::groups::with_days_before(&database.conn, ALWAYS)?.is_empty();
         let gone_left = !sql::logs::gone_logs(&database.conn, 1)?.is_empty();
         Ok(Self {
             env: env.clone(),
@@ -153,12 +176,15 @@ impl Home {
             logs: Logs::default(),
             live: Live::default(),
             edges: Edges::default(),
+            joins: Joins::default(),
             mode: Mode::Normal,
             out: Vec::new(),
             fresh: BTreeMap::new(),
             moved: BTreeSet::new(),
-            passed: if reapable.is_empty() { 0 } else { push::REAP_ENTRIES_MIN },
+            passed: if reapable.is_empty() { 0 } else { reap::REAP_ENTRIES_MIN },
             reapable,
+            has_days,
+            looked_day: 0,
             next_deletion_ms,
             gone_left,
             wake: Vec::new(),
@@ -173,13 +199,18 @@ impl Home {
     pub(super) fn meet_edges(&mut self, attachments: &Attachments) {
         for arrival in attachments.take_arrivals() {
             let edge = self.edges.arrive(arrival);
-            self.live.end_edge(edge);
+            self.end_edge(edge);
         }
         for edge in self.edges.take_broken() {
-            self.live.end_edge(edge);
+            self.end_edge(edge);
         }
         // Nothing of this belongs to a transaction.
         self.live.commit();
+    }
+
+    fn end_edge(&mut self, edge: EdgeNumber) {
+        self.live.end_edge(edge);
+        self.joins.forget_edge(edge);
     }
 
     /// Applies a batch in one transaction and leaves that open. On a fault everything is undone and
@@ -219,6 +250,7 @@ impl Home {
         match self.execute("COMMIT") {
             Ok(()) => {
                 self.live.commit();
+                self.joins.commit();
                 self.mode = Mode::Normal;
                 Ok(Committed::Yes)
             }
@@ -288,6 +320,7 @@ impl Home {
         }
         self.logs.clear();
         self.live.rollback();
+        self.joins.rollback();
         self.out.clear();
         self.fresh.clear();
         self.moved.clear();
@@ -341,8 +374,23 @@ impl Home {
             }
             HomeRequest::Who { all } => self.who(asker, *all).map(Some),
             HomeRequest::Block { user, blocked } => self.block(asker, user, *blocked).map(Some),
-            HomeRequest::Open { log, open_id, epoch, cursor } => {
-                let open = logs::Open { log, open_id: *open_id, epoch: *epoch, cursor: *cursor };
+            HomeRequest::TypingIn { group } => {
+                self.typing_in(asker, group)?;
+                Ok(None)
+            }
+            HomeRequest::Change { group, operation } => {
+                self.change_group(asker, group, operation).map(Some)
+            }
+            HomeRequest::GetRoster { group, after } => {
+                self.get_roster(asker, group, *after).map(Some)
+            }
+            HomeRequest::JoinAsk { group } => self.join_ask(asker, group).map(Some),
+            HomeRequest::JoinProof { group, invite, signature } => {
+                self.join_proof(asker, group, invite, signature).map(Some)
+            }
+            HomeRequest::Open { log, open_id, epoch, cursor, write_only } => {
+                let (open_id, epoch, cursor) = (*open_id, *epoch, *cursor);
+                let open = logs::Open { log, open_id, epoch, cursor, write_only: *write_only };
                 self.open_log(asker, &open).map(Some)
             }
             HomeRequest::Append { log, open_id, epoch, envelope } => {
@@ -354,6 +402,7 @@ impl Home {
                 Ok(None)
             }
             HomeRequest::Detach => {
+                self.joins.forget(asker.place);
                 self.live.end_place(asker.place);
                 Ok(None)
             }
@@ -377,6 +426,11 @@ impl Home {
             | HomeRequest::DeleteAccount { .. }
             | HomeRequest::SetPresence { .. }
             | HomeRequest::Typing { .. }
+            | HomeRequest::TypingIn { .. }
+            | HomeRequest::Change { .. }
+            | HomeRequest::GetRoster { .. }
+            | HomeRequest::JoinAsk { .. }
+            | HomeRequest::JoinProof { .. }
             | HomeRequest::Detach => 0,
         };
         let target = Target { sid: asker.place.sid, open_id };
@@ -407,7 +461,10 @@ impl Home {
                 refused(log.to_string(), *open_id, logs::first_number(envelope))
             }
             // None of them has an answer.
-            HomeRequest::Cursor { .. } | HomeRequest::Typing { .. } | HomeRequest::Detach => return,
+            HomeRequest::Cursor { .. }
+            | HomeRequest::Typing { .. }
+            | HomeRequest::TypingIn { .. }
+            | HomeRequest::Detach => return,
             HomeRequest::LookUp { .. }
             | HomeRequest::SignUp { .. }
             | HomeRequest::Login { .. }
@@ -418,6 +475,10 @@ impl Home {
             | HomeRequest::Block { .. }
             | HomeRequest::ChangePassword { .. }
             | HomeRequest::DeleteAccount { .. }
+            | HomeRequest::Change { .. }
+            | HomeRequest::GetRoster { .. }
+            | HomeRequest::JoinAsk { .. }
+            | HomeRequest::JoinProof { .. }
             | HomeRequest::SetPresence { .. } => Body::Error(refusal.error()),
         };
         self.answer(asker, request, body);
@@ -431,6 +492,12 @@ impl Home {
     /// Refuses what another home owns; by the slots of the database, not by the map.
     pub(super) fn own(&self, user: &UserName) -> Result<(), No> {
         if self.owns(user) { Ok(()) } else { Err(Code::WrongHome.into()) }
+    }
+
+    /// The same for a log.
+    pub(super) fn own_log(&self, log: &LogName) -> Result<(), No> {
+        let owned = self.slots.binary_search(&slot_of_log(log)).is_ok();
+        if owned { Ok(()) } else { Err(Code::WrongHome.into()) }
     }
 
     pub(super) fn owns(&self, user: &UserName) -> bool {

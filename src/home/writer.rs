@@ -227,6 +227,7 @@ impl Writer {
         }
         // Before anything else of now: nobody finds an account whose time has come.
         self.home.bury_due()?;
+        self.home.look_for_old()?;
         self.home.meet_edges(&self.tell.shared.attachments);
         let mut batch = Batch::default();
         for item in items {
@@ -257,7 +258,7 @@ impl Writer {
     }
 
     fn after_commit(&mut self, batch: Batch) -> Result<(), End> {
-        let stored: usize = self.home.fresh.values().map(Vec::len).sum();
+        let stored = self.home.fresh_messages();
         self.home.publish()?;
         self.measure(&batch.jobs, stored);
         for (user, answer) in batch.verifiers {

@@ -52,6 +52,7 @@ pub struct FrameReader<M> {
     assembler: Assembler,
     partial_deadline: Duration,
     partial_since: Option<Instant>,
+    last_length: usize,
     message: PhantomData<fn() -> M>,
 }
 
@@ -63,6 +64,7 @@ impl<M: Message + Default> FrameReader<M> {
             assembler: Assembler::new(limit),
             partial_deadline,
             partial_since: None,
+            last_length: 0,
             message: PhantomData,
         }
     }
@@ -77,6 +79,7 @@ impl<M: Message + Default> FrameReader<M> {
         loop {
             if let Some(bytes) = self.assembler.next_frame()? {
                 self.partial_since = None;
+                self.last_length = bytes.len();
                 return Ok(Some(frame::decode(bytes)?));
             }
             let mut chunks = [const { Bytes::new() }; CHUNKS_PER_READ];
@@ -94,6 +97,16 @@ impl<M: Message + Default> FrameReader<M> {
                 None => return Ok(None),
             }
         }
+    }
+
+    /// Changes how long a frame may be, from the next one on whose length was not read yet.
+    pub fn set_limit(&mut self, limit: usize) {
+        self.assembler.limit = limit;
+    }
+
+    /// Bytes of the frame that was read last.
+    pub fn last_length(&self) -> usize {
+        self.last_length
     }
 
     /// Tells the other side that nothing more will be read, and why.

@@ -21,8 +21,8 @@ mod words;
 
 pub use complete::complete;
 pub use help::{help, help_of};
-pub use row::{Argument, Group, Holds, Row};
-pub use table::{HISTORY_LINES, LINES_MAX, TABLE};
+pub use row::{Argument, Heading, Holds, Row};
+pub use table::{HISTORY_LINES, LINES_MAX, rows};
 pub use words::{Lasting, duration, numbered};
 
 use words::Words;
@@ -181,7 +181,7 @@ const OLD_WORDS: &[(&str, &str)] = &[("all", "who all"), ("read", "history")];
 /// The row of a command, by name or alias.
 pub fn find(word: &str) -> Option<&'static Row> {
     let word = word.to_lowercase();
-    TABLE.iter().find(|row| row.name == word || row.aliases.contains(&word.as_str()))
+    rows().find(|row| row.name == word || row.aliases.contains(&word.as_str()))
 }
 
 /// The row of a typed line that begins like a command, and what follows its name.
@@ -251,7 +251,7 @@ pub fn parse(line: &str, names: &Names) -> Result<Command, Misunderstood> {
             (row.parse)(Words { rest, names }).map_err(|why| Misunderstood::Usage { row, why })
         }
         Split::Unknown(word) => {
-            let names = TABLE.iter().map(|row| row.name);
+            let names = rows().map(|row| row.name);
             let meant = text::nearest(word, names);
             Err(Misunderstood::Unknown { word: text::excerpt(word, 40), meant })
         }

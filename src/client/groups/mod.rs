@@ -1,11 +1,20 @@
 //! Groups on this device: which ones, the verified chain of each, and their keys.
 //!
 //! What a group is, `roster` says; here its operations are kept, applied as they come, made, and
-//! handed in. `calls` is what front ends ask.
+//! handed in. `chain` takes operations in, `keys` and `welcome` bring the keys. `calls` is what
+//! front ends ask.
 
 mod calls;
+mod chain;
+mod keys;
+mod rows;
+mod welcome;
 
-use std::collections::BTreeMap;
+pub(crate) use chain::TookOperation;
+pub(crate) use rows::{KIND_MEMBERSHIP, Membership};
+pub(crate) use welcome::{Herald, NOTE_GOODBYE, NOTE_WELCOME, welcome_body};
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use rusqlite::{OptionalExtension, params};
@@ -39,21 +48,42 @@ pub(crate) struct Group {
 
 /// The groups that were used since the start, with their rosters.
 #[derive(Default)]
-pub(crate) struct Groups(BTreeMap<GroupName, Group>);
+pub(crate) struct Groups {
+    known: BTreeMap<GroupName, Group>,
+    /// The last earlier state that somebody asked for.
+    past: Option<Roster>,
+    /// Their rosters are to be fetched.
+    pub(crate) wanted: BTreeSet<GroupName>,
+}
+
+impl Groups {
+    fn put(&mut self, group: Group) {
+        self.known.insert(group.name.clone(), group);
+    }
+
+    fn past(&self, id: &GroupId, number: u64) -> Option<Roster> {
+        let past = self.past.as_ref()?;
+        (past.id() == *id && past.number() == number).then(|| past.clone())
+    }
+
+    fn remember(&mut self, past: Option<&Roster>) {
+        self.past = past.cloned();
+    }
+}
 
 impl Core {
     /// A group that this profile knows, with its roster.
     pub(crate) fn group(&mut self, name: &GroupName) -> Result<Option<&Group>, StoreError> {
-        if !self.groups.0.contains_key(name) {
+        if !self.groups.known.contains_key(name) {
             let Some(group) = self.load_group(name)? else { return Ok(None) };
-            self.groups.0.insert(name.clone(), group);
+            self.groups.put(group);
         }
-        Ok(self.groups.0.get(name))
+        Ok(self.groups.known.get(name))
     }
 
     /// Forgets what is in memory of a group: its rows changed.
     pub(crate) fn group_changed(&mut self, name: &GroupName) {
-        self.groups.0.remove(name);
+        self.groups.known.remove(name);
     }
 
     /// The key of one epoch of a group, if it is here.
@@ -62,14 +92,14 @@ impl Core {
         id: &GroupId,
         epoch: KeyEpoch,
     ) -> Result<Option<GroupKey>, StoreError> {
-        let sealed: Option<Vec<u8>> = self
+        let sealed: Option<Option<Vec<u8>>> = self
             .profile
             .store
             .db()
             .prepare_cached("SELECT sealed_key FROM group_keys WHERE grp = ?1 AND epoch = ?2")?
             .query_row(params![id.0, bits(epoch.0)], |row| row.get(0))
             .optional()?;
-        let Some(sealed) = sealed else { return Ok(None) };
+        let Some(sealed) = sealed.flatten() else { return Ok(None) };
         let bytes = unseal(&self.profile.key, &sealed)?;
         GroupKey::from_bytes(&bytes).map(Some).ok_or(StoreError::Sealed)
     }
@@ -91,6 +121,29 @@ impl Core {
             .optional()?)
     }
 
+    /// The groups whose logs are to be open: those the owner is in, and those with something left to
+    /// read up to the operation that ended it.
+    pub(crate) fn groups_to_open(&mut self) -> Result<Vec<GroupName>, StoreError> {
+        let mut rows = self.profile.store.db().prepare_cached(
+            "SELECT name FROM groups g WHERE standing = 2
+               OR standing IN (1, 3) AND cursor <
+                 (SELECT max(seq) FROM roster_ops WHERE grp = g.id)
+             ORDER BY name",
+        )?;
+        let names = rows.query_map([], |row| row.get::<_, String>(0))?;
+        let mut found = Vec::new();
+        for name in names {
+            found.extend(GroupName::canonical(&name?).ok());
+        }
+        Ok(found)
+    }
+
+    /// Somebody left since the group's key was made: who writes next renews it first.
+    pub(crate) fn rekey_due(&mut self, name: &GroupName) -> Result<bool, StoreError> {
+        let group = self.group(name)?.filter(|group| group.standing == Standing::Member);
+        Ok(group.and_then(|group| group.roster.as_ref()).is_some_and(Roster::key_due))
+    }
+
     fn load_group(&self, name: &GroupName) -> Result<Option<Group>, StoreError> {
         let row: Option<(Vec<u8>, i64, i64, i64, bool, i64)> = self
             .profile
@@ -109,7 +162,7 @@ impl Core {
             name: name.clone(),
             id,
             standing: standing_of(standing),
-            roster: self.replay(&id)?,
+            roster: self.replay(&id, u64::MAX)?,
             epoch: LogEpoch(unbits(epoch)),
             cursor: Seq(unbits(cursor)),
             whole,
@@ -117,14 +170,14 @@ impl Core {
         }))
     }
 
-    /// The roster after all stored operations. They were verified before they were stored; this
-    /// does it again, for nothing but a verified operation changes a roster.
-    fn replay(&self, id: &GroupId) -> Result<Option<Roster>, StoreError> {
-        let mut rows =
-            self.profile.store.db().prepare_cached(
-                "SELECT operation FROM roster_ops WHERE grp = ?1 ORDER BY number",
-            )?;
-        let rows = rows.query_map([id.0], |row| row.get::<_, Vec<u8>>(0))?;
+    /// The roster after the first stored operations. They were verified before they were stored;
+    /// this does it again, for nothing but a verified operation changes a roster.
+    fn replay(&self, id: &GroupId, upto: u64) -> Result<Option<Roster>, StoreError> {
+        let mut rows = self.profile.store.db().prepare_cached(
+            "SELECT operation FROM roster_ops WHERE grp = ?1 AND number <= ?2 ORDER BY number",
+        )?;
+        let upto = i64::try_from(upto).unwrap_or(i64::MAX);
+        let rows = rows.query_map(params![id.0, upto], |row| row.get::<_, Vec<u8>>(0))?;
         let damaged = |error: &dyn std::fmt::Display| StoreError::Crypto(error.to_string());
         let mut roster: Option<Roster> = None;
         for row in rows {

@@ -4,7 +4,6 @@ use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension, Result, params};
 
 use super::{ProducerId, RowId, index, int, num};
-use crate::crypto::Kind;
 use crate::types::{DeviceId, LogEpoch, N, Seq, UserName};
 
 /// A log's own row.
@@ -15,13 +14,22 @@ pub(in crate::home) struct LogRow {
     pub(in crate::home) head: Seq,
 }
 
+/// What an entry is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::home) enum EntryKind {
+    Message = 1,
+    Void = 2,
+    /// Of a group's roster; `n` is its number in the chain.
+    Operation = 3,
+}
+
 /// What quotas and `delivered_n` need to know of an entry.
 pub(in crate::home) struct EntryRow {
     pub(in crate::home) seq: Seq,
     pub(in crate::home) producer: ProducerId,
     pub(in crate::home) author: String,
     pub(in crate::home) n: N,
-    pub(in crate::home) kind: Kind,
+    pub(in crate::home) kind: EntryKind,
     pub(in crate::home) bytes: u64,
 }
 
@@ -31,7 +39,7 @@ pub(in crate::home) struct NewEntry<'a> {
     pub(in crate::home) seq: Seq,
     pub(in crate::home) producer: ProducerId,
     pub(in crate::home) n: N,
-    pub(in crate::home) kind: Kind,
+    pub(in crate::home) kind: EntryKind,
     pub(in crate::home) sha256: &'a [u8; 32],
     pub(in crate::home) envelope: &'a [u8],
 }
@@ -39,6 +47,8 @@ pub(in crate::home) struct NewEntry<'a> {
 /// An entry as it was stored.
 pub(in crate::home) struct StoredEntry {
     pub(in crate::home) seq: Seq,
+    pub(in crate::home) n: N,
+    pub(in crate::home) kind: EntryKind,
     pub(in crate::home) sha256: Vec<u8>,
     pub(in crate::home) envelope: Bytes,
 }
@@ -123,7 +133,7 @@ pub(in crate::home) fn put_cursor(
     .map(drop)
 }
 
-/// Owners of logs that keep entries which every reader has passed.
+/// Owners of inboxes that keep entries which their reader has passed.
 pub(in crate::home) fn logs_to_reap(conn: &Connection) -> Result<Vec<String>> {
     let mut select = conn.prepare(
         "SELECT a.name FROM cursors c JOIN logs l ON l.id = c.log JOIN accounts a ON a.id = l.id
@@ -215,24 +225,18 @@ pub(in crate::home) fn insert_entry(conn: &Connection, entry: &NewEntry<'_>) -> 
         int(entry.seq.0),
         entry.producer.0,
         int(entry.n.0),
-        kind_number(entry.kind),
+        entry.kind as i64,
         entry.sha256,
         entry.envelope
     ])
     .map(drop)
 }
 
-fn kind_number(kind: Kind) -> i64 {
-    match kind {
-        Kind::Message => 1,
-        Kind::Void => 2,
-    }
-}
-
-fn read_kind(column: usize, number: i64) -> Result<Kind> {
+fn read_kind(column: usize, number: i64) -> Result<EntryKind> {
     match number {
-        1 => Ok(Kind::Message),
-        2 => Ok(Kind::Void),
+        1 => Ok(EntryKind::Message),
+        2 => Ok(EntryKind::Void),
+        3 => Ok(EntryKind::Operation),
         other => Err(rusqlite::Error::IntegralValueOutOfRange(column, other)),
     }
 }
@@ -273,7 +277,7 @@ pub(in crate::home) fn page(
     bytes_max: usize,
 ) -> Result<Vec<StoredEntry>> {
     let mut select = conn.prepare_cached(
-        "SELECT seq, sha256, envelope FROM entries
+        "SELECT seq, sha256, envelope, n, kind FROM entries
          WHERE log = ?1 AND seq > ?2 AND seq <= ?3 ORDER BY seq LIMIT ?4",
     )?;
     let mut rows = select.query(params![log.0, int(after.0), int(upto.0), index(entries_max)])?;
@@ -285,8 +289,13 @@ pub(in crate::home) fn page(
         if bytes > bytes_max && !page.is_empty() {
             break;
         }
-        let seq = Seq(num(row.get(0)?));
-        page.push(StoredEntry { seq, sha256: row.get(1)?, envelope: envelope.into() });
+        page.push(StoredEntry {
+            seq: Seq(num(row.get(0)?)),
+            n: N(num(row.get(3)?)),
+            kind: read_kind(4, row.get(4)?)?,
+            sha256: row.get(1)?,
+            envelope: envelope.into(),
+        });
     }
     Ok(page)
 }

@@ -3,6 +3,7 @@
 //! Deliberately decides nothing. Transactions are the writer's business.
 
 pub(super) mod accounts;
+pub(super) mod groups;
 pub(super) mod logs;
 
 /// SQLite's integers are signed: ids and numbers are kept bit for bit.
@@ -18,7 +19,7 @@ fn index(count: usize) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
 
-/// The row of an account, which is also that of its log.
+/// The row of a log: that of the account whose inbox it is, or a group's, which is negative.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct RowId(pub(super) i64);
 

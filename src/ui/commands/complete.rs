@@ -2,7 +2,7 @@
 
 use super::find;
 use super::row::Argument;
-use super::table::TABLE;
+use super::table::rows;
 
 /// What Tab offers for the word that ends at the end of `line`: where that word starts, and its
 /// possible endings. `people` are the names known, `settings` the keys of settings.
@@ -19,8 +19,7 @@ pub fn complete(line: &str, people: &[String], settings: &[&str]) -> (usize, Vec
             .collect()
     };
     let commands = |typed: &str, slash: &str| -> Vec<String> {
-        TABLE
-            .iter()
+        rows()
             .filter(|row| row.name.starts_with(typed))
             .map(|row| format!("{slash}{} ", row.name))
             .collect()

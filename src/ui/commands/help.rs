@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 
 use crate::ui::text::columns;
 
-use super::row::{Group, Row};
-use super::table::TABLE;
+use super::row::{Heading, Row};
+use super::table::rows;
 
 /// Columns of the headings.
 const HEADING_COLUMNS: usize = 10;
@@ -16,9 +16,9 @@ const ROOM_MIN: usize = 20;
 pub fn help(width: usize) -> String {
     let room = width.saturating_sub(HEADING_COLUMNS + 1).max(ROOM_MIN);
     let mut out = String::new();
-    for group in Group::ALL {
+    for heading in Heading::ALL {
         let mut lines = vec![String::new()];
-        for row in TABLE.iter().filter(|row| row.group == group) {
+        for row in rows().filter(|row| row.heading == heading) {
             let last = lines.last().map_or(0, |line| columns(line));
             match lines.last_mut() {
                 Some(line) if last == 0 => line.push_str(row.usage),
@@ -29,8 +29,8 @@ pub fn help(width: usize) -> String {
             }
         }
         for (index, line) in lines.iter().enumerate() {
-            let heading = if index == 0 { group.heading() } else { "" };
-            let _ = writeln!(out, "{heading:<HEADING_COLUMNS$}{line}");
+            let words = if index == 0 { heading.words() } else { "" };
+            let _ = writeln!(out, "{words:<HEADING_COLUMNS$}{line}");
         }
     }
     out.push_str("A line that begins with // sends a text that begins with /.\n");

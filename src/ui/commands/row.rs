@@ -20,7 +20,7 @@ pub enum Argument {
 
 /// Under which heading help lists a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Group {
+pub enum Heading {
     /// To write.
     Write,
     /// To do something with a message.
@@ -37,7 +37,7 @@ pub enum Group {
     Client,
 }
 
-impl Group {
+impl Heading {
     /// All, in the order of help.
     pub const ALL: [Self; 7] = [
         Self::Write,
@@ -50,7 +50,7 @@ impl Group {
     ];
 
     /// Its heading.
-    pub fn heading(self) -> &'static str {
+    pub fn words(self) -> &'static str {
         match self {
             Self::Write => "Write",
             Self::Messages => "Messages",
@@ -88,7 +88,7 @@ pub struct Row {
     /// What Tab offers after it.
     pub argument: Argument,
     /// Its heading in help.
-    pub group: Group,
+    pub heading: Heading,
     /// Whether it may be remembered on disk.
     pub holds: Holds,
     pub(super) parse: fn(Words<'_>) -> Result<Command, String>,
@@ -96,7 +96,7 @@ pub struct Row {
 
 /// A row for names and numbers only, with nothing to complete.
 pub(super) const fn row(
-    group: Group,
+    heading: Heading,
     name: &'static str,
     usage: &'static str,
     summary: &'static str,
@@ -104,7 +104,7 @@ pub(super) const fn row(
     parse: fn(Words<'_>) -> Result<Command, String>,
 ) -> Row {
     let (argument, holds) = (Argument::None, Holds::Names);
-    Row { name, aliases: &[], usage, summary, examples, argument, group, holds, parse }
+    Row { name, aliases: &[], usage, summary, examples, argument, heading, holds, parse }
 }
 
 impl Row {
