@@ -39,6 +39,10 @@ inbox_entries_max = 10000000
 inbox_bytes_max = 10000000000
 inbox_author_entries_max = 10000000
 inbox_author_bytes_max = 10000000000
+group_entries_max = 10000000
+group_bytes_max = 10000000000
+group_author_entries_max = 10000000
+group_author_bytes_max = 10000000000
 new_peers_per_hour = 100000
 ";
 
