@@ -123,7 +123,8 @@ impl State {
 /// Whose inbox, or which group, is in a datagram that is what it must be.
 fn read_typing(bytes: &[u8]) -> Option<LogName> {
     match ClientFrame::decode(bytes).ok()?.body? {
-        client_frame::Body::Typing(Typing { user, group }) => match (user.as_str(), group.as_str()) {
+        client_frame::Body::Typing(Typing { user, group }) => match (user.as_str(), group.as_str())
+        {
             (user, "") => UserName::canonical(user).ok().map(LogName::Inbox),
             ("", group) => LogName::canonical(group).ok().filter(|log| log.owner().is_none()),
             _ => None,

@@ -326,10 +326,9 @@ fn read(forward: Forward) -> Result<Asked, DoorError> {
             };
             return Ok(Asked::Perhaps(Call { from, rid, request }));
         }
-        Body::Change(ask) => HomeRequest::Change {
-            group: group_name(&ask.group)?,
-            operation: ask.operation,
-        },
+        Body::Change(ask) => {
+            HomeRequest::Change { group: group_name(&ask.group)?, operation: ask.operation }
+        }
         Body::GetRoster(ask) => {
             HomeRequest::GetRoster { group: group_name(&ask.group)?, after: ask.after }
         }

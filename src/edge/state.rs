@@ -326,9 +326,7 @@ impl State {
                 Pending::Plain(via)
                 | Pending::Large(via)
                 | Pending::Proof(via)
-                | Pending::Logout(via) => {
-                    via.is(home, up_to).then_some(*rid)
-                }
+                | Pending::Logout(via) => via.is(home, up_to).then_some(*rid),
                 Pending::Who(merge) => {
                     merge.waiting.get(home).is_some_and(|g| *g <= up_to).then_some(*rid)
                 }
@@ -421,10 +419,7 @@ impl State {
                 self.count_failure(code, limits);
             }
             (Pending::Logout(_), Ok(_)) => self.finish(None, Fate::Closed),
-            (
-                Pending::Plain(_) | Pending::Large(_) | Pending::Logout(_) | Pending::Who(_),
-                _,
-            ) => {}
+            (Pending::Plain(_) | Pending::Large(_) | Pending::Logout(_) | Pending::Who(_), _) => {}
         }
     }
 

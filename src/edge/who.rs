@@ -27,7 +27,9 @@ impl State {
             .values()
             .filter_map(|pending| match pending {
                 Pending::Who(merge) => Some(merge.until),
-                Pending::Plain(_) | Pending::Large(_) | Pending::Proof(_) | Pending::Logout(_) => None,
+                Pending::Plain(_) | Pending::Large(_) | Pending::Proof(_) | Pending::Logout(_) => {
+                    None
+                }
             })
             .min()
     }
@@ -39,7 +41,9 @@ impl State {
             .iter()
             .filter_map(|(rid, pending)| match pending {
                 Pending::Who(merge) => (merge.until <= now).then_some(*rid),
-                Pending::Plain(_) | Pending::Large(_) | Pending::Proof(_) | Pending::Logout(_) => None,
+                Pending::Plain(_) | Pending::Large(_) | Pending::Proof(_) | Pending::Logout(_) => {
+                    None
+                }
             })
             .collect();
         for rid in due {

@@ -8,12 +8,12 @@ use std::sync::Arc;
 
 use rusqlite::Connection;
 
+use super::members::{Group, Sight};
 use super::producer::{Appended, Beyond, Producer};
 use super::refusal::Fault;
+use super::sql::logs::EntryKind;
 use super::sql::logs::LogRow;
 use super::sql::{self, ProducerId, RowId};
-use super::members::{Group, Sight};
-use super::sql::logs::EntryKind;
 use crate::types::{DeviceId, LogEpoch, LogName, N, Seq, UserName};
 
 /// What the cache may hold, by its own estimate.

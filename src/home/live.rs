@@ -234,12 +234,7 @@ impl Live {
         before
     }
 
-    fn set_open(
-        &mut self,
-        log: LogName,
-        place: Place,
-        open: Option<OpenLog>,
-    ) -> Option<OpenLog> {
+    fn set_open(&mut self, log: LogName, place: Place, open: Option<OpenLog>) -> Option<OpenLog> {
         let Some(open) = open else {
             let opens = self.opens.get_mut(&log)?;
             let before = opens.remove(&place);

@@ -10,8 +10,8 @@ use super::accounts::is_active;
 use super::cache::Log;
 use super::live::{OpenLog, Reader};
 use super::producer::Appended;
-use super::refusal::{No, Refusal};
 use super::reap::day_of;
+use super::refusal::{No, Refusal};
 use super::sql::logs::{EntryKind, NewEntry};
 use super::state::{Asker, Fresh, Home, Mode, Pushed};
 use super::{groups, sql};
@@ -419,15 +419,8 @@ fn insert(
         Kind::Message => EntryKind::Message,
         Kind::Void => EntryKind::Void,
     };
-    let entry = NewEntry {
-        log: log.id,
-        seq,
-        producer,
-        n: header.n,
-        kind,
-        sha256: &sha256,
-        envelope,
-    };
+    let entry =
+        NewEntry { log: log.id, seq, producer, n: header.n, kind, sha256: &sha256, envelope };
     sql::logs::insert_entry(conn, &entry)?;
     log.add_entry(&header.author, header.device, append, kind, envelope.len() as u64);
     Ok(append)

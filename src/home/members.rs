@@ -127,7 +127,8 @@ impl Group {
 
     /// Moves a present member's cursor forwards. Says whether it moved.
     pub(super) fn pass(&mut self, user: &UserName, upto: Seq) -> bool {
-        let moves = self.parts.get(user).is_some_and(|part| part.is_present() && part.cursor < upto);
+        let moves =
+            self.parts.get(user).is_some_and(|part| part.is_present() && part.cursor < upto);
         if moves {
             self.put_cursor(user, upto);
             self.dirty.insert(user.clone());
@@ -242,7 +243,8 @@ mod tests {
     fn a_reader_goes_through_its_stays_one_after_the_other() {
         let group = group(&[("bob", 3, Some(7)), ("bob", 12, None)]);
         let (bob, head) = (name("bob"), Seq(20));
-        let place = |held| group.place(&bob, Seq(held)).map(|(pushed, stay)| (pushed.0, stay.since.0));
+        let place =
+            |held| group.place(&bob, Seq(held)).map(|(pushed, stay)| (pushed.0, stay.since.0));
         assert_eq!(place(0), Some((2, 3)));
         assert_eq!(place(5), Some((5, 3)));
         assert_eq!(place(7), Some((11, 12)));

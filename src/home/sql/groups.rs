@@ -223,12 +223,7 @@ pub(in crate::home) fn last_day(conn: &Connection, log: RowId) -> Result<u64> {
         .query_row([log.0], |row| row.get(0).map(num))
 }
 
-pub(in crate::home) fn put_day(
-    conn: &Connection,
-    log: RowId,
-    day: u64,
-    before: Seq,
-) -> Result<()> {
+pub(in crate::home) fn put_day(conn: &Connection, log: RowId, day: u64, before: Seq) -> Result<()> {
     conn.prepare_cached("INSERT OR IGNORE INTO days (log, day, before) VALUES (?1, ?2, ?3)")?
         .execute(params![log.0, int(day), int(before.0)])
         .map(drop)
@@ -244,8 +239,7 @@ pub(in crate::home) fn before_day(
     let from = |order: &'static str| -> Result<Option<i64>> {
         conn.prepare_cached(order)?.query_row(params![log.0, int(day)], |row| row.get(0)).optional()
     };
-    let later =
-        from("SELECT before FROM days WHERE log = ?1 AND day >= ?2 ORDER BY day LIMIT 1")?;
+    let later = from("SELECT before FROM days WHERE log = ?1 AND day >= ?2 ORDER BY day LIMIT 1")?;
     if let Some(before) = later {
         return Ok(Seq(num(before)));
     }
