@@ -149,6 +149,8 @@ pub const EXPIRE_MIN: Duration = Duration::from_secs(1);
 pub const EXPIRE_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
 /// Between two read receipts to one person.
 pub const READ_INTERVAL: Duration = Duration::from_secs(1);
+/// The same in a group, for each of its members: all together send about two a second.
+pub const READ_INTERVAL_PER_MEMBER: Duration = Duration::from_millis(500);
 /// Between two notices to one person that we are writing to them.
 pub const TYPING_INTERVAL: Duration = Duration::from_secs(3);
 /// Between two such notices of one person that reach the front end.

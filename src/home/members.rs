@@ -153,11 +153,6 @@ impl Group {
         self.parts.get(user).is_some_and(Part::is_present)
     }
 
-    /// Everybody who is a member now, in order of name.
-    pub(super) fn present(&self) -> impl Iterator<Item = &UserName> {
-        self.parts.iter().filter(|(_, part)| part.is_present()).map(|(user, _)| user)
-    }
-
     /// The last entry that somebody may see: none for who never was a member, the newest for who is.
     pub(super) fn sees_upto(&self, user: &UserName, head: Seq) -> Option<Seq> {
         let last = self.parts.get(user)?.stays.last()?;

@@ -6,14 +6,17 @@
 //! an open loop a server that stands still is charged for all that should have gone meanwhile.
 
 mod dial;
+mod log;
 mod pattern;
 mod people;
 mod session;
+mod talk;
 mod tally;
 
+use std::collections::HashMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use hdrhistogram::serialization::V2DeflateSerializer;
@@ -25,12 +28,14 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::dial::Place;
 pub use self::pattern::{Gaps, Pace, Pattern};
-pub use self::people::Sealed;
+pub use self::talk::Sealed;
 
 use self::dial::{Dialer, Line};
+use self::log::{Incoming, Log, Reading, Sending, Stream};
 use self::pattern::Writing;
-use self::people::{Account, Conversation, Person, RsaKeys};
-use self::session::{Part, Run, Session, Stream};
+use self::people::{Account, Person, RsaKeys};
+use self::session::{Part, Run, Session};
+use self::talk::Conversation;
 use self::tally::Totals;
 
 pub(super) use self::tally::lock;
@@ -263,32 +268,31 @@ async fn join(
 fn cast(load: &Load, joined: Joined) -> Result<(Vec<Arc<Stream>>, Vec<Part>), BenchError> {
     let people: Vec<Arc<Person>> = joined.iter().map(|(person, ..)| Arc::clone(person)).collect();
     let mut streams = Vec::new();
-    let mut ends = Vec::new();
-    for (from, author) in people.iter().enumerate() {
+    let mut inboxes: Vec<HashMap<String, Incoming>> =
+        people.iter().map(|_| HashMap::new()).collect();
+    let mut outs: Vec<Vec<Log>> = people.iter().map(|_| Vec::new()).collect();
+    for (from, (author, outs)) in people.iter().zip(&mut outs).enumerate() {
         for to in load.pattern.targets(from, people.len()) {
-            let Some(recipient) = people.get(to) else { continue };
+            let Some((recipient, inbox)) = people.get(to).zip(inboxes.get_mut(to)) else {
+                continue;
+            };
             let talk = Conversation::new(author, recipient, load.size, load.sealed)?;
-            streams.push(Arc::new(Stream { talk, book: Mutex::default() }));
-            ends.push((from, to));
+            let stream = Arc::new(Stream::new(talk, 1));
+            let incoming = Incoming { stream: Arc::clone(&stream), reader: 0 };
+            inbox.insert(author.user.to_string(), incoming);
+            let sending = Sending::new(Arc::clone(&stream));
+            outs.push(Log::new(recipient.log.to_string(), None, Some(sending)));
+            streams.push(stream);
         }
     }
     let senders = load.pattern.senders(people.len());
-    let mut parts: Vec<Part> = Vec::new();
-    let mut index = 0;
-    for (me, line, _) in joined {
-        let outs_empty = load.pattern.targets(parts.len(), people.len()).is_empty();
+    let (mut parts, mut index) = (Vec::new(), 0);
+    for (((me, line, _), inbox), outs) in joined.into_iter().zip(inboxes).zip(outs) {
         let writing = Writing::new(load.pace, load.pattern, (index, senders), load.seed);
-        index += usize::from(!outs_empty);
-        let (ins, outs) = (Vec::new(), Vec::new());
-        parts.push(Part { line, me, ins, outs, writing, forget: load.forget });
-    }
-    for (stream, (from, to)) in streams.iter().zip(ends) {
-        if let Some(part) = parts.get_mut(from) {
-            part.outs.push(Arc::clone(stream));
-        }
-        if let Some(part) = parts.get_mut(to) {
-            part.ins.push(Arc::clone(stream));
-        }
+        index += usize::from(!outs.is_empty());
+        let mut logs = vec![Log::new(me.log.to_string(), Some(Reading::new(0, inbox)), None)];
+        logs.extend(outs);
+        parts.push(Part { line, logs, writing, forget: load.forget });
     }
     Ok((streams, parts))
 }

@@ -6,12 +6,19 @@
 
 mod calls;
 mod chain;
+mod commands;
+mod joining;
 mod keys;
+mod link;
+mod making;
 mod rows;
+mod settling;
+mod views;
 mod welcome;
 
 pub(crate) use chain::TookOperation;
 pub(crate) use rows::{KIND_MEMBERSHIP, Membership};
+pub(crate) use settling::Fetched;
 pub(crate) use welcome::{Herald, NOTE_GOODBYE, NOTE_WELCOME, welcome_body};
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -46,6 +53,13 @@ pub(crate) struct Group {
     pub(crate) from: Seq,
 }
 
+impl Group {
+    /// How many operations of it are here.
+    pub(crate) fn number(&self) -> u64 {
+        self.roster.as_ref().map_or(0, Roster::number)
+    }
+}
+
 /// The groups that were used since the start, with their rosters.
 #[derive(Default)]
 pub(crate) struct Groups {
@@ -57,6 +71,19 @@ pub(crate) struct Groups {
 }
 
 impl Groups {
+    /// Where this device stands in a group's log now.
+    pub(super) fn moved_to(
+        &mut self,
+        name: &GroupName,
+        epoch: LogEpoch,
+        cursor: Seq,
+        whole: bool,
+    ) {
+        if let Some(group) = self.known.get_mut(name) {
+            (group.epoch, group.cursor, group.whole) = (epoch, cursor, whole);
+        }
+    }
+
     fn put(&mut self, group: Group) {
         self.known.insert(group.name.clone(), group);
     }

@@ -79,7 +79,11 @@ impl Session<'_> {
         if let Some(server_frame::Body::Typing(typing)) = body
             && let Ok(user) = UserName::canonical(&typing.user)
         {
-            self.core.lock().typing_heard(&user)?;
+            match ChatName::canonical(&typing.group) {
+                Ok(ChatName::Group(group)) => self.core.lock().typing_heard_in(&group, &user)?,
+                Err(_) if typing.group.is_empty() => self.core.lock().typing_heard(&user)?,
+                Ok(ChatName::Person(_)) | Err(_) => {}
+            }
         }
         Ok(())
     }

@@ -3,10 +3,11 @@
 //!
 //! Here the loop and its timers; `requests` come from the front end, `frames` from the edge,
 //! `answers` belong to the one by the number of the other. `sending` is the chats on this
-//! connection, `reading` the own log.
+//! connection, `reading` the own log, `groups` their changes and rosters.
 
 mod answers;
 mod frames;
+mod groups;
 mod reading;
 mod requests;
 mod sending;
@@ -20,7 +21,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::limits;
 use crate::net::Env;
-use crate::types::{ChatName, DeviceId, Seq, UserName};
+use crate::types::{ChatName, DeviceId, GroupName, Seq, UserName};
 use crate::wire::client::client_frame;
 
 use super::Mode;
@@ -32,10 +33,12 @@ use super::inbox::Position;
 use super::sender::{Phase, Sender};
 use super::store::StoreError;
 
+pub(crate) use groups::GroupRequest;
 pub(crate) use requests::Request;
 
 use answers::Waiting;
 use frames::read;
+use groups::Gathering;
 
 /// Why a session ended.
 pub(crate) enum End {
@@ -96,6 +99,10 @@ pub(crate) struct Session<'a> {
     /// Some chat could not send for want of room in the session.
     starved: bool,
     last_open_id: u32,
+    /// People who are looked up together.
+    gatherings: Vec<Gathering>,
+    /// Groups whose key is being renewed.
+    renewing: BTreeSet<GroupName>,
     handover: Handover,
 }
 
@@ -135,6 +142,8 @@ impl<'a> Session<'a> {
             follow_due: None,
             starved: false,
             last_open_id: 0,
+            gatherings: Vec::new(),
+            renewing: BTreeSet::new(),
             handover,
         }
     }
@@ -173,6 +182,7 @@ impl<'a> Session<'a> {
         if self.mode == Mode::SendAndReceive {
             self.open_own();
         }
+        self.begin_groups()?;
         self.look().await?;
         for request in backlog {
             self.request(request).await?;

@@ -133,6 +133,7 @@ impl Session<'_> {
                 self.look_up(user, None)?;
             }
         }
+        self.fetch_wanted()?;
         // A message may have told that somebody knows an old bundle of ours.
         self.look().await?;
         self.note_caught_up().await

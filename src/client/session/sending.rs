@@ -136,9 +136,13 @@ impl Session<'_> {
                     .await?
                 {
                     Sealing::Again => continue,
-                    Sealing::Nothing | Sealing::NeedsBundle | Sealing::KeyChanged => return Ok(()),
+                    Sealing::Nothing
+                    | Sealing::NeedsBundle
+                    | Sealing::NeedsKey
+                    | Sealing::KeyChanged => return Ok(()),
                 },
-                Ready::KeyChanged => return Ok(()),
+                Ready::KeyChanged | Ready::NeedsKey => return Ok(()),
+                Ready::Renew => return Ok(()),
                 Ready::NeedsBundle => {
                     // The log is there, and its owner is not: one of the two will pass.
                     self.pause_unknown(chat);

@@ -261,47 +261,47 @@ fn names_ids_and_keys_have_their_form() {
     let remove = || changes[2].clone();
     let cases: [(Change, Forge); 11] = [
         (create("team", members(), ""), |change| {
-            let Wire::Create(create) = change else { unreachable!() };
+            let Wire::Create(create) = change else { panic!() };
             create.name = "#team".to_owned();
         }),
         (create("team", members(), ""), |change| {
-            let Wire::Create(create) = change else { unreachable!() };
+            let Wire::Create(create) = change else { panic!() };
             create.nonce = vec![1; 15].into();
         }),
         (create("team", members(), ""), |change| {
-            let Wire::Create(create) = change else { unreachable!() };
+            let Wire::Create(create) = change else { panic!() };
             create.key_commit = Bytes::new();
         }),
         (create("team", members(), ""), |change| {
-            let Wire::Create(create) = change else { unreachable!() };
+            let Wire::Create(create) = change else { panic!() };
             create.members.reverse();
         }),
         (create("team", members(), ""), |change| {
-            let Wire::Create(create) = change else { unreachable!() };
+            let Wire::Create(create) = change else { panic!() };
             create.members[1] = create.members[0].clone();
         }),
         (Change::Add(bob().member()), |change| {
-            let Wire::Add(member) = change else { unreachable!() };
+            let Wire::Add(member) = change else { panic!() };
             member.user = "Bob".to_owned();
         }),
         (Change::Add(bob().member()), |change| {
-            let Wire::Add(member) = change else { unreachable!() };
+            let Wire::Add(member) = change else { panic!() };
             member.identity = Bytes::new();
         }),
         (remove(), |change| {
-            let Wire::Remove(remove) = change else { unreachable!() };
+            let Wire::Remove(remove) = change else { panic!() };
             remove.key = None;
         }),
         (remove(), |change| {
-            let Wire::Remove(remove) = change else { unreachable!() };
+            let Wire::Remove(remove) = change else { panic!() };
             remove.key.as_mut().unwrap().keys[0].wrapped_to = Bytes::new();
         }),
         (Change::Invite(invitation(1)), |change| {
-            let Wire::Invite(invite) = change else { unreachable!() };
+            let Wire::Invite(invite) = change else { panic!() };
             invite.invite = Bytes::new();
         }),
         (Change::Withdraw(Some([7; 32])), |change| {
-            let Wire::Withdraw(withdraw) = change else { unreachable!() };
+            let Wire::Withdraw(withdraw) = change else { panic!() };
             withdraw.invite = vec![7; 31].into();
         }),
     ];

@@ -88,7 +88,8 @@ async fn nobody_writes_to_a_name_that_does_not_exist_or_before_login() {
     let mut bed = Bed::new();
     let (_, bob, to_alice) = bed.alice_and_bob().await;
     let (log, open_id) = (inbox("carol"), 3);
-    let open = HomeRequest::Open { log, open_id, epoch: LogEpoch(0), cursor: Seq(0) };
+    let open =
+        HomeRequest::Open { log, open_id, epoch: LogEpoch(0), cursor: Seq(0), write_only: false };
     let refusal = refused(bed.ask(&bob, open).await);
     assert_eq!((refusal.n, refusal.open_id, refusal.code), (0, 3, Code::NoSuchUser as u32));
     let log = LogName::canonical("#team").unwrap();
@@ -237,7 +238,7 @@ async fn another_home_owns_other_names() {
     let request = HomeRequest::LookUp { user: name(away) };
     assert_eq!(code(bed.ask(&here, request).await), Code::WrongHome);
     let (log, epoch) = (inbox(away), LogEpoch(0));
-    let open = HomeRequest::Open { log, open_id: 1, epoch, cursor: Seq(0) };
+    let open = HomeRequest::Open { log, open_id: 1, epoch, cursor: Seq(0), write_only: false };
     assert_eq!(code(bed.ask(&here, open).await), Code::WrongHome);
     // An author of another home needs no session here.
     let guest = Person::new(away).at(9, 77);

@@ -141,7 +141,7 @@ async fn a_damaged_entry_stops_the_home_instead_of_being_pushed() {
     let conn = Connection::open(bed.folder.path().join("s1.db")).unwrap();
     conn.execute("UPDATE entries SET envelope = CAST(x'00' || envelope AS BLOB)", []).unwrap();
     let (log, epoch) = (inbox("alice"), LogEpoch(0));
-    let open = HomeRequest::Open { log, open_id: 1, epoch, cursor: Seq(0) };
+    let open = HomeRequest::Open { log, open_id: 1, epoch, cursor: Seq(0), write_only: false };
     bed.send(&alice, 0, open).await;
     let failure = bed.home.failed().await;
     assert_eq!(failure, HomeFailure::Corrupt("entry 1 of log u-".to_owned()));

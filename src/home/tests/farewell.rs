@@ -129,7 +129,13 @@ async fn when_the_time_has_come_nothing_is_left_but_a_name_nobody_gets() {
     };
     assert_eq!(code(bed.ask(&stranger(3), again).await), Code::NameTaken);
     let epoch = to_alice.epoch;
-    let open = HomeRequest::Open { log: inbox("alice"), open_id: 5, epoch, cursor: Seq(0) };
+    let open = HomeRequest::Open {
+        log: inbox("alice"),
+        open_id: 5,
+        epoch,
+        cursor: Seq(0),
+        write_only: false,
+    };
     assert_eq!(code(bed.ask(&bob, open).await), Code::NoSuchUser);
     let late = bed.append(&bob, &to_alice, message("alice", &bob, 4)).await;
     assert_eq!(code(late), Code::NoSuchUser);

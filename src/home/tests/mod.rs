@@ -4,6 +4,7 @@ mod append;
 mod crash;
 mod farewell;
 mod files;
+mod groups;
 mod presence;
 mod property;
 mod reading;
@@ -89,6 +90,8 @@ struct Bed {
     home: HomeHandle,
     outputs: mpsc::Receiver<Output>,
     rid: u64,
+    /// Pushes that came while something else was waited for.
+    skipped: Vec<Output>,
 }
 
 impl Bed {
@@ -107,7 +110,18 @@ impl Bed {
         create(&env, &path, &s1, &cluster(), &map.slots_of(&s1)).unwrap();
         let home = HomeHandle::open(&env, config(&path, &map, &limits)).unwrap();
         let outputs = home.attach(edge("e1"));
-        Self { folder, world, env, killed, map, limits, home, outputs, rid: 1 << 32 }
+        Self {
+            folder,
+            world,
+            env,
+            killed,
+            map,
+            limits,
+            home,
+            outputs,
+            rid: 1 << 32,
+            skipped: Vec::new(),
+        }
     }
 
     fn config(&self) -> HomeConfig {
@@ -194,7 +208,8 @@ impl Bed {
         epoch: LogEpoch,
         cursor: Seq,
     ) -> wire::Opened {
-        let request = HomeRequest::Open { log: inbox(log), open_id, epoch, cursor };
+        let request =
+            HomeRequest::Open { log: inbox(log), open_id, epoch, cursor, write_only: false };
         match self.ask(from, request).await {
             Body::Opened(opened) => opened,
             other => panic!("{other:?}"),

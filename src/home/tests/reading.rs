@@ -157,7 +157,7 @@ async fn a_new_device_starts_at_the_oldest_entry_and_takes_the_cursor_of_the_one
     let at_laptop = laptop.at(4, 2);
     // Before its keys are known it may not move the reading position.
     let (log, open_id, epoch) = (inbox("alice"), 1, LogEpoch(0));
-    let open = HomeRequest::Open { log, open_id, epoch, cursor: Seq(0) };
+    let open = HomeRequest::Open { log, open_id, epoch, cursor: Seq(0), write_only: false };
     assert_eq!(code(bed.ask(&at_laptop, open).await), Code::Forbidden);
     let put = HomeRequest::PutBundle { bundle: laptop.bundle(2) };
     assert!(matches!(bed.ask(&at_laptop, put).await, Body::Done(_)));
@@ -241,7 +241,12 @@ async fn pushes_wait_while_an_edge_has_no_room_and_go_on_when_it_has() {
     for person in &people {
         let log = LogName::inbox(person.user.clone().unwrap());
         let (open_id, epoch) = (1, LogEpoch(0));
-        bed.send(person, 0, HomeRequest::Open { log, open_id, epoch, cursor: Seq(0) }).await;
+        bed.send(
+            person,
+            0,
+            HomeRequest::Open { log, open_id, epoch, cursor: Seq(0), write_only: false },
+        )
+        .await;
     }
     tokio::time::sleep(Duration::from_secs(1)).await;
     let queued = bed.outputs.len();
