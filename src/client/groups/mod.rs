@@ -72,13 +72,7 @@ pub(crate) struct Groups {
 
 impl Groups {
     /// Where this device stands in a group's log now.
-    pub(super) fn moved_to(
-        &mut self,
-        name: &GroupName,
-        epoch: LogEpoch,
-        cursor: Seq,
-        whole: bool,
-    ) {
+    pub(super) fn moved_to(&mut self, name: &GroupName, epoch: LogEpoch, cursor: Seq, whole: bool) {
         if let Some(group) = self.known.get_mut(name) {
             (group.epoch, group.cursor, group.whole) = (epoch, cursor, whole);
         }

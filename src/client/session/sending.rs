@@ -131,16 +131,15 @@ impl Session<'_> {
             let ready = self.core.lock().ready(chat, next, room)?;
             let sealed = match ready {
                 Ready::Send(sealed) => sealed,
-                Ready::Seal => match self
-                    .disk(|core| core.seal_waiting(chat, SEALED_AT_ONCE))
-                    .await?
-                {
-                    Sealing::Again => continue,
-                    Sealing::Nothing
-                    | Sealing::NeedsBundle
-                    | Sealing::NeedsKey
-                    | Sealing::KeyChanged => return Ok(()),
-                },
+                Ready::Seal => {
+                    match self.disk(|core| core.seal_waiting(chat, SEALED_AT_ONCE)).await? {
+                        Sealing::Again => continue,
+                        Sealing::Nothing
+                        | Sealing::NeedsBundle
+                        | Sealing::NeedsKey
+                        | Sealing::KeyChanged => return Ok(()),
+                    }
+                }
                 Ready::KeyChanged | Ready::NeedsKey => return Ok(()),
                 Ready::Renew => return Ok(()),
                 Ready::NeedsBundle => {
