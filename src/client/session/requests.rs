@@ -101,7 +101,7 @@ impl Session<'_> {
             Request::Follow => {
                 // What was read of them can be told now.
                 self.look().await?;
-                if self.own.caught_up {
+                if self.caught_up {
                     self.follow_contacts()?;
                 }
             }
