@@ -259,6 +259,7 @@ impl Home {
                 }
             }
         }
+        let people = roster.members().len();
         rows::set_group(conn, id, roster.key_epoch(), roster.is_closed())?;
         if let Some(group) = &mut log.group {
             group.key_epoch = roster.key_epoch();
@@ -271,6 +272,7 @@ impl Home {
             self.moved.insert(name.clone());
         }
         self.logs.touch(name);
+        self.logs.grown(people);
         let what = Pushed::Operation(number, encoded.clone());
         let entry = Fresh { seq, what, since: asker.since };
         self.fresh.entry(name.clone()).or_default().push(entry);
