@@ -60,7 +60,7 @@ pub(super) fn check_append(
 
 impl Home {
     /// A member reads from their cursor on, a former one up to the end of their membership.
-    pub(super) fn open_group(
+    pub(super) fn attach_to_group(
         &mut self,
         asker: Asker<'_>,
         user: &UserName,
