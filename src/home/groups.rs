@@ -279,7 +279,7 @@ impl Home {
         Ok(Body::Changed(wire::Changed { number, seq: seq.0 }))
     }
 
-    /// What the chain of a group comes to. Kept with the log; else every operation is applied again.
+    /// What the chain of a group comes to. Kept with the log; else applied again from CREATE on.
     pub(super) fn roster(&mut self, name: &LogName) -> Result<&Roster, No> {
         let conn = &self.database.conn;
         let log = self.logs.get(conn, name)?.ok_or(Code::NoSuchGroup)?;
@@ -292,8 +292,8 @@ impl Home {
         Ok(group.roster.insert(roster))
     }
 
-    /// A page of the chain: all of it for members and for who proved an invitation, up to the end of
-    /// their membership for who was one.
+    /// A page of the chain: all of it for members and for who proved an invitation; for who was a
+    /// member, up to the end of that.
     pub(super) fn get_roster(
         &mut self,
         asker: Asker<'_>,
