@@ -49,7 +49,9 @@ struct GroupEntry {
 
 /// What became of an entry.
 enum Step {
-    Done { lines: usize },
+    Done {
+        lines: usize,
+    },
     /// It was tried again, in vain.
     Nothing,
     /// Nothing behind it can be judged before this bundle is here.
@@ -165,12 +167,6 @@ impl Core {
             Ok::<_, StoreError>(write_cursor(tx, name, last)?)
         })?;
         self.groups.moved_to(name, epoch, last, whole);
-        Ok(())
-    }
-
-    /// What waits for a group's key is tried again.
-    pub(crate) fn group_key_arrived(&mut self, name: &GroupName) -> Result<(), StoreError> {
-        self.profile.store.commit(|tx| retry_waiting(tx, name))?;
         Ok(())
     }
 
