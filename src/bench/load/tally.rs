@@ -1,6 +1,6 @@
 //! What became of every message: when it was meant to go, whether it arrived, and how often.
 //!
-//! A message is known by author, recipient and number, as in the protocol. Deliberately believes
+//! A message is known by author, reader and number, as in the protocol. Deliberately believes
 //! no answer of a server about what arrived: only the recipient's session counts.
 
 use std::collections::BTreeSet;
@@ -15,16 +15,22 @@ pub(in super::super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The messages of one author to one recipient.
-#[derive(Debug, Default)]
+/// The messages that one author wrote into one log, and what arrived at each of its readers.
+#[derive(Debug)]
 pub(super) struct Book {
     /// The last number used before this run.
     base: u64,
     /// When each was meant to go, in order of number from `base + 1`: 16 bytes a message.
     meant_at: Vec<Duration>,
-    /// The highest number that arrived.
+    readers: Vec<Arrivals>,
+}
+
+/// What arrived at one reader.
+#[derive(Clone, Debug, Default)]
+struct Arrivals {
+    /// The highest number that did.
     high: u64,
-    /// Below `high`, and not arrived.
+    /// Below `high`, and did not.
     missing: BTreeSet<u64>,
 }
 
@@ -42,9 +48,21 @@ pub(super) enum Arrival {
 }
 
 impl Book {
+    /// A book for so many readers.
+    pub(super) fn new(readers: usize) -> Self {
+        Self { base: 0, meant_at: Vec::new(), readers: vec![Arrivals::default(); readers] }
+    }
+
     /// Starts with the last number of earlier runs.
     pub(super) fn start(&mut self, base: u64) {
-        *self = Self { base, high: base, ..Self::default() };
+        self.base = base;
+        self.meant_at.clear();
+        self.readers.fill(Arrivals { high: base, missing: BTreeSet::new() });
+    }
+
+    /// How many get each message.
+    pub(super) fn readers(&self) -> usize {
+        self.readers.len()
     }
 
     /// Takes the next number for a message that was meant to go at `at`.
@@ -53,24 +71,26 @@ impl Book {
         self.base + self.meant_at.len() as u64
     }
 
-    /// Notes an arrival.
-    pub(super) fn arrive(&mut self, n: u64) -> Arrival {
+    /// Notes an arrival at one reader, counted from 0.
+    pub(super) fn arrive(&mut self, reader: usize, n: u64) -> Arrival {
         let index = n.checked_sub(self.base + 1).and_then(|index| usize::try_from(index).ok());
-        let Some(&at) = index.and_then(|index| self.meant_at.get(index)) else {
+        let at = index.and_then(|index| self.meant_at.get(index));
+        let Some((&at, reader)) = at.zip(self.readers.get_mut(reader)) else {
             return Arrival::Unknown;
         };
-        if n > self.high {
-            self.missing.extend(self.high + 1..n);
-            self.high = n;
+        if n > reader.high {
+            reader.missing.extend(reader.high + 1..n);
+            reader.high = n;
             return Arrival::New(at);
         }
-        if self.missing.remove(&n) { Arrival::Late(at) } else { Arrival::Again }
+        if reader.missing.remove(&n) { Arrival::Late(at) } else { Arrival::Again }
     }
 
-    /// Written, and not arrived.
+    /// Written, and not arrived: each message once for each reader who misses it.
     pub(super) fn lost(&self) -> u64 {
-        let beyond = self.base + self.meant_at.len() as u64 - self.high;
-        self.missing.len() as u64 + beyond
+        let last = self.base + self.meant_at.len() as u64;
+        let of = |reader: &Arrivals| reader.missing.len() as u64 + last - reader.high;
+        self.readers.iter().map(of).sum()
     }
 }
 
@@ -115,6 +135,8 @@ pub(super) struct Totals {
     /// Nothing new is written from here on.
     end_at: Duration,
     pub(super) written: AtomicU64,
+    /// Times that what was written has to arrive: once for each of its readers.
+    pub(super) expected: AtomicU64,
     pub(super) answered: AtomicU64,
     pub(super) arrived: AtomicU64,
     pub(super) answered_in_time: AtomicU64,
@@ -140,6 +162,7 @@ impl Totals {
             warm_at,
             end_at,
             written: zero(),
+            expected: zero(),
             answered: zero(),
             arrived: zero(),
             answered_in_time: zero(),
@@ -153,6 +176,12 @@ impl Totals {
 
     pub(super) fn end_at(&self) -> Duration {
         self.end_at
+    }
+
+    /// A message was written for so many readers.
+    pub(super) fn wrote(&self, readers: usize) {
+        count(&self.written);
+        self.expected.fetch_add(readers as u64, Ordering::Relaxed);
     }
 
     /// A message meant to go at `meant_at` got so far at `now`.
@@ -170,10 +199,10 @@ impl Totals {
         }
     }
 
-    /// Whether everything written was answered and has arrived.
+    /// Whether everything written was answered and has arrived at everybody.
     pub(super) fn is_quiet(&self) -> bool {
         let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        of(&self.written) == of(&self.answered) && of(&self.written) == of(&self.arrived)
+        of(&self.written) == of(&self.answered) && of(&self.expected) == of(&self.arrived)
     }
 }
 
@@ -184,7 +213,7 @@ mod tests {
     const AT: Duration = Duration::from_millis(1);
 
     fn book(base: u64, messages: u64) -> Book {
-        let mut book = Book::default();
+        let mut book = Book::new(1);
         book.start(base);
         for number in 1..=messages {
             assert_eq!(book.write(AT), base + number);
@@ -197,7 +226,7 @@ mod tests {
         let mut book = book(40, 3);
         assert_eq!(book.lost(), 3);
         for n in 41..=43 {
-            assert_eq!(book.arrive(n), Arrival::New(AT));
+            assert_eq!(book.arrive(0, n), Arrival::New(AT));
         }
         assert_eq!(book.lost(), 0);
     }
@@ -205,22 +234,47 @@ mod tests {
     #[test]
     fn lost_late_doubled_and_made_up_messages_are_told_apart() {
         let mut book = book(0, 5);
-        assert_eq!(book.arrive(1), Arrival::New(AT));
-        assert_eq!(book.arrive(4), Arrival::New(AT));
+        assert_eq!(book.arrive(0, 1), Arrival::New(AT));
+        assert_eq!(book.arrive(0, 4), Arrival::New(AT));
         assert_eq!(book.lost(), 3, "2, 3 and 5");
-        assert_eq!(book.arrive(2), Arrival::Late(AT));
-        assert_eq!(book.arrive(2), Arrival::Again);
-        assert_eq!(book.arrive(4), Arrival::Again);
-        assert_eq!(book.arrive(6), Arrival::Unknown);
-        assert_eq!(book.arrive(0), Arrival::Unknown);
+        assert_eq!(book.arrive(0, 2), Arrival::Late(AT));
+        assert_eq!(book.arrive(0, 2), Arrival::Again);
+        assert_eq!(book.arrive(0, 4), Arrival::Again);
+        assert_eq!(book.arrive(0, 6), Arrival::Unknown);
+        assert_eq!(book.arrive(0, 0), Arrival::Unknown);
         assert_eq!(book.lost(), 2, "3 and 5");
+    }
+
+    #[test]
+    fn each_reader_of_a_message_is_missed_alone() {
+        let mut book = Book::new(3);
+        book.start(7);
+        assert_eq!((book.write(AT), book.write(AT), book.readers()), (8, 9, 3));
+        for (reader, n) in [(0, 8), (0, 9), (2, 9)] {
+            assert_eq!(book.arrive(reader, n), Arrival::New(AT));
+        }
+        assert_eq!(book.lost(), 3, "8 and 9 at the second, 8 at the third");
+        assert_eq!(book.arrive(0, 9), Arrival::Again);
+        assert_eq!(book.arrive(2, 8), Arrival::Late(AT));
+        assert_eq!((book.arrive(3, 8), book.lost()), (Arrival::Unknown, 2));
+    }
+
+    #[test]
+    fn a_run_is_quiet_when_every_reader_has_everything() {
+        let totals = Totals::new(Duration::ZERO, AT);
+        totals.wrote(2);
+        totals.done(Timed::Sent, AT, AT);
+        totals.done(Timed::Delivered, AT, AT);
+        assert!(!totals.is_quiet());
+        totals.done(Timed::Delivered, AT, AT);
+        assert!(totals.is_quiet());
     }
 
     #[test]
     fn only_what_was_meant_to_go_after_the_warm_up_is_timed_but_everything_must_arrive() {
         let second = Duration::from_secs;
         let totals = Totals::new(second(1), second(3));
-        totals.written.store(3, Ordering::Relaxed);
+        (0..3).for_each(|_| totals.wrote(1));
         for (meant, now) in [(0, 1), (1, 2), (2, 4)] {
             totals.done(Timed::Sent, second(meant), second(now));
             totals.done(Timed::Delivered, second(meant), second(now));
