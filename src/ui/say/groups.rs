@@ -29,7 +29,7 @@ impl Place {
     fn members(self, group: &GroupName) -> String {
         self.say(
             format!("Who is in it: /members {group}"),
-            format!("Who is in it: client group show {group}"),
+            format!("Who is in it: client group show {}", group.as_str()),
         )
     }
 }
@@ -64,11 +64,13 @@ pub fn last_admin(group: &GroupName, candidates: &[UserName], place: Place) -> T
             format!(" (or {}{more})", names.join(", "))
         }
     };
+    // In a shell, a # would begin a comment.
+    let bare = group.as_str();
     let remedy = place.say(
         format!("Hand it over: /leave {who}{others}   or close it: /delgrp"),
         format!(
-            "Hand it over: client group leave {group} --successor {who}{others}   or close it: \
-             client group close {group}"
+            "Hand it over: client group leave {bare} --successor {who}{others}   or close it: \
+             client group close {bare}"
         ),
     );
     Told::new(format!("You are the only admin of {group}."), remedy)
@@ -109,7 +111,7 @@ pub fn group_error(error: &GroupError, group: Option<&GroupName>, place: Place) 
             format!("Only an admin of {group} may do that, and you are none."),
             place.say(
                 format!("Ask one of them; /members {group} marks them."),
-                format!("Ask one of them; client group show {group} marks them."),
+                format!("Ask one of them; client group show {} marks them.", group.as_str()),
             ),
         ),
         GroupError::AlreadyAMember(user) => {
@@ -145,7 +147,7 @@ pub fn group_error(error: &GroupError, group: Option<&GroupName>, place: Place) 
             format!("The server shows another history of {group} than before: nothing is sent."),
             place.say(
                 format!("Compare with the others what /members {group} says at its end."),
-                format!("Compare with the others what client group show {group} says."),
+                format!("Compare with the others: client group show {}", group.as_str()),
             ),
         ),
         GroupError::Busy(group) => Told::new(
@@ -198,6 +200,7 @@ mod tests {
                 assert!(told.what.ends_with('.') && !told.remedy.is_empty(), "{told:?}");
                 assert!(!told.what.contains(".."), "{told:?}");
                 assert!(!told.what.contains('_') || error == GroupError::Refused(Code::Internal));
+                assert!(place == Place::Line || !told.remedy.contains('#'), "{told:?}");
                 let slash = told.remedy.contains(" /") && place == Place::Shell;
                 assert!(!slash || error == GroupError::KeyChanged(user("bob")), "{told:?}");
             }
