@@ -1,6 +1,6 @@
 //! Sentences about groups: why something was not done, and what to do about it.
 
-use crate::client::{GroupError, GroupView, MemberView, Role};
+use crate::client::{GroupError, GroupView, MemberView, Role, Standing};
 use crate::types::{GroupName, UserName};
 
 use super::{Told, code, key_changed, request_error};
@@ -38,6 +38,20 @@ impl Place {
 pub fn candidates(group: &GroupView, me: &UserName) -> Vec<UserName> {
     let others = group.members.iter().filter(|member| member.user != *me);
     others.map(|member| member.user.clone()).collect()
+}
+
+/// Why nothing can be written to a group any more, if it is known here.
+pub fn not_there(group: &GroupView) -> GroupError {
+    let name = group.name.clone();
+    match group.standing {
+        Standing::Closed => GroupError::Closed(name),
+        Standing::Forked => GroupError::Forked(name),
+        Standing::Making
+        | Standing::Joining
+        | Standing::Member
+        | Standing::Removed
+        | Standing::Left => GroupError::NotAMember(name),
+    }
 }
 
 /// Whether `me` is the only admin of a group that has other members.
@@ -101,7 +115,7 @@ pub fn group_error(error: &GroupError, group: Option<&GroupName>, place: Place) 
             place.say("Who is here: /who all".into(), "Look how it is written.".into()),
         ),
         GroupError::NotAMember(group) => Told::new(
-            format!("You are not in {group} any more."),
+            format!("You are not in {group}, or not any more."),
             place.say(
                 format!("Ask an admin to add you, or join: /join {}", group.as_str()),
                 format!("Ask an admin to add you, or join: client group join {}", group.as_str()),
