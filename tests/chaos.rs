@@ -177,7 +177,7 @@ impl Living {
 
     fn write(&mut self, client: &Client, to: &UserName, text: &str) {
         // First on paper: it can be on the other screen before this thread goes on.
-        self.diary.lock().unwrap().wrote(&self.name, to, text);
+        self.diary.lock().unwrap().wrote(&self.name, &to.clone().into(), text);
         let id = client.send_text(&to.clone().into(), text).unwrap();
         self.taken.push((id, text.to_owned()));
     }
@@ -209,8 +209,8 @@ impl Living {
         let Some(message) = client.message(id).unwrap() else { return };
         let mut diary = self.diary.lock().unwrap();
         diary.told_sent(&message.text);
-        if let (Some(id), Some(to)) = (&message.wire_id, message.chat.person()) {
-            diary.told_stored(&self.name, to, id);
+        if let Some(id) = &message.wire_id {
+            diary.told_stored(&self.name, &message.chat, id, &message.text);
         }
     }
 

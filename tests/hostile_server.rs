@@ -10,22 +10,27 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fastchat::client::account::{self, IdentitySource, OtherDevice, Where};
-use fastchat::client::{Client, Event, Line, Mode, Profile, RequestError};
+use fastchat::client::{Client, Event, GroupCommand, Line, Mode, Profile, RequestError};
+use fastchat::crypto::operation::Change;
+use fastchat::crypto::testpeople::{Person, operation_hash};
 use fastchat::crypto::{
-    Bundle, BundleDevice, DeviceKey, DeviceState, parse_header, seal_void, testkeys,
+    Body, Bundle, BundleDevice, DeviceKey, DeviceState, GroupKey, GroupSealRequest, parse_header,
+    seal_group, seal_void, testkeys,
 };
 use fastchat::limits::{FRAME_BYTES_MAX, Limits};
 use fastchat::net::endpoint::ListenKind;
 use fastchat::net::env::TestOptions;
 use fastchat::net::{Authority, Env, FrameReader, FrameWriter, QuicKeys, Role, listen};
 use fastchat::testkit::{NetConfig, SimNet};
-use fastchat::types::{ClusterId, DeviceId, LogId, N, ServerId, UserName};
+use fastchat::types::{
+    ClusterId, DeviceId, GroupId, GroupName, KeyEpoch, LogId, N, OpHash, ServerId, UserName,
+};
 use fastchat::wire::balancer::{BalancerReply, BalancerRequest, Edge, Edges, balancer_reply};
 use fastchat::wire::client::client_frame::Body as Ask;
 use fastchat::wire::client::server_frame::Body as Answer;
 use fastchat::wire::client::{
-    Account, Appended, ClientFrame, Closed, Delivered, Done, Entry, Error, HelloOk, Opened,
-    Presence, Refused, ServerFrame, Welcome, WhoList,
+    Account, Appended, Changed, ClientFrame, Closed, Delivered, Done, Entry, Error, HelloOk,
+    JoinOffer, Open, Opened, Presence, Refused, Roster, RosterEntry, ServerFrame, Welcome, WhoList,
 };
 use fastchat::wire::{Code, PROTOCOL_VERSION};
 use rand::rngs::StdRng;
@@ -50,6 +55,28 @@ struct Memory {
     logs: Vec<(String, u32)>,
     rids: Vec<u64>,
     hashes: Vec<Bytes>,
+    /// The operations of the one group there is, as the client handed them in.
+    chain: Vec<Bytes>,
+    /// What strangers signed for it.
+    forged: Vec<Bytes>,
+}
+
+impl Memory {
+    fn group(&self) -> Option<GroupId> {
+        let create = self.chain.first()?;
+        operation_hash(create).map(|hash| GroupId(hash.0))
+    }
+
+    fn roster(&self, after: u64) -> Roster {
+        let group_id = self.group().map(|id| Bytes::copy_from_slice(&id.0)).unwrap_or_default();
+        let skip = usize::try_from(after).unwrap_or(usize::MAX);
+        let entries = (1..).zip(&self.chain).skip(skip).map(|(number, operation)| RosterEntry {
+            number,
+            seq: number,
+            operation: operation.clone(),
+        });
+        Roster { group_id, entries: entries.collect(), more: false }
+    }
 }
 
 fn number(rng: &mut StdRng) -> u64 {
@@ -109,17 +136,85 @@ impl Liar {
         bundle.sign(&identity).unwrap()
     }
 
-    fn envelope(&self, rng: &mut StdRng, log: &str) -> Bytes {
+    fn envelope(&self, rng: &mut StdRng, memory: &Memory, log: &str) -> Bytes {
         if rng.random_range(0..4) == 0 {
             return bytes(rng);
         }
-        let log = LogId::canonical(log).unwrap_or(LogId::canonical("@x").unwrap());
+        let group = memory.group().filter(|_| log.starts_with('#')).map(LogId::Group);
+        let log =
+            group.or(LogId::canonical(log).ok()).unwrap_or_else(|| LogId::canonical("@x").unwrap());
+        if let LogId::Group(group) = &log
+            && rng.random_range(0..2) == 0
+        {
+            return self.words(rng, memory, group);
+        }
         let author = UserName::canonical(["bob", "carol", "me"][rng.random_range(0..3)]).unwrap();
         let key = DeviceKey::from_seed(&[rng.random_range(6..8); 32]);
         let (a, b) = (number(rng).max(1), number(rng).max(1));
         let device = DeviceId(rng.random_range(1..4));
         let (n, upto) = (N(a.min(b)), N(a.max(b)));
         seal_void(&self.cluster, &key, &log, &author, device, n, upto).unwrap()
+    }
+
+    /// A message to the group that nobody in it wrote.
+    fn words(&self, rng: &mut StdRng, memory: &Memory, group: &GroupId) -> Bytes {
+        let name = ["bob", "known", "me"][rng.random_range(0..3)];
+        let author = Person::new(&self.cluster, name, rng.random_range(0..3));
+        let head = memory.chain.last().and_then(operation_hash).unwrap_or(OpHash([0; 32]));
+        seal_group(&GroupSealRequest {
+            cluster: &self.cluster,
+            device_key: &author.device_key,
+            group,
+            author: &author.user,
+            device: author.device,
+            n: N(number(rng).max(1)),
+            key: &GroupKey::generate(),
+            key_epoch: KeyEpoch(number(rng).max(1)),
+            author_identity: author.identity(),
+            author_bundle_version: number(rng),
+            roster_head: head,
+            sent_at_unix_ms: number(rng),
+            body: &Body::Text("forged".to_owned()),
+        })
+        .unwrap()
+    }
+
+    /// An operation: of the group, of strangers, or none at all.
+    fn operation(&self, rng: &mut StdRng, memory: &mut Memory) -> Bytes {
+        if memory.forged.is_empty()
+            && let Some(group) = memory.group()
+        {
+            memory.forged = self.forge(group, &memory.chain);
+        }
+        let all = memory.chain.iter().chain(&memory.forged);
+        match rng.random_range(0..4) {
+            0 => bytes(rng),
+            _ => all
+                .clone()
+                .nth(rng.random_range(0..all.count().max(1)))
+                .cloned()
+                .unwrap_or_default(),
+        }
+    }
+
+    /// What people sign who are not in the group, and what the owner never signed.
+    fn forge(&self, group: GroupId, chain: &[Bytes]) -> Vec<Bytes> {
+        let prev = chain.last().and_then(operation_hash).unwrap_or(OpHash([0; 32]));
+        let stranger = Person::new(&self.cluster, "bob", 1);
+        let as_owner = Person::new(&self.cluster, "me", 2);
+        let mut forged = vec![stranger.create("team", &[&as_owner], &GroupKey::generate())];
+        for person in [&stranger, &as_owner] {
+            for change in [
+                Change::Add(stranger.member()),
+                Change::Leave,
+                Change::Close,
+                Change::Topic("forged".to_owned()),
+                Change::Grant { user: stranger.user.clone(), admin: true },
+            ] {
+                forged.push(person.sign(group, prev, change));
+            }
+        }
+        forged.iter().map(|operation| operation.encoded().clone()).collect()
     }
 
     /// Something; often about what the client asked last.
@@ -136,7 +231,7 @@ impl Liar {
         };
         let user = ["bob", "carol", "me", "x y"][rng.random_range(0..4)];
         let (seq, n, epoch) = (number(rng), number(rng), number(rng));
-        let body = match rng.random_range(0..14) {
+        let body = match rng.random_range(0..18) {
             0 => Answer::HelloOk(HelloOk { version: 9, server: "s9".to_owned(), map_version: n }),
             1 => Answer::Error(Error {
                 code: code(rng),
@@ -185,9 +280,40 @@ impl Liar {
                 detail: "no".to_owned(),
             }),
             11 => {
-                let envelope = self.envelope(rng, &log);
+                let envelope = self.envelope(rng, memory, &log);
                 Answer::Entry(Entry { log, open_id, seq, envelope, ..Entry::default() })
             }
+            14 | 15 => {
+                // Both, one, or none.
+                let operation = self.operation(rng, memory);
+                let envelope = match rng.random_range(0..4) {
+                    0 => self.envelope(rng, memory, &log),
+                    _ => Bytes::new(),
+                };
+                let entry = Entry { log, open_id, seq, envelope, operation, number: n };
+                Answer::Entry(entry)
+            }
+            16 => {
+                let mut roster = memory.roster(rng.random_range(0..3));
+                for _ in 0..rng.random_range(0..3) {
+                    let operation = self.operation(rng, memory);
+                    let (number, seq) = (number(rng), number(rng));
+                    roster.entries.push(RosterEntry { number, seq, operation });
+                }
+                if rng.random_range(0..3) == 0 {
+                    roster.group_id = bytes(rng);
+                }
+                roster.more = rng.random_range(0..2) == 0;
+                Answer::Roster(roster)
+            }
+            17 => match rng.random_range(0..2) {
+                0 => Answer::Changed(Changed { number: n, seq }),
+                _ => Answer::JoinOffer(JoinOffer {
+                    group_id: bytes(rng),
+                    nonce: bytes(rng),
+                    member: rng.random_range(0..2) == 0,
+                }),
+            },
             12 => Answer::Delivered(Delivered { log, open_id, delivered_n: n }),
             _ => Answer::Closed(Closed { log, open_id, code: code(rng), detail: String::new() }),
         };
@@ -224,11 +350,26 @@ impl Liar {
                 let bundle = self.bundle_of("known", 1, 1);
                 Answer::Account(Account { user: look_up.user, bundle })
             }
-            Ask::LookUp(_)
-            | Ask::Change(_)
-            | Ask::GetRoster(_)
-            | Ask::JoinAsk(_)
-            | Ask::JoinProof(_) => Answer::Error(Error { code: no, ..Error::default() }),
+            Ask::Change(change) => {
+                let chain = &mut self.state.lock().unwrap().1.chain;
+                if !chain.contains(&change.operation) {
+                    chain.push(change.operation);
+                }
+                let number = chain.len() as u64;
+                Answer::Changed(Changed { number, seq: number })
+            }
+            Ask::GetRoster(ask) => Answer::Roster(self.state.lock().unwrap().1.roster(ask.after)),
+            Ask::Open(open) if open.log == "#team" => {
+                let head_seq = self.state.lock().unwrap().1.chain.len() as u64;
+                let Open { log, open_id, .. } = open;
+                let (epoch, first_seq) = (1, 1);
+                let opened =
+                    Opened { log, open_id, epoch, first_seq, head_seq, ..Opened::default() };
+                Answer::Opened(opened)
+            }
+            Ask::LookUp(_) | Ask::JoinAsk(_) | Ask::JoinProof(_) => {
+                Answer::Error(Error { code: no, ..Error::default() })
+            }
             Ask::Open(open) => Answer::Refused(Refused {
                 log: open.log,
                 open_id: open.open_id,
@@ -341,15 +482,19 @@ impl Liar {
                     _ => Answer::Appended(Appended { log, open_id, n, seq: n, hash }),
                 }
             }
+            Ask::GetRoster(ask) => Answer::Roster(memory.roster(ask.after)),
+            Ask::Change(_) => Answer::Changed(Changed { number: number(rng), seq: number(rng) }),
+            Ask::JoinAsk(_) => {
+                let group_id = memory.roster(0).group_id;
+                let nonce = Bytes::from_static(&[5; 32]);
+                Answer::JoinOffer(JoinOffer { group_id, nonce, member: false })
+            }
+            Ask::JoinProof(_) => Answer::Done(Done::default()),
             Ask::Hello(_)
             | Ask::SignUp(_)
             | Ask::Login(_)
             | Ask::Resume(_)
             | Ask::Cursor(_)
-            | Ask::Change(_)
-            | Ask::GetRoster(_)
-            | Ask::JoinAsk(_)
-            | Ask::JoinProof(_)
             | Ask::Typing(_) => return None,
             Ask::Logout(_)
             | Ask::PutBundle(_)
@@ -439,8 +584,16 @@ async fn life(seed: u64) -> u64 {
     let me = UserName::canonical("me").unwrap();
     let profile = Profile::open(&here, dir.path()).unwrap();
     let unlocked = account::sign_up(&here, profile, &cluster, &me, PASSWORD).await.unwrap();
-    liar.calm.store(false, Ordering::Relaxed);
     let (client, mut events) = Client::start(&here, unlocked, Mode::SendAndReceive);
+    let team = GroupName::canonical("team").unwrap();
+    let known = [UserName::canonical("known").unwrap()];
+    let made = async {
+        while client.create_group(&team, &known, "", None).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), made).await.expect("no group was made");
+    liar.calm.store(false, Ordering::Relaxed);
     let mut frames = 0;
     for round in 0..8 {
         for user in ["bob", "carol"] {
@@ -449,7 +602,20 @@ async fn life(seed: u64) -> u64 {
             let _ = client.send_text(&user.clone().into(), &format!("text {round}"));
             let _ = client.accept_key(&user);
         }
+        let _ = client.send_text(&team.clone().into(), &format!("text {round}"));
         let _ = client.retry();
+        let topic = GroupCommand::Topic(format!("topic {round}"));
+        let another = GroupName::canonical("another").unwrap();
+        let password = || "horse battery staple correct".to_owned().into();
+        let asked = async {
+            tokio::join!(
+                client.change_group(&team, topic),
+                client.may_join(&another),
+                client.join_by_password(&another, password()),
+            )
+        };
+        // Whatever comes of it.
+        let _ = tokio::time::timeout(Duration::from_secs(2), asked).await;
         tokio::time::sleep(Duration::from_secs(2)).await;
         frames = liar.frames.load(Ordering::Relaxed);
     }
@@ -472,9 +638,14 @@ async fn life(seed: u64) -> u64 {
     }
     let recovered = matches!(answer, Err(RequestError::Refused { code: Code::NoSuchUser, .. }));
     assert!(recovered, "seed {seed}: the client does not come back: {answer:?}");
+    let me = UserName::canonical("me").unwrap();
     for line in client.take_unshown(10_000).unwrap() {
-        assert!(matches!(line, Line::Trouble { .. }), "seed {seed}: {line:?}");
+        let own = matches!(&line, Line::Membership { by, .. } if *by == me);
+        assert!(own || matches!(line, Line::Trouble { .. }), "seed {seed}: {line:?}");
     }
+    let members = client.group(&team).unwrap().map(|group| group.members).unwrap_or_default();
+    let invited = |user: &UserName| *user == me || known.contains(user);
+    assert!(members.iter().all(|member| invited(&member.user)), "seed {seed}: {members:?}");
     frames
 }
 

@@ -17,7 +17,7 @@ use super::notes::{Said, queue_note};
 use super::settings::{life_ms, reopen};
 use super::store::{StoreError, bits};
 use super::views::{
-    KIND_OWN, KIND_TROUBLE, STATE_CANCELLED, STATE_PENDING, STATE_REFUSED, STATE_WAITING,
+    KIND_OWN, KIND_PEER, STATE_CANCELLED, STATE_PENDING, STATE_REFUSED, STATE_WAITING,
 };
 
 /// A line as far as an action has to know it.
@@ -25,6 +25,8 @@ struct Target {
     line: i64,
     chat: ChatName,
     own: bool,
+    /// In a group: whose it is, if not own.
+    author: Option<String>,
     state: i64,
 }
 
@@ -46,6 +48,7 @@ impl Core {
     fn may_write(&mut self, to: &ChatName) -> Result<(), SendError> {
         let user = match to {
             ChatName::Person(user) => user,
+            ChatName::Group(group) if self.is_in(group).map_err(local)? => return Ok(()),
             ChatName::Group(group) => return Err(SendError::NoSuchGroup(group.clone())),
         };
         if user == self.user() {
@@ -83,8 +86,8 @@ impl Core {
             .commit(|tx| {
                 tx.prepare_cached(
                     "INSERT INTO lines (chat, kind, sealed_text, at_unix_ms, sent_at_unix_ms,
-                     state, shown, form, reply_by, reply_to, expire_ms)
-                     VALUES (?1, 0, ?2, ?3, ?3, ?4, 2, ?5, ?6, ?7, ?8)",
+                     state, shown, form, reply_by, reply_to, expire_ms, reply_author)
+                     VALUES (?1, 0, ?2, ?3, ?3, ?4, 2, ?5, ?6, ?7, ?8, ?9)",
                 )?
                 .execute(params![
                     to,
@@ -95,6 +98,7 @@ impl Core {
                     reply.as_ref().map(|target| i64::from(!target.own)),
                     reply.as_ref().map(|target| target.line),
                     bits(expire.map_or(0, life_ms)),
+                    reply.as_ref().and_then(|target| target.author.as_deref()),
                 ])?;
                 let id = tx.last_insert_rowid();
                 // Writing to somebody accepts them.
@@ -125,27 +129,29 @@ impl Core {
 
     /// A message that stands.
     fn target(&self, id: LocalId) -> Result<Target, ActionError> {
-        let row: Option<(String, i64, i64, i64)> = self
+        let row: Option<(String, i64, i64, i64, Option<String>)> = self
             .profile
             .store
             .db()
-            .prepare_cached("SELECT chat, kind, state, gone FROM lines WHERE id = ?1")
+            .prepare_cached("SELECT chat, kind, state, gone, author FROM lines WHERE id = ?1")
             .and_then(|mut rows| {
                 rows.query_row([id.0], |row| {
-                    Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+                    Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?))
                 })
                 .optional()
             })
             .map_err(StoreError::from)?;
-        let Some((chat, kind, state, gone)) = row else { return Err(ActionError::NoSuchMessage) };
-        if kind == KIND_TROUBLE {
+        let Some((chat, kind, state, gone, author)) = row else {
+            return Err(ActionError::NoSuchMessage);
+        };
+        if !matches!(kind, KIND_OWN | KIND_PEER) {
             return Err(ActionError::NotAText);
         }
         if gone != 0 {
             return Err(ActionError::Deleted);
         }
         let chat = ChatName::canonical(&chat).map_err(|_| StoreError::Sealed)?;
-        Ok(Target { line: id.0, chat, own: kind == KIND_OWN, state })
+        Ok(Target { line: id.0, chat, own: kind == KIND_OWN, author, state })
     }
 
     fn own_target(&self, id: LocalId) -> Result<Target, ActionError> {
@@ -242,9 +248,9 @@ impl Core {
         let sent = self.profile.store.commit(|tx| {
             tx.execute(
                 "INSERT INTO lines (chat, kind, sealed_text, at_unix_ms, sent_at_unix_ms, state,
-                 shown, form, reply_by, reply_to, expire_ms)
-                 SELECT chat, 0, sealed_text, ?2, ?2, ?3, 2, form, reply_by, reply_to, expire_ms
-                 FROM lines WHERE id = ?1",
+                 shown, form, reply_by, reply_to, expire_ms, reply_author)
+                 SELECT chat, 0, sealed_text, ?2, ?2, ?3, 2, form, reply_by, reply_to, expire_ms,
+                 reply_author FROM lines WHERE id = ?1",
                 params![id.0, now, STATE_WAITING],
             )?;
             let sent = tx.last_insert_rowid();
@@ -280,8 +286,8 @@ pub(super) fn write_reaction(
     emoji: Option<&str>,
 ) -> Result<Changed, StoreError> {
     let by = match by {
-        Author::Me => 0,
-        Author::Them(_) => 1,
+        Author::Me => "",
+        Author::Them(user) => user.as_str(),
     };
     let changed = match emoji {
         Some(emoji) => tx

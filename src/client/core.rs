@@ -41,7 +41,7 @@ pub(crate) struct Core {
     pub(crate) stale_bundles: BTreeSet<UserName>,
     /// Who comes and goes.
     pub(crate) presence: Presence,
-    /// When read receipts last went to chats; those of the last second only.
+    /// When the next read receipt may go to chats that had one a moment ago.
     pub(crate) reads_told: BTreeMap<ChatName, Instant>,
     pub(crate) alarm: Alarm,
     pub(crate) groups: Groups,

@@ -6,17 +6,19 @@ use rusqlite::{OptionalExtension, Transaction, params};
 
 use crate::crypto::envelope::{Body, HeaderInfo, MessageRef, OpenedMessage, Rich};
 use crate::crypto::secret::DbKey;
-use crate::types::{ChatName, ClusterId, GroupName, UserName};
+use crate::roster::Roster;
+use crate::types::{ChatName, ClusterId, GroupName, Seq, UserName};
 
 use super::actions::{Changed, is_one_character, write_reaction};
 use super::api::{Author, Event, LocalId, MessageState, Trouble};
 use super::forget::{Gone, forget_line, start_life};
+use super::group_log::{group_reads_moved, hear_group_read};
 use super::groups::Herald;
 use super::reads::apply_read;
 use super::settings::{life_ms, reopen};
 use super::store::{StoreError, bits};
 use super::taking::{Audience, show_trouble};
-use super::views::{Key, insert_peer_line};
+use super::views::{Key, PeerLine};
 
 /// A message that was opened, and how its author stands here.
 pub(super) struct Heard<'a> {
@@ -33,6 +35,8 @@ pub(super) struct Heard<'a> {
     /// Whether read receipts are on.
     pub(super) receipts: bool,
     pub(super) now: u64,
+    /// In a group: who is in it, and where in its log this stands.
+    pub(super) group: Option<(&'a Roster, Seq)>,
 }
 
 /// What came of it.
@@ -55,7 +59,8 @@ impl Effect {
 /// A line that a note is about.
 struct Subject {
     line: i64,
-    own: bool,
+    /// Whose line it is.
+    author: UserName,
 }
 
 impl Heard<'_> {
@@ -64,8 +69,7 @@ impl Heard<'_> {
         match &self.message.body {
             Body::Text(text) => self.text(tx, text, None),
             Body::Rich(rich) => self.text(tx, &rich.text, Some(rich)),
-            // A receipt of a group; outside of one it says nothing.
-            Body::Bundle(_) | Body::ReadGroup { .. } => Ok(Effect::default()),
+            Body::Bundle(_) => Ok(Effect::default()),
             Body::Welcome(_) | Body::Goodbye { .. } => {
                 if self.audience == Audience::Nobody || self.author_key == Key::NotAccepted {
                     return Ok(Effect::default());
@@ -76,7 +80,11 @@ impl Heard<'_> {
                 let trouble = &Trouble::UnknownSuite;
                 show_trouble(tx, self.chat, self.audience, trouble, self.now).map(Effect::lines)
             }
-            Body::Reaction { .. } | Body::Edit { .. } | Body::Delete { .. } | Body::Read { .. } => {
+            Body::Reaction { .. }
+            | Body::Edit { .. }
+            | Body::Delete { .. }
+            | Body::Read { .. }
+            | Body::ReadGroup { .. } => {
                 // Whoever signs with a key that nobody accepted may be anybody.
                 if self.author_key == Key::NotAccepted {
                     return Ok(Effect::default());
@@ -106,25 +114,26 @@ impl Heard<'_> {
             return Ok(Effect::default());
         }
         let (key, chat) = (self.key, self.chat);
-        insert_peer_line(
-            tx,
-            key,
+        let line = PeerLine {
             chat,
-            self.header,
+            group: self.group.map(|(_, seq)| (self.author, seq)),
+            header: self.header,
             text,
-            self.message,
-            self.now,
-            self.author_key,
-        )?;
+            message: self.message,
+            now: self.now,
+            author_key: self.author_key,
+        };
+        line.insert(tx, key)?;
         reopen(tx, chat)?;
         if let Some(rich) = rich {
             let line = tx.last_insert_rowid();
             let reply = rich.reply_to.as_ref();
             let by = reply.and_then(|to| self.side(to));
+            let reply_author = by.filter(|by| *by == 1 && self.group.is_some()).and(reply);
             let subject = reply.map(|to| self.subject(tx, to)).transpose()?.flatten();
             tx.prepare_cached(
-                "UPDATE lines SET form = ?2, reply_by = ?3, reply_to = ?4, expire_ms = ?5
-                 WHERE id = ?1",
+                "UPDATE lines SET form = ?2, reply_by = ?3, reply_to = ?4, expire_ms = ?5,
+                 reply_author = ?6 WHERE id = ?1",
             )?
             .execute(params![
                 line,
@@ -132,6 +141,7 @@ impl Heard<'_> {
                 by,
                 subject.map(|subject| subject.line),
                 bits(rich.expire.map_or(0, life_ms)),
+                reply_author.map(|to| to.author.as_str()),
             ])?;
         }
         Ok(Effect::lines(1))
@@ -147,7 +157,7 @@ impl Heard<'_> {
                 if emoji.is_some_and(|emoji| !is_one_character(emoji)) {
                     return Ok(Vec::new());
                 }
-                let Some(Subject { line, .. }) = self.subject(tx, to)? else {
+                let Some(Subject { line, author: _ }) = self.subject(tx, to)? else {
                     return Ok(Vec::new());
                 };
                 let by = Author::Them(self.author.clone());
@@ -177,6 +187,12 @@ impl Heard<'_> {
                 }
                 events
             }
+            Body::ReadGroup { seq } if heard && self.receipts => {
+                let Some((roster, at)) = self.group else { return Ok(Vec::new()) };
+                // Nobody has read what is not written yet.
+                hear_group_read(tx, self.chat, self.author, (*seq).min(at))?;
+                group_reads_moved(tx, self.chat, self.own, roster, self.now)?
+            }
             Body::Reaction { .. }
             | Body::Edit { .. }
             | Body::Read { .. }
@@ -190,11 +206,11 @@ impl Heard<'_> {
         })
     }
 
-    /// Whose message is named: 0 own, 1 theirs, else nobody's of this conversation.
+    /// Whose message is named: 0 own, 1 somebody else's, else nobody's of this conversation.
     fn side(&self, to: &MessageRef) -> Option<i64> {
         if to.author == *self.own {
             Some(0)
-        } else if to.author == *self.author {
+        } else if to.author == *self.author || self.group.is_some() {
             Some(1)
         } else {
             None
@@ -209,19 +225,21 @@ impl Heard<'_> {
     ) -> Result<Option<Subject>, StoreError> {
         let Some(kind) = self.side(to) else { return Ok(None) };
         let n = i64::try_from(to.n.0).unwrap_or(i64::MAX);
+        // Members choose their devices' ids: one's own may be another's as well.
+        let named = (kind == 1 && self.group.is_some()).then_some(to.author.as_str());
         let line: Option<i64> = tx
             .prepare_cached(
                 "SELECT id FROM lines WHERE chat = ?1 AND kind = ?2 AND device = ?3 AND n = ?4
-                 AND n <> 0 AND gone = 0",
+                 AND n <> 0 AND gone = 0 AND author IS ?5",
             )?
-            .query_row(params![self.chat, kind, bits(to.device.0), n], |row| row.get(0))
+            .query_row(params![self.chat, kind, bits(to.device.0), n, named], |row| row.get(0))
             .optional()?;
-        Ok(line.map(|line| Subject { line, own: kind == 0 }))
+        Ok(line.map(|line| Subject { line, author: to.author.clone() }))
     }
 
     /// The named line, if its author is the one who speaks.
     fn their_own(&self, tx: &Transaction<'_>, to: &MessageRef) -> Result<Option<i64>, StoreError> {
         let subject = self.subject(tx, to)?;
-        Ok(subject.filter(|subject| !subject.own).map(|subject| subject.line))
+        Ok(subject.filter(|subject| subject.author == *self.author).map(|subject| subject.line))
     }
 }

@@ -5,11 +5,11 @@
 //! order, so that nothing a sender can observe depends on whether decryption worked.
 
 use bytes::Bytes;
-use rusqlite::params;
+use rusqlite::{Transaction, params};
 
 use crate::crypto::bundle::VerifiedBundle;
 use crate::crypto::envelope::{EnvelopeError, parse_header};
-use crate::types::{DeviceId, LogEpoch, Seq, UserName};
+use crate::types::{DeviceId, GroupName, LogEpoch, Seq, UserName};
 
 use super::api::{Contact, Event, Trouble};
 use super::contacts::Learned;
@@ -36,6 +36,10 @@ pub(crate) struct OpenReport {
     pub(crate) need_bundle: Vec<(UserName, DeviceId)>,
     /// An author has used up the hour's unwraps; theirs waits.
     pub(crate) over_budget: bool,
+    /// Groups whose chain is needed before their entries can be opened.
+    pub(crate) need_roster: Vec<GroupName>,
+    /// Something of our own that this database does not know: it is an old copy.
+    pub(crate) foreign: bool,
 }
 
 /// What became of one entry.
@@ -54,11 +58,27 @@ pub(super) enum Step {
 }
 
 pub(super) struct Entry {
+    /// '' for the own inbox, else the chat of the group.
+    pub(super) log: String,
     pub(super) epoch: i64,
     pub(super) seq: i64,
     pub(super) envelope: Bytes,
     /// It waited for a key: its numbers are taken, and the person was told.
     pub(super) tried: bool,
+}
+
+impl Entry {
+    /// It keeps its place until a key comes.
+    pub(super) fn wait(&self, tx: &Transaction<'_>) -> Result<usize, rusqlite::Error> {
+        tx.prepare_cached("UPDATE inbox SET waits = 1 WHERE log = ?1 AND epoch = ?2 AND seq = ?3")?
+            .execute(params![self.log, self.epoch, self.seq])
+    }
+
+    /// It is done.
+    pub(super) fn delete(&self, tx: &Transaction<'_>) -> Result<usize, rusqlite::Error> {
+        tx.prepare_cached("DELETE FROM inbox WHERE log = ?1 AND epoch = ?2 AND seq = ?3")?
+            .execute(params![self.log, self.epoch, self.seq])
+    }
 }
 
 impl Core {
@@ -121,7 +141,8 @@ impl Core {
         let Some((last, _)) = entries.last() else { return Ok(()) };
         self.profile.store.commit(|tx| {
             let mut insert = tx.prepare_cached(
-                "INSERT OR IGNORE INTO inbox (epoch, seq, author, envelope) VALUES (?1, ?2, ?3, ?4)",
+                "INSERT OR IGNORE INTO inbox (log, epoch, seq, kind, author, envelope)
+                 VALUES ('', ?1, ?2, 0, ?3, ?4)",
             )?;
             for (seq, envelope) in entries {
                 let author = parse_header(envelope).map(|h| h.author.to_string());
@@ -160,6 +181,7 @@ impl Core {
                 }
             }
         }
+        self.open_group_entries(max, &mut report)?;
         if report.lines > 0 {
             self.emit(Event::Lines);
         }
@@ -168,7 +190,8 @@ impl Core {
 
     pub(super) fn authors_with_mail(&self) -> Result<Vec<String>, StoreError> {
         let mut rows = self.profile.store.db().prepare_cached(
-            "SELECT author FROM inbox WHERE waits <> 1 GROUP BY author ORDER BY min(arrival)",
+            "SELECT author FROM inbox WHERE log = '' AND waits <> 1
+             GROUP BY author ORDER BY min(arrival)",
         )?;
         let found = rows.query_map([], |row| row.get(0))?;
         Ok(found.collect::<Result<_, _>>()?)
@@ -178,12 +201,13 @@ impl Core {
     /// that was restored, which have no order of their own.
     pub(super) fn entries_of(&self, author: &str, max: usize) -> Result<Vec<Entry>, StoreError> {
         let mut rows = self.profile.store.db().prepare_cached(
-            "SELECT epoch, seq, envelope, waits FROM inbox WHERE author = ?1 AND waits <> 1
-             ORDER BY arrival LIMIT ?2",
+            "SELECT epoch, seq, envelope, waits FROM inbox
+             WHERE log = '' AND author = ?1 AND waits <> 1 ORDER BY arrival LIMIT ?2",
         )?;
         let found =
             rows.query_map(params![author, i64::try_from(max).unwrap_or(i64::MAX)], |row| {
                 Ok(Entry {
+                    log: String::new(),
                     epoch: row.get(0)?,
                     seq: row.get(1)?,
                     envelope: row.get::<_, Vec<u8>>(2)?.into(),

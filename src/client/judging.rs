@@ -69,7 +69,7 @@ impl Core {
             return trouble(Trouble::BadSignature);
         };
         if !entry.tried
-            && let Some(outcome) = self.seen_before(header, &envelope)?
+            && let Some(outcome) = self.seen_before(&entry.log, header, &envelope)?
         {
             return Ok(outcome);
         }
@@ -80,25 +80,31 @@ impl Core {
     }
 
     /// An id that is taken: the same envelope again, or another under the same id.
-    fn seen_before(
+    pub(super) fn seen_before(
         &self,
+        log: &str,
         header: &HeaderInfo,
         envelope: &VerifiedEnvelope,
     ) -> Result<Option<Outcome>, StoreError> {
         let db = self.profile.store.db();
         let high: Option<i64> = db
-            .prepare_cached("SELECT high FROM highs WHERE author = ?1 AND device = ?2")?
-            .query_row(params![header.author.as_str(), bits(header.device.0)], |row| row.get(0))
+            .prepare_cached(
+                "SELECT high FROM highs WHERE log = ?1 AND author = ?2 AND device = ?3",
+            )?
+            .query_row(params![log, header.author.as_str(), bits(header.device.0)], |row| {
+                row.get(0)
+            })
             .optional()?;
         if high.is_none_or(|high| unbits(high) < header.upto.0) {
             return Ok(None);
         }
         let digest: Option<Vec<u8>> = db
             .prepare_cached(
-                "SELECT digest FROM accepted WHERE author = ?1 AND device = ?2 AND n = ?3",
+                "SELECT digest FROM accepted
+                 WHERE log = ?1 AND author = ?2 AND device = ?3 AND n = ?4",
             )?
             .query_row(
-                params![header.author.as_str(), bits(header.device.0), bits(header.n.0)],
+                params![log, header.author.as_str(), bits(header.device.0), bits(header.n.0)],
                 |row| row.get(0),
             )
             .optional()?;
@@ -211,4 +217,4 @@ impl UnwrapBudget {
 }
 
 /// Numbers that a device can come to; SQLite keeps them as signed integers.
-const NUMBERS_MAX: u64 = i64::MAX as u64;
+pub(super) const NUMBERS_MAX: u64 = i64::MAX as u64;

@@ -20,6 +20,7 @@ mod connection;
 mod contacts;
 mod core;
 mod forget;
+mod group_log;
 mod groups;
 mod handover;
 mod hearing;
@@ -107,7 +108,7 @@ impl Client {
         let _ = self.requests.try_send(request);
     }
 
-    async fn ask<T>(
+    pub(crate) async fn ask<T>(
         &self,
         request: impl FnOnce(oneshot::Sender<Result<T, RequestError>>) -> Request,
     ) -> Result<T, RequestError> {

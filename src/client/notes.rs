@@ -8,7 +8,7 @@ use rusqlite::{OptionalExtension, Transaction, params};
 
 use crate::crypto::envelope::{Body, MessageRef, Rich};
 use crate::crypto::secret::DbKey;
-use crate::types::{ChatName, DeviceId, N, UserName};
+use crate::types::{ChatName, DeviceId, N, Seq, UserName};
 
 use super::groups::{NOTE_GOODBYE, NOTE_WELCOME, welcome_body};
 use super::store::{StoreError, bits, unbits, unseal};
@@ -40,13 +40,13 @@ pub(super) enum Fate {
     Void,
 }
 
-/// The two people of a conversation, and the key of the profile.
+/// Who speaks in a conversation, and the key of the profile.
 pub(super) struct Between<'a> {
     pub(super) key: &'a DbKey,
     pub(super) own: &'a UserName,
     pub(super) chat: &'a ChatName,
-    /// The other person of it.
-    pub(super) peer: &'a UserName,
+    /// The other person of it; `None`: it is of a group.
+    pub(super) peer: Option<&'a UserName>,
 }
 
 /// Takes a note about a line, in place of one of its kind that still waits.
@@ -69,7 +69,8 @@ pub(super) fn queue_note(
     Ok(())
 }
 
-/// Takes a note of what was read, as one that is sealed at once. Returns its id.
+/// Takes a note of what was read, as one that is sealed at once. Returns its id. In a group device
+/// 0, and the `seq` for the number.
 pub(super) fn insert_read(
     tx: &Transaction<'_>,
     chat: &ChatName,
@@ -105,6 +106,9 @@ pub(super) fn note_fate(
         })
         .optional()?;
     let Some((kind, line, device, n, sealed)) = row else { return Ok(Fate::Void) };
+    if kind == NOTE_READ && between.peer.is_none() {
+        return Ok(Fate::Body(Body::ReadGroup { seq: Seq(unbits(n)) }));
+    }
     if kind == NOTE_READ {
         return Ok(Fate::Body(Body::Read { device: DeviceId(unbits(device)), n: N(unbits(n)) }));
     }
@@ -179,11 +183,14 @@ enum Named {
 }
 
 fn find_ref(tx: &Transaction<'_>, between: &Between<'_>, line: i64) -> Result<Named, StoreError> {
-    let row: Option<(i64, i64, i64, i64)> = tx
-        .prepare_cached("SELECT kind, device, n, state FROM lines WHERE id = ?1")?
-        .query_row([line], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))
+    type Row = (i64, i64, i64, i64, Option<String>);
+    let row: Option<Row> = tx
+        .prepare_cached("SELECT kind, device, n, state, author FROM lines WHERE id = ?1")?
+        .query_row([line], |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?))
+        })
         .optional()?;
-    let Some((kind, device, n, state)) = row else { return Ok(Named::Never) };
+    let Some((kind, device, n, state, author)) = row else { return Ok(Named::Never) };
     let (device, n) = (DeviceId(unbits(device)), N(unbits(n)));
     let own = kind == KIND_OWN;
     if own && state == STATE_WAITING {
@@ -192,8 +199,14 @@ fn find_ref(tx: &Transaction<'_>, between: &Between<'_>, line: i64) -> Result<Na
     if n.0 == 0 || device.0 == 0 || own && matches!(state, STATE_REFUSED | STATE_CANCELLED) {
         return Ok(Named::Never);
     }
-    let author = if own { between.own } else { between.peer };
-    Ok(Named::Ref(MessageRef { author: author.clone(), device, n }))
+    let author = match (own, between.peer, author) {
+        (true, ..) => between.own.clone(),
+        (false, Some(peer), _) => peer.clone(),
+        (false, None, author) => {
+            UserName::canonical(&author.unwrap_or_default()).map_err(|_| StoreError::Sealed)?
+        }
+    };
+    Ok(Named::Ref(MessageRef { author, device, n }))
 }
 
 /// An own message as it is sealed, and when it was written; `None` when its text is gone. `kept` is

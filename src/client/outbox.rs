@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use crate::crypto::bundle::VerifiedBundle;
 use crate::crypto::envelope::Body;
 use crate::limits;
-use crate::types::{ChatName, LogEpoch, LogId, N};
+use crate::types::{ChatName, LogEpoch, LogId, N, Seq, UserName};
 
 use super::api::{Cancelled, Draft, Event, LocalId, MessageState, SendError};
 use super::contacts::write_tell;
@@ -23,10 +23,10 @@ use super::notes::{
 };
 use super::reads::{Telling, reads_settled, untold_reads};
 use super::rows::{
-    KIND_BUNDLE, KIND_NOTE, KIND_TEXT, Of, UnansweredBody, insert_outgoing, insert_version,
-    make_void, unanswered_bodies, waiting_ids,
+    KIND_BUNDLE, KIND_NOTE, KIND_TEXT, KIND_VOID, Of, UnansweredBody, insert_outgoing,
+    insert_version, make_void, unanswered_bodies, waiting_ids,
 };
-use super::sealing::{Fitted, Sealed, Sealer, SendState};
+use super::sealing::{Fitted, Recipient, Sealed, Sealer, SendState};
 use super::store::{StoreError, bits, unbits};
 use super::views::{STATE_CANCELLED, STATE_PENDING, STATE_WAITING};
 
@@ -49,6 +49,8 @@ pub(crate) enum Sealing {
     NeedsBundle,
     /// The identity key changed and was not accepted: nothing is sealed.
     KeyChanged,
+    /// The group's chain or its key is not here, or we are not in it.
+    NeedsKey,
 }
 
 /// What is to be done next for a chat.
@@ -62,6 +64,10 @@ pub(crate) enum Ready {
     NeedsBundle,
     /// The identity key changed and was not accepted: nothing is sent, sealed or not.
     KeyChanged,
+    /// The group's chain or its key is not here, or we are not in it.
+    NeedsKey,
+    /// Somebody left the group: whoever writes next makes it a new key first.
+    Renew,
 }
 
 impl Core {
@@ -73,14 +79,38 @@ impl Core {
     /// The chats whose log has to be open: something waits, is unanswered, or is not delivered yet.
     pub(crate) fn chats_to_open(&self) -> Result<Vec<ChatName>, StoreError> {
         let mut rows = self.profile.store.db().prepare_cached(
-            "SELECT chat FROM lines WHERE state = 0
-             UNION SELECT chat FROM outgoing
-             UNION SELECT chat FROM notes WHERE waits = 1
-             UNION SELECT r.chat FROM read_marks r JOIN people p ON p.user = r.chat
-               WHERE r.seen_n > r.told_n AND p.contact = 1
-             UNION SELECT user FROM people WHERE tell = 1 AND contact <> 2 ORDER BY 1",
+            "SELECT chat FROM (
+               SELECT chat FROM lines WHERE state = 0
+               UNION SELECT chat FROM outgoing
+               UNION SELECT chat FROM notes WHERE waits = 1
+               UNION SELECT r.chat FROM read_marks r JOIN people p ON p.user = r.chat
+                 WHERE r.seen_n > r.told_n AND p.contact = 1
+               UNION SELECT chat FROM read_marks WHERE seen_n > told_n AND chat LIKE '#%'
+               UNION SELECT user FROM people WHERE tell = 1 AND contact <> 2)
+             WHERE chat NOT LIKE '#%'
+               OR substr(chat, 2) IN (SELECT name FROM groups WHERE standing = 2)
+             ORDER BY 1",
         )?;
         let chats = rows.query_map([], |row| row.get::<_, String>(0))?;
+        let mut found = Vec::new();
+        for chat in chats {
+            found.extend(ChatName::canonical(&chat?).ok());
+        }
+        Ok(found)
+    }
+
+    /// Groups in which something of ours waits that nobody will take any more.
+    pub(crate) fn chats_lost(&self) -> Result<Vec<ChatName>, StoreError> {
+        let mut rows = self.profile.store.db().prepare_cached(
+            "SELECT chat FROM (
+               SELECT chat FROM lines WHERE state = 0
+               UNION SELECT chat FROM outgoing WHERE answered = 0 AND kind <> ?1
+               UNION SELECT chat FROM notes WHERE waits = 1)
+             WHERE chat LIKE '#%'
+               AND substr(chat, 2) NOT IN (SELECT name FROM groups WHERE standing <= 2)
+               AND substr(chat, 2) IN (SELECT name FROM groups)",
+        )?;
+        let chats = rows.query_map([KIND_VOID], |row| row.get::<_, String>(0))?;
         let mut found = Vec::new();
         for chat in chats {
             found.extend(ChatName::canonical(&chat?).ok());
@@ -129,8 +159,10 @@ impl Core {
         from: N,
         max: usize,
     ) -> Result<Ready, StoreError> {
-        // Nothing of ours can wait for a group.
-        let Some(peer) = chat.person() else { return Ok(Ready::Seal) };
+        let peer = match chat {
+            ChatName::Person(peer) => peer,
+            ChatName::Group(group) => return self.ready_for_group(chat, group, from, max),
+        };
         let Some(person) = self.person(peer)? else { return Ok(Ready::NeedsBundle) };
         if person.changed.is_some() {
             return Ok(Ready::KeyChanged);
@@ -161,27 +193,46 @@ impl Core {
         chat: &ChatName,
         max: usize,
     ) -> Result<Sealing, StoreError> {
-        let Some(peer) = chat.person() else { return Ok(Sealing::Nothing) };
-        let Some(person) = self.person(peer)?.cloned() else {
-            return Ok(Sealing::NeedsBundle);
-        };
-        if person.changed.is_some() {
-            return Ok(Sealing::KeyChanged);
+        match chat {
+            ChatName::Group(group) => match self.group_seal(group)? {
+                Some(seal) => self.seal_for(chat, Recipient::Group(&seal), None, max),
+                None => Ok(Sealing::NeedsKey),
+            },
+            ChatName::Person(peer) => {
+                let Some(person) = self.person(peer)?.cloned() else {
+                    return Ok(Sealing::NeedsBundle);
+                };
+                if person.changed.is_some() {
+                    return Ok(Sealing::KeyChanged);
+                }
+                let Some(bundle) = person.bundle else { return Ok(Sealing::NeedsBundle) };
+                let tell = person.tell.then_some(peer);
+                self.seal_for(chat, Recipient::Person(&bundle), tell, max)
+            }
         }
-        let Some(bundle) = person.bundle else { return Ok(Sealing::NeedsBundle) };
+    }
+
+    /// Seals what waits. `tell`: the one who has to hear of our newest bundle.
+    fn seal_for(
+        &mut self,
+        chat: &ChatName,
+        recipient: Recipient<'_>,
+        tell: Option<&UserName>,
+        max: usize,
+    ) -> Result<Sealing, StoreError> {
         let telling = self.telling(chat)?;
         let own = self.profile.bundle.clone();
         let sealer = self.sealer(chat)?;
         let now = self.now();
         let key = &self.profile.key;
-        let between = Between { key, own: &self.profile.owner.user, chat, peer };
+        let between = Between { key, own: &self.profile.owner.user, chat, peer: chat.person() };
         let (made, pending, told) = self.profile.store.commit(|tx| {
             let state = SendState::load(tx, key, chat)?;
-            let (own, recipient) = (&own, &bundle);
+            let own = &own;
             let mut batch =
                 Batch { tx, between, sealer: &sealer, state, own, recipient, now, made: 0 };
             batch.fit_key()?;
-            if person.tell {
+            if tell.is_some() {
                 batch.bundle()?;
             }
             let pending = batch.texts(max)?;
@@ -193,9 +244,10 @@ impl Core {
             Ok::<_, StoreError>((batch.made, pending, told))
         })?;
         if told {
-            self.reads_told.insert(chat.clone(), Instant::now());
+            let due = Instant::now() + self.read_interval(chat)?;
+            self.reads_told.insert(chat.clone(), due);
         }
-        if person.tell {
+        if let Some(peer) = tell {
             self.people.remove(peer);
         }
         for id in pending {
@@ -281,7 +333,7 @@ impl Core {
     pub(super) fn sealer(&self, chat: &ChatName) -> Result<Sealer, StoreError> {
         let log = match chat {
             ChatName::Person(user) => LogId::Inbox(user.clone()),
-            ChatName::Group(group) => return Err(StoreError::NoSuchGroup(group.clone())),
+            ChatName::Group(group) => LogId::Group(self.group_id(group)?),
         };
         Ok(Sealer {
             cluster: self.cluster(),
@@ -300,7 +352,7 @@ struct Batch<'a> {
     sealer: &'a Sealer,
     state: SendState,
     own: &'a VerifiedBundle,
-    recipient: &'a VerifiedBundle,
+    recipient: Recipient<'a>,
     now: u64,
     made: usize,
 }
@@ -310,7 +362,7 @@ impl Batch<'_> {
     fn fit_key(&mut self) -> Result<(), StoreError> {
         match self.state.fit_key(self.own, self.recipient, self.sealer)? {
             Fitted::Fine => Ok(()),
-            Fitted::OtherRecipientKeys => {
+            Fitted::OtherKeys => {
                 self.made += 1;
                 self.reseal()
             }
@@ -360,7 +412,8 @@ impl Batch<'_> {
 
     fn bundle(&mut self) -> Result<(), StoreError> {
         self.next(self.now, &Body::Bundle(self.own.encoded().clone()), Of::Bundle)?;
-        Ok(write_tell(self.tx, self.between.peer, false)?)
+        let Some(peer) = self.between.peer else { return Ok(()) };
+        Ok(write_tell(self.tx, peer, false)?)
     }
 
     fn texts(&mut self, max: usize) -> Result<Vec<LocalId>, StoreError> {
@@ -406,7 +459,11 @@ impl Batch<'_> {
         let untold = untold_reads(self.tx, chat)?;
         for &(device, n) in &untold {
             let note = insert_read(self.tx, chat, device, n)?;
-            self.next(self.now, &Body::Read { device, n }, Of::Note(note))?;
+            let body = match chat {
+                ChatName::Person(_) => Body::Read { device, n },
+                ChatName::Group(_) => Body::ReadGroup { seq: Seq(n.0) },
+            };
+            self.next(self.now, &body, Of::Note(note))?;
         }
         reads_settled(self.tx, chat)?;
         Ok(!untold.is_empty())

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use tokio::time::Instant;
 
 use crate::limits;
-use crate::types::{ChatName, UserName};
+use crate::roster::Roster;
+use crate::types::{ChatName, GroupName, UserName};
 
 use super::api::{Contact, Event};
 use super::core::Core;
@@ -21,7 +22,7 @@ pub(crate) struct Presence {
     /// When we last told somebody that we are writing to them.
     typed: BTreeMap<ChatName, Instant>,
     /// When the front end was last told that somebody is writing.
-    heard: BTreeMap<UserName, Instant>,
+    heard: BTreeMap<(ChatName, UserName), Instant>,
 }
 
 impl Presence {
@@ -72,23 +73,47 @@ impl Core {
     /// A server says that somebody is writing to us. However often: the front end hears it once a
     /// second at most, and of contacts only.
     pub(crate) fn typing_heard(&mut self, user: &UserName) -> Result<(), StoreError> {
-        let chat = ChatName::from(user.clone());
+        if !self.is_accepted(user)? {
+            return Ok(());
+        }
+        self.typing_in(user.clone().into(), user)
+    }
+
+    /// A server says that somebody is writing in a group: heard of members, as of contacts.
+    pub(crate) fn typing_heard_in(
+        &mut self,
+        group: &GroupName,
+        user: &UserName,
+    ) -> Result<(), StoreError> {
+        let blocked = self.person(user)?.is_some_and(|p| p.contact == Contact::Blocked);
+        let is_member = |roster: &Roster| roster.member(user).is_some();
+        let known = self.is_in(group)?
+            && self.group(group)?.and_then(|group| group.roster.as_ref()).is_some_and(is_member);
+        if blocked || !known || user == self.user() {
+            return Ok(());
+        }
+        self.typing_in(group.clone().into(), user)
+    }
+
+    fn typing_in(&mut self, chat: ChatName, user: &UserName) -> Result<(), StoreError> {
+        let who = (chat, user.clone());
         let recent = |at: &Instant| at.elapsed() < limits::TYPING_HEARD_INTERVAL;
-        if self.presence.heard.get(user).is_some_and(recent)
-            || !self.is_accepted(user)?
-            || !self.typing_on(&chat)?
-        {
+        if self.presence.heard.get(&who).is_some_and(recent) || !self.typing_on(&who.0)? {
             return Ok(());
         }
         self.presence.heard.retain(|_, at| recent(at));
-        self.presence.heard.insert(user.clone(), Instant::now());
-        self.emit(Event::Typing { chat, user: user.clone() });
+        self.presence.heard.insert(who.clone(), Instant::now());
+        let (chat, user) = who;
+        self.emit(Event::Typing { chat, user });
         Ok(())
     }
 
-    /// Whether a chat is one with a contact.
+    /// Whether a chat is one with a contact, or of a group that we are in.
     pub(crate) fn is_agreed(&mut self, chat: &ChatName) -> Result<bool, StoreError> {
-        chat.person().map_or(Ok(false), |user| self.is_accepted(user))
+        match chat {
+            ChatName::Person(user) => self.is_accepted(user),
+            ChatName::Group(group) => self.is_in(group),
+        }
     }
 
     /// Whether somebody is a contact who was accepted.

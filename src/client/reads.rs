@@ -1,12 +1,11 @@
 //! Read receipts, both ways: what was shown here, and what others say was shown there.
 //!
 //! What was read is noted on disk with the last number that was told, so that nothing is told
-//! twice; the telling itself waits until a second has passed since the one before.
+//! twice; the telling itself waits until a second has passed since the one before, in a group longer.
 
 use rusqlite::{Transaction, params};
 use tokio::time::Instant;
 
-use crate::limits;
 use crate::types::{ChatName, DeviceId, N};
 
 use super::api::LocalId;
@@ -29,15 +28,21 @@ pub(super) enum Telling {
 impl Core {
     /// Notes that all that was shown in a chat was read. True when somebody has to be told.
     pub(crate) fn mark_read(&mut self, chat: &ChatName) -> Result<bool, StoreError> {
+        // In a group one number says it for everybody: the place in its log.
+        let (device, n) = match chat {
+            ChatName::Person(_) => ("device", "n"),
+            ChatName::Group(_) => ("0", "seq"),
+        };
         let seen: Vec<(i64, i64)> = {
-            let mut rows = self.profile.store.db().prepare_cached(
+            let mut rows = self.profile.store.db().prepare_cached(&format!(
                 "SELECT l.device, max(l.n) FROM
-                   (SELECT device, n FROM lines WHERE chat = ?1 AND kind = 1 AND shown = 2
-                      AND n <> 0 AND unaccepted_key = 0 ORDER BY id DESC LIMIT ?2) l
+                   (SELECT {device} device, {n} n FROM lines WHERE chat = ?1 AND kind = 1
+                      AND shown = 2 AND {n} <> 0 AND unaccepted_key = 0
+                    ORDER BY id DESC LIMIT ?2) l
                  GROUP BY l.device
                  HAVING max(l.n) > coalesce((SELECT seen_n FROM read_marks
                                              WHERE chat = ?1 AND device = l.device), 0)",
-            )?;
+            ))?;
             let found =
                 rows.query_map(params![chat, LOOKED_BACK], |row| Ok((row.get(0)?, row.get(1)?)))?;
             found.collect::<Result<_, _>>()?
@@ -75,9 +80,13 @@ impl Core {
         if !self.receipts_on(chat)? {
             return Ok(Telling::Never);
         }
-        let recent = |at: &Instant| at.elapsed() < limits::READ_INTERVAL;
-        self.reads_told.retain(|_, at| recent(at));
-        let later = self.reads_told.contains_key(chat) || !self.is_agreed(chat)?;
+        let now = Instant::now();
+        self.reads_told.retain(|_, due| *due > now);
+        let renewed_first = match chat.group() {
+            Some(group) => self.rekey_due(group)?,
+            None => false,
+        };
+        let later = self.reads_told.contains_key(chat) || renewed_first || !self.is_agreed(chat)?;
         Ok(if later { Telling::Later } else { Telling::Now })
     }
 
@@ -92,9 +101,8 @@ impl Core {
         let mut next = None;
         for chat in chats {
             let Ok(chat) = ChatName::canonical(&chat?) else { continue };
-            let due = self.reads_told.get(&chat).map(|at| *at + limits::READ_INTERVAL);
-            // Whose second is over waits for something else.
-            let due = due.filter(|due| *due > Instant::now());
+            // Whose time is over waits for something else.
+            let due = self.reads_told.get(&chat).copied().filter(|due| *due > Instant::now());
             next = next.into_iter().chain(due).min();
         }
         Ok(next)

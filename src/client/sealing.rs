@@ -1,4 +1,5 @@
-//! Sealing for one person: the conversation key of this direction, and when it rides along.
+//! Sealing: for one person, with the conversation key of this direction and when it rides along; for
+//! a group, with its key.
 //!
 //! Knows nothing of what is sealed or when; that is `outbox`.
 
@@ -8,9 +9,13 @@ use rusqlite::{Transaction, params};
 use crate::crypto::bundle::VerifiedBundle;
 use crate::crypto::device::DeviceKey;
 use crate::crypto::envelope::{Body, SealRequest, seal, seal_void};
+use crate::crypto::group::GroupKey;
+use crate::crypto::group_envelope::{GroupSealRequest, seal_group};
 use crate::crypto::rf1::{ConversationKey, WrappedKey, wrap};
 use crate::crypto::secret::DbKey;
-use crate::types::{ChatName, ClusterId, DeviceId, KeyId, LogId, N, UserName};
+use crate::types::{
+    ChatName, ClusterId, DeviceId, GroupId, KeyEpoch, KeyId, LogId, N, OpHash, UserName,
+};
 
 use super::store::{StoreError, bits, unbits, unseal};
 
@@ -31,6 +36,23 @@ impl Sealer {
     }
 }
 
+/// For whom is sealed.
+#[derive(Clone, Copy)]
+pub(super) enum Recipient<'a> {
+    Person(&'a VerifiedBundle),
+    Group(&'a GroupSeal),
+}
+
+/// A group as far as sealing has to know it.
+pub(super) struct GroupSeal {
+    pub(super) id: GroupId,
+    /// Of this epoch, which is the roster's.
+    pub(super) key: GroupKey,
+    pub(super) epoch: KeyEpoch,
+    /// The newest operation known here.
+    pub(super) head: OpHash,
+}
+
 /// An envelope of our own.
 pub(super) struct Sealed {
     pub(super) envelope: Bytes,
@@ -44,7 +66,7 @@ pub(super) enum Fitted {
     /// Nothing that is sealed already has to change.
     Fine,
     /// What was sealed before cannot be read with the recipient's present keys.
-    OtherRecipientKeys,
+    OtherKeys,
 }
 
 /// A row of `send_logs`: the next number and the conversation key of this direction.
@@ -57,6 +79,8 @@ pub(super) struct SendState {
     own_version: u64,
     recipient_version: u64,
     recipient_identity: Option<KeyId>,
+    /// Of a group: the epoch under which what is unanswered is sealed.
+    key_epoch: KeyEpoch,
 }
 
 impl SendState {
@@ -69,7 +93,7 @@ impl SendState {
         let (mut state, sealed) = tx
             .prepare_cached(
                 "SELECT next_n, sealed_key, wrapped, wrapped_to, carried,
-                        own_version, recipient_version, recipient_identity
+                        own_version, recipient_version, recipient_identity, key_epoch
                  FROM send_logs WHERE chat = ?1",
             )?
             .query_row([chat], |row| {
@@ -85,6 +109,7 @@ impl SendState {
                     own_version: unbits(row.get(5)?),
                     recipient_version: unbits(row.get(6)?),
                     recipient_identity: identity.and_then(|id| KeyId::from_bytes(&id)),
+                    key_epoch: KeyEpoch(unbits(row.get(8)?)),
                 };
                 Ok((state, row.get::<_, Option<Vec<u8>>>(1)?))
             })?;
@@ -95,13 +120,21 @@ impl SendState {
         Ok(state)
     }
 
-    /// A new key on any change of either bundle, wrapped for the recipient.
+    /// Towards a person: a new key on any change of either bundle, wrapped for the recipient.
     pub(super) fn fit_key(
         &mut self,
         own: &VerifiedBundle,
-        recipient: &VerifiedBundle,
+        recipient: Recipient<'_>,
         sealer: &Sealer,
     ) -> Result<Fitted, StoreError> {
+        let recipient = match recipient {
+            Recipient::Person(bundle) => bundle,
+            Recipient::Group(group) => {
+                let before = std::mem::replace(&mut self.key_epoch, group.epoch);
+                let fits = before.0 == 0 || before == group.epoch;
+                return Ok(if fits { Fitted::Fine } else { Fitted::OtherKeys });
+            }
+        };
         let identity = recipient.identity();
         let fits = self.key.is_some()
             && self.own_version == own.version
@@ -121,7 +154,7 @@ impl SendState {
         self.own_version = own.version;
         self.recipient_version = recipient.version;
         self.recipient_identity = Some(identity);
-        Ok(if readable { Fitted::Fine } else { Fitted::OtherRecipientKeys })
+        Ok(if readable { Fitted::Fine } else { Fitted::OtherKeys })
     }
 
     /// Seals one body under `n`. The wrapped key rides along until one that carried it is
@@ -131,10 +164,14 @@ impl SendState {
         sealer: &Sealer,
         n: u64,
         own: &VerifiedBundle,
-        recipient: &VerifiedBundle,
+        recipient: Recipient<'_>,
         sent_at_unix_ms: u64,
         body: &Body,
     ) -> Result<Sealed, StoreError> {
+        let recipient = match recipient {
+            Recipient::Person(bundle) => bundle,
+            Recipient::Group(group) => return group.seal(sealer, n, own, sent_at_unix_ms, body),
+        };
         let key = self.key.as_ref().ok_or(StoreError::Sealed)?;
         let wrapped = self.wrapped.as_ref().filter(|_| !self.carried);
         let envelope = seal(&SealRequest {
@@ -167,7 +204,7 @@ impl SendState {
         tx.prepare_cached(
             "UPDATE send_logs SET next_n = ?2, sealed_key = ?3, key_id = ?4, wrapped = ?5,
              wrapped_to = ?6, carried = ?7, own_version = ?8, recipient_version = ?9,
-             recipient_identity = ?10 WHERE chat = ?1",
+             recipient_identity = ?10, key_epoch = ?11 WHERE chat = ?1",
         )?
         .execute(params![
             chat,
@@ -180,7 +217,37 @@ impl SendState {
             bits(self.own_version),
             bits(self.recipient_version),
             self.recipient_identity.map(|id| id.0),
+            bits(self.key_epoch.0),
         ])?;
         Ok(())
+    }
+}
+
+impl GroupSeal {
+    fn seal(
+        &self,
+        sealer: &Sealer,
+        n: u64,
+        own: &VerifiedBundle,
+        sent_at_unix_ms: u64,
+        body: &Body,
+    ) -> Result<Sealed, StoreError> {
+        let envelope = seal_group(&GroupSealRequest {
+            cluster: &sealer.cluster,
+            device_key: &sealer.device_key,
+            group: &self.id,
+            author: &sealer.author,
+            device: sealer.device,
+            n: N(n),
+            key: &self.key,
+            key_epoch: self.epoch,
+            author_identity: own.identity(),
+            author_bundle_version: own.version,
+            roster_head: self.head,
+            sent_at_unix_ms,
+            body,
+        })
+        .map_err(|error| StoreError::Crypto(error.to_string()))?;
+        Ok(Sealed { envelope, carries: None })
     }
 }

@@ -3,7 +3,7 @@
 use rusqlite::params;
 
 use crate::limits;
-use crate::types::ChatName;
+use crate::types::{ChatName, UserName};
 
 use super::api::{Author, Line, LocalId};
 use super::core::Core;
@@ -129,13 +129,25 @@ impl Core {
     }
 }
 
-/// Whose a stored "by" is in a chat.
-pub(super) fn author_of(by: i64, chat: &ChatName) -> Result<Author, StoreError> {
+/// Whose a stored "by" is in a chat; `name` is stored beside it in groups.
+pub(super) fn author_of(
+    by: i64,
+    chat: &ChatName,
+    name: Option<String>,
+) -> Result<Author, StoreError> {
     match (by, chat) {
         (0, _) => Ok(Author::Me),
         (_, ChatName::Person(user)) => Ok(Author::Them(user.clone())),
-        (_, ChatName::Group(group)) => Err(StoreError::NoSuchGroup(group.clone())),
+        (_, ChatName::Group(_)) => named(name.ok_or(StoreError::Sealed)?),
     }
+}
+
+/// A stored name of an author; '' is the owner.
+pub(super) fn named(name: String) -> Result<Author, StoreError> {
+    if name.is_empty() {
+        return Ok(Author::Me);
+    }
+    UserName::canonical(&name).map(Author::Them).map_err(|_| StoreError::Sealed)
 }
 
 const SEARCHED_AT_ONCE: u64 = 500;

@@ -21,6 +21,7 @@ pub(crate) const MIGRATIONS: &[&str] = &[
     include_str!("migrations/001_init.sql"),
     include_str!("migrations/002_conversations.sql"),
     include_str!("migrations/003_groups.sql"),
+    include_str!("migrations/004_group_messages.sql"),
 ];
 
 /// Why the store could not do it.

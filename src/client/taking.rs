@@ -10,6 +10,7 @@ use crate::types::{ChatName, ClusterId, N, UserName};
 
 use super::api::{Contact, Event, Trouble};
 use super::core::{Core, check_bundle};
+use super::group_log::retry_waiting;
 use super::hearing::{Effect, Heard};
 use super::inbox::{Entry, Step};
 use super::judging::Outcome;
@@ -61,7 +62,7 @@ impl Core {
                 Outcome::Replay | Outcome::OverBudget => false,
             };
             if let (true, Some(header)) = (takes_id, header)
-                && let Some(hole) = take_id(tx, header, whole, &digest)?
+                && let Some(hole) = take_id(tx, &entry.log, header, whole, &digest)?
             {
                 lines += show_trouble(tx, chat, audience, &hole, now)?;
             }
@@ -78,22 +79,23 @@ impl Core {
             };
             let mut effect = store_outcome(tx, &place, &outcome)?;
             effect.lines += lines;
+            for group in &effect.rosters {
+                retry_waiting(tx, group)?;
+            }
             match outcome {
-                Outcome::NoKey { .. } => tx
-                    .prepare_cached("UPDATE inbox SET waits = 1 WHERE epoch = ?1 AND seq = ?2")?
-                    .execute(params![entry.epoch, entry.seq])?,
+                Outcome::NoKey { .. } => entry.wait(tx)?,
                 Outcome::Opened { .. }
                 | Outcome::Void
                 | Outcome::Replay
                 | Outcome::OverBudget
-                | Outcome::Trouble { .. } => tx
-                    .prepare_cached("DELETE FROM inbox WHERE epoch = ?1 AND seq = ?2")?
-                    .execute(params![entry.epoch, entry.seq])?,
+                | Outcome::Trouble { .. } => entry.delete(tx)?,
             };
             if let Outcome::Opened { new_key: Some(_), .. } = &outcome {
                 // A new key may open what waited for it.
-                tx.prepare_cached("UPDATE inbox SET waits = 2 WHERE author = ?1 AND waits = 1")?
-                    .execute([author.as_str()])?;
+                tx.prepare_cached(
+                    "UPDATE inbox SET waits = 2 WHERE log = '' AND author = ?1 AND waits = 1",
+                )?
+                .execute([author.as_str()])?;
             }
             Ok::<_, StoreError>(effect)
         })?;
@@ -109,7 +111,7 @@ impl Core {
     }
 
     /// A deletion leaves its traces in the log of the database; a text that was read begins to age.
-    fn forgotten_or_begun(&self, events: &[Event]) -> Result<(), StoreError> {
+    pub(super) fn forgotten_or_begun(&self, events: &[Event]) -> Result<(), StoreError> {
         if events.iter().any(|event| matches!(event, Event::Deleted { .. })) {
             self.empty_log()?;
         }
@@ -171,16 +173,17 @@ pub(super) fn show_trouble(
 }
 
 /// Takes the numbers of an envelope; returns the hole, if some before it are missing.
-fn take_id(
+pub(super) fn take_id(
     tx: &Transaction<'_>,
+    log: &str,
     header: &HeaderInfo,
     whole: bool,
     digest: &[u8],
 ) -> Result<Option<Trouble>, StoreError> {
     let (author, device) = (header.author.as_str(), bits(header.device.0));
     let high: Option<i64> = tx
-        .prepare_cached("SELECT high FROM highs WHERE author = ?1 AND device = ?2")?
-        .query_row(params![author, device], |row| row.get(0))
+        .prepare_cached("SELECT high FROM highs WHERE log = ?1 AND author = ?2 AND device = ?3")?
+        .query_row(params![log, author, device], |row| row.get(0))
         .optional()?;
     // The first number seen of a device is the base, unless nothing can have come before it.
     let expected = match high {
@@ -191,17 +194,20 @@ fn take_id(
     let hole = (header.n.0 > expected)
         .then(|| Trouble::Hole { from: N(expected), to: N(header.n.0.saturating_sub(1)) });
     tx.prepare_cached(
-        "INSERT INTO highs (author, device, high) VALUES (?1, ?2, ?3)
-         ON CONFLICT (author, device) DO UPDATE SET high = max(high, ?3)",
+        "INSERT INTO highs (log, author, device, high) VALUES (?1, ?2, ?3, ?4)
+         ON CONFLICT (log, author, device) DO UPDATE SET high = max(high, ?4)",
     )?
-    .execute(params![author, device, bits(header.upto.0)])?;
+    .execute(params![log, author, device, bits(header.upto.0)])?;
     tx.prepare_cached(
-        "INSERT OR REPLACE INTO accepted (author, device, n, digest) VALUES (?1, ?2, ?3, ?4)",
+        "INSERT OR REPLACE INTO accepted (log, author, device, n, digest)
+         VALUES (?1, ?2, ?3, ?4, ?5)",
     )?
-    .execute(params![author, device, bits(header.n.0), digest])?;
+    .execute(params![log, author, device, bits(header.n.0), digest])?;
     let forget = header.n.0.saturating_sub(ACCEPTED_KEPT);
-    tx.prepare_cached("DELETE FROM accepted WHERE author = ?1 AND device = ?2 AND n < ?3")?
-        .execute(params![author, device, bits(forget)])?;
+    tx.prepare_cached(
+        "DELETE FROM accepted WHERE log = ?1 AND author = ?2 AND device = ?3 AND n < ?4",
+    )?
+    .execute(params![log, author, device, bits(forget)])?;
     Ok(hole)
 }
 
@@ -258,13 +264,14 @@ fn store_outcome(
                 audience,
                 receipts,
                 now,
+                group: None,
             };
             heard.take(tx)
         }
     }
 }
 
-fn sha256(bytes: &[u8]) -> Vec<u8> {
+pub(super) fn sha256(bytes: &[u8]) -> Vec<u8> {
     use sha2::{Digest, Sha256};
     Sha256::digest(bytes).to_vec()
 }

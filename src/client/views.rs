@@ -4,17 +4,18 @@ use rusqlite::{Row, Transaction, params};
 
 use crate::crypto::envelope::{HeaderInfo, OpenedMessage};
 use crate::crypto::secret::DbKey;
-use crate::types::{ChatName, DeviceId, N, hex};
+use crate::types::{ChatName, DeviceId, N, Seq, UserName, hex};
 use crate::wire::Code;
 
 use super::api::{
-    ChatView, Form, Line, LocalId, MessageState, MessageView, ReactionView, Refusal, ReplyView,
-    StatusView, Trouble, Trust, WireId,
+    ChatView, Contact, Form, Line, LocalId, MessageState, MessageView, ReactionView, Refusal,
+    ReplyView, StatusView, Trouble, Trust, WireId,
 };
 use super::contacts::contact_of;
 use super::core::Core;
 use super::forget::start_life;
-use super::search::author_of;
+use super::groups::{KIND_MEMBERSHIP, Membership};
+use super::search::{author_of, named};
 use super::store::{StoreError, bits, unbits, unseal};
 
 pub(crate) const STATE_WAITING: i64 = 0;
@@ -26,6 +27,7 @@ pub(crate) const STATE_CANCELLED: i64 = 5;
 pub(crate) const STATE_READ: i64 = 6;
 
 pub(crate) const KIND_OWN: i64 = 0;
+pub(crate) const KIND_PEER: i64 = 1;
 pub(crate) const KIND_TROUBLE: i64 = 2;
 
 /// The number under which a state is stored; it only grows, but for the ends.
@@ -128,37 +130,43 @@ pub(crate) enum Key {
     NotAccepted,
 }
 
-/// Adds a message of somebody else.
-#[expect(clippy::too_many_arguments, reason = "one row, one place that writes it")]
-pub(crate) fn insert_peer_line(
-    tx: &Transaction<'_>,
-    key: &DbKey,
-    chat: &ChatName,
-    header: Option<&HeaderInfo>,
-    text: &str,
-    message: &OpenedMessage,
-    now: u64,
-    author_key: Key,
-) -> Result<(), StoreError> {
-    tx.prepare_cached(
-        "INSERT INTO lines (chat, kind, sealed_text, at_unix_ms, sent_at_unix_ms, device, n,
-         state, shown, unaccepted_key) VALUES (?1, 1, ?2, ?3, ?4, ?5, ?6, -1, 0, ?7)",
-    )?
-    .execute(params![
-        chat,
-        key.seal(text.as_bytes()),
-        bits(now),
-        bits(message.sent_at_unix_ms),
-        bits(header.map_or(0, |header| header.device.0)),
-        bits(header.map_or(0, |header| header.n.0)),
-        author_key == Key::NotAccepted
-    ])?;
-    Ok(())
+/// A message of somebody else, as it becomes a line.
+pub(crate) struct PeerLine<'a> {
+    pub(crate) chat: &'a ChatName,
+    /// In a group: whose it is, and its place in the log.
+    pub(crate) group: Option<(&'a UserName, Seq)>,
+    pub(crate) header: Option<&'a HeaderInfo>,
+    pub(crate) text: &'a str,
+    pub(crate) message: &'a OpenedMessage,
+    pub(crate) now: u64,
+    pub(crate) author_key: Key,
+}
+
+impl PeerLine<'_> {
+    pub(crate) fn insert(&self, tx: &Transaction<'_>, key: &DbKey) -> Result<(), StoreError> {
+        tx.prepare_cached(
+            "INSERT INTO lines (chat, kind, sealed_text, at_unix_ms, sent_at_unix_ms, device, n,
+             state, shown, unaccepted_key, author, seq)
+             VALUES (?1, 1, ?2, ?3, ?4, ?5, ?6, -1, 0, ?7, ?8, ?9)",
+        )?
+        .execute(params![
+            self.chat,
+            key.seal(self.text.as_bytes()),
+            bits(self.now),
+            bits(self.message.sent_at_unix_ms),
+            bits(self.header.map_or(0, |header| header.device.0)),
+            bits(self.header.map_or(0, |header| header.n.0)),
+            self.author_key == Key::NotAccepted,
+            self.group.map(|(author, _)| author.as_str()),
+            bits(self.group.map_or(0, |(_, seq)| seq.0)),
+        ])?;
+        Ok(())
+    }
 }
 
 pub(super) const LINE_COLUMNS: &str = "id, chat, kind, sealed_text, trouble, hole_from, hole_to,
     at_unix_ms, sent_at_unix_ms, device, n, state, reason, shown, unaccepted_key, form, reply_by,
-    reply_to, edited, gone, expires_unix_ms";
+    reply_to, edited, gone, expires_unix_ms, author, reply_author, change";
 
 impl Core {
     /// Lines never shown, oldest first; with `note`, notes that they are being shown.
@@ -286,7 +294,7 @@ impl Core {
         while let Some(row) = rows.next()? {
             let emoji = unseal(&self.profile.key, &row.get::<_, Vec<u8>>(1)?)?;
             message.reactions.push(ReactionView {
-                author: author_of(row.get(0)?, &message.chat)?,
+                author: named(row.get(0)?)?,
                 emoji: String::from_utf8_lossy(&emoji).into_owned(),
             });
         }
@@ -297,7 +305,7 @@ impl Core {
     pub(crate) fn chats(&mut self) -> Result<Vec<ChatView>, StoreError> {
         let rows: Vec<(String, i64, i64, i64, i64)> = {
             let mut rows = self.profile.store.db().prepare_cached(
-                "SELECT l.chat, sum(l.shown < 2), sum(l.kind = 0 AND l.state IN (0, 1)),
+                "SELECT l.chat, sum(l.shown < 2 AND l.kind <> 3), sum(l.kind = 0 AND l.state IN (0, 1)),
                         max(l.at_unix_ms), max(l.id)
                  FROM lines l WHERE l.gone < 2 GROUP BY l.chat
                  HAVING sum(l.shown < 2) > 0 OR l.chat NOT IN
@@ -323,8 +331,11 @@ impl Core {
             {
                 continue;
             }
-            let (trust, contact) = person
-                .map_or((Trust::Unknown, contact_of(0)), |person| (person.trust(), person.contact));
+            let (trust, contact) = match person {
+                Some(person) => (person.trust(), person.contact),
+                None if chat.group().is_some() => (Trust::Unknown, Contact::Accepted),
+                None => (Trust::Unknown, contact_of(0)),
+            };
             let last_text = match self.line(LocalId(id))? {
                 Some(Line::Message(message)) => Some(message.text),
                 Some(Line::Trouble { .. } | Line::Membership { .. }) | None => None,
@@ -346,7 +357,7 @@ impl Core {
     pub(crate) fn status(&self) -> Result<StatusView, StoreError> {
         let owner = &self.profile.owner;
         let unread = self.profile.store.db().query_row(
-            "SELECT count(*) FROM lines WHERE shown < 2 AND gone < 2",
+            "SELECT count(*) FROM lines WHERE shown < 2 AND gone < 2 AND kind <> 3",
             [],
             |row| row.get::<_, i64>(0),
         )?;
@@ -391,6 +402,10 @@ fn read_line(key: &DbKey, row: &Row<'_>) -> Result<Line, StoreError> {
         let trouble = trouble_of(row.get(4)?, row.get(5)?, row.get(6)?);
         return Ok(Line::Trouble { id, chat, trouble, at_unix_ms, again });
     }
+    if kind == KIND_MEMBERSHIP {
+        let Membership { group, by, change } = Membership::read(&row.get::<_, String>(23)?)?;
+        return Ok(Line::Membership { id, chat, group, by, change, at_unix_ms, again });
+    }
     let sealed: Vec<u8> = row.get(3)?;
     let gone = row.get::<_, i64>(19)? != 0;
     let text = match gone {
@@ -400,10 +415,10 @@ fn read_line(key: &DbKey, row: &Row<'_>) -> Result<Line, StoreError> {
     let reply_to: Option<i64> = row.get(17)?;
     let n = N(unbits(row.get(10)?));
     let reply_by: Option<i64> = row.get(16)?;
-    let reply_by = reply_by.map(|by| author_of(by, &chat)).transpose()?;
+    let reply_by = reply_by.map(|by| author_of(by, &chat, row.get(22)?)).transpose()?;
     Ok(Line::Message(MessageView {
         id,
-        author: author_of(kind, &chat)?,
+        author: author_of(kind, &chat, row.get(21)?)?,
         chat,
         text,
         at_unix_ms,

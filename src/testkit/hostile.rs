@@ -17,12 +17,18 @@ use crate::wire::client::{Entry, ServerFrame, server_frame::Body};
 
 type Rewrite = Box<dyn FnMut(ServerFrame) -> Vec<ServerFrame> + Send>;
 
-/// The positions that a reader was given.
-#[derive(Default)]
+/// The positions that a reader was given in one log.
 struct Given {
     last: u64,
     /// The first one given for each genuine position: read again, it has to be the same.
     first_for: BTreeMap<u64, u64>,
+}
+
+impl Given {
+    /// Who begins to read at `seq` was given everything before it.
+    fn before(seq: u64) -> Self {
+        Self { last: seq.saturating_sub(1), first_for: BTreeMap::new() }
+    }
 }
 
 /// The will behind a hostile server: honest until told otherwise.
@@ -34,9 +40,9 @@ pub struct Hostile {
 #[derive(Default)]
 struct Inner {
     attacks: BTreeMap<UserName, Rewrite>,
-    /// Entries the server had for each person, before any attack.
-    had: BTreeMap<UserName, Vec<Bytes>>,
-    given: BTreeMap<UserName, Given>,
+    /// Entries the server had for each person, by log, before any attack.
+    had: BTreeMap<(UserName, String), Vec<Entry>>,
+    given: BTreeMap<(UserName, String), Given>,
 }
 
 impl Hostile {
@@ -62,12 +68,25 @@ impl Hostile {
         victim: &UserName,
         mut rewrite: impl FnMut(Bytes) -> Vec<Bytes> + Send + 'static,
     ) {
-        self.rewrite_frames(victim, move |frame| {
-            let ServerFrame { body: Some(Body::Entry(entry)), .. } = &frame else {
-                return vec![frame];
-            };
+        self.rewrite_log(victim, &format!("@{victim}"), move |entry| {
             let with = |envelope| Entry { envelope, ..entry.clone() };
-            rewrite(entry.envelope.clone()).into_iter().map(with).map(framed).collect()
+            rewrite(entry.envelope.clone()).into_iter().map(with).collect()
+        });
+    }
+
+    /// The same for the entries that the victim is given of one log: "@bob", "#team".
+    pub fn rewrite_log(
+        &self,
+        victim: &UserName,
+        log: &str,
+        mut rewrite: impl FnMut(Entry) -> Vec<Entry> + Send + 'static,
+    ) {
+        let log = log.to_owned();
+        self.rewrite_frames(victim, move |frame| match frame.body {
+            Some(Body::Entry(entry)) if entry.log == log => {
+                rewrite(entry).into_iter().map(framed).collect()
+            }
+            _ => vec![frame],
         });
     }
 
@@ -76,9 +95,15 @@ impl Hostile {
         self.inner().attacks.remove(victim);
     }
 
-    /// The envelopes the server had for somebody so far, in order.
+    /// The envelopes the server had for somebody's own log so far, in order.
     pub fn had(&self, user: &UserName) -> Vec<Bytes> {
-        self.inner().had.get(user).cloned().unwrap_or_default()
+        let entries = self.had_in(user, &format!("@{user}"));
+        entries.into_iter().map(|entry| entry.envelope).collect()
+    }
+
+    /// The entries of one log the server had for somebody so far, in order.
+    pub fn had_in(&self, user: &UserName, log: &str) -> Vec<Entry> {
+        self.inner().had.get(&(user.clone(), log.to_owned())).cloned().unwrap_or_default()
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -93,9 +118,10 @@ impl WayOut for Hostile {
         let Inner { attacks, had, given } = &mut *inner;
         let mut genuine = 0;
         if let Some(Body::Entry(entry)) = &frame.body {
-            had.entry(to.clone()).or_default().push(entry.envelope.clone());
+            let place = (to.clone(), entry.log.clone());
+            had.entry(place.clone()).or_default().push(entry.clone());
             genuine = entry.seq;
-            let given = given.entry(to.clone()).or_default();
+            let given = given.entry(place).or_insert_with(|| Given::before(genuine));
             let first = *given.first_for.entry(genuine).or_insert(given.last + 1);
             given.last = first - 1;
         }
@@ -107,7 +133,8 @@ impl WayOut for Hostile {
             if let Some(Body::Entry(entry)) = &mut frame.body
                 && entry.seq == genuine
             {
-                let given = given.entry(to.clone()).or_default();
+                let place = (to.clone(), entry.log.clone());
+                let given = given.entry(place).or_insert_with(|| Given::before(genuine));
                 given.last += 1;
                 entry.seq = given.last;
             }

@@ -5,7 +5,7 @@
 //! come from the row, and the tests ask each row for examples that parse.
 
 use crate::client::{LocalId, Notify};
-use crate::types::{ChatName, UserName};
+use crate::types::{ChatName, GroupName, UserName};
 
 use super::names::Names;
 use super::settings::TimeForm;
@@ -17,12 +17,14 @@ mod row;
 mod table;
 #[cfg(test)]
 mod tests;
+mod wish;
 mod words;
 
-pub use complete::complete;
+pub use complete::{Group, Known, complete};
 pub use help::{help, help_of};
-pub use row::{Argument, Heading, Holds, Row};
+pub use row::{Argument, Heading, Holds, Row, Whom};
 pub use table::{HISTORY_LINES, LINES_MAX, rows};
+pub use wish::{Sure, Wish};
 pub use words::{Lasting, duration, numbered};
 
 use words::Words;
@@ -74,6 +76,16 @@ pub enum Command {
     Search(String),
     /// Show the current chat from a day on.
     Goto(String),
+    /// Make a group with these people.
+    Create(GroupName, Vec<UserName>),
+    /// Join a group by its password.
+    Join(GroupName),
+    /// Join a group by a link.
+    JoinLink(String),
+    /// Something about a group; `None`: that of the current chat.
+    InGroup(Option<GroupName>, Wish),
+    /// List the groups.
+    Groups,
     /// List the people known here.
     Contacts,
     /// Who is there?
@@ -175,13 +187,18 @@ pub enum Misunderstood {
     },
 }
 
+/// What a link to join a group by begins with.
+pub const LINK_BEGINS: &str = "fastchat://";
+
 /// Words of the systems that this one grew from, and what they are called here.
 const OLD_WORDS: &[(&str, &str)] = &[("all", "who all"), ("read", "history")];
 
 /// The row of a command, by name or alias.
 pub fn find(word: &str) -> Option<&'static Row> {
     let word = word.to_lowercase();
-    rows().find(|row| row.name == word || row.aliases.contains(&word.as_str()))
+    rows()
+        .find(|row| row.name == word || row.aliases.contains(&word.as_str()))
+        .or_else(|| table::old(&word))
 }
 
 /// The row of a typed line that begins like a command, and what follows its name.
@@ -203,8 +220,10 @@ enum Split<'a> {
 /// A backslash begins a command only in front of a word that is one: `\o/` is a greeting.
 fn split(line: &str) -> Split<'_> {
     // Whoever is used to typing this without a slash must not send it to the wrong person.
-    if let Some(rest) = line.strip_prefix("single_message ") {
-        return known("msg", rest).unwrap_or(Split::Text(line));
+    for word in ["single_message", "group_message", "create_group"] {
+        if let Some(rest) = line.strip_prefix(word).and_then(|rest| rest.strip_prefix(' ')) {
+            return known(word, rest).unwrap_or(Split::Text(line));
+        }
     }
     match (line.strip_prefix('/'), line.strip_prefix('\\')) {
         // `//etc/hosts` sends `/etc/hosts`.

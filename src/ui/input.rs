@@ -12,13 +12,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use rustyline::ExternalPrinter;
 use tokio::sync::{mpsc as queue, oneshot};
 
+use super::commands::Known;
 use super::settings::EditMode;
 use super::theme::Style;
 
 mod editor;
 mod external;
+mod secret;
 
 pub use external::Writer;
+pub use secret::{Secret, Times};
 
 /// Prints that may wait for the terminal; further notices are dropped.
 const PRINTS_MAX: usize = 256;
@@ -34,6 +37,8 @@ pub enum Typed {
     Jump(String),
     /// What was written in an editor of the person's choice, or why there is nothing.
     Written(Result<String, String>),
+    /// A password that was asked for.
+    Secret(Secret),
     /// Ctrl-C while something stood on the line; it is gone now.
     Cleared,
     /// Ctrl-C on an empty line.
@@ -68,6 +73,8 @@ enum Ask {
     Line { above: Above, text: String, prompt: String, initial: String },
     /// Let the person write in a program of their choice.
     Write { writer: Writer, text: String },
+    /// Ask for a password, without echo.
+    Secret { text: String, question: String, times: Times },
 }
 
 /// How something is printed.
@@ -89,7 +96,7 @@ struct Print {
 struct Shared {
     columns: AtomicUsize,
     reading: AtomicBool,
-    names: Mutex<Vec<String>>,
+    known: Mutex<Known>,
     /// What stands on the line being typed.
     line: Mutex<String>,
     /// Held while another program has the screen.
@@ -128,7 +135,7 @@ impl Terminal {
         let shared = Arc::new(Shared {
             columns: AtomicUsize::new(0),
             reading: AtomicBool::new(false),
-            names: Mutex::new(Vec::new()),
+            known: Mutex::new(Known::default()),
             line: Mutex::new(String::new()),
             screen: Mutex::new(()),
             prints_waiting: AtomicUsize::new(0),
@@ -170,9 +177,14 @@ impl Terminal {
         (columns > 0).then_some(columns)
     }
 
-    /// Names that Tab offers.
-    pub fn offer(&self, names: Vec<String>) {
-        *locked(&self.shared.names) = names;
+    /// What Tab offers.
+    pub fn offer(&self, known: Known) {
+        *locked(&self.shared.known) = known;
+    }
+
+    /// The group that is the current chat, with its `#`: Tab offers its people.
+    pub fn offer_here(&self, here: Option<String>) {
+        locked(&self.shared.known).here = here;
     }
 
     /// What stands on the line being typed.
@@ -191,6 +203,12 @@ impl Terminal {
     /// meanwhile. The answer is [`Typed::Written`].
     pub fn write(&self, writer: Writer, text: String) {
         let _ = self.asks.send(Ask::Write { writer, text });
+    }
+
+    /// Prints `text`, then asks for a password without echo; nothing else is printed meanwhile. The
+    /// answer is [`Typed::Secret`]. A pipe has nobody to ask.
+    pub fn secret(&self, text: String, question: String, times: Times) {
+        let _ = self.asks.send(Ask::Secret { text, question, times });
     }
 
     /// Prints lines above what is being typed; lost when the screen does not take any.
@@ -348,6 +366,11 @@ fn read_lines(asked: &mpsc::Receiver<Ask>, typed: &queue::Sender<Typed>, shared:
             Ask::Write { writer, text } => {
                 let _screen = locked(&shared.screen);
                 Typed::Written(writer.write(&text))
+            }
+            Ask::Secret { text, question, times } => {
+                let _screen = locked(&shared.screen);
+                print_now(&text);
+                Typed::Secret(secret::ask(&question, times))
             }
         };
         let over = event == Typed::End;

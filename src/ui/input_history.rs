@@ -90,6 +90,9 @@ mod tests {
             "/editor secret",
             "\\single_message bob secret",
             "single_message bob secret",
+            "/join fastchat://join/secret",
+            "/title secret",
+            "group_message team secret",
             "/ids\nsecret",
         ] {
             assert!(!is_kept(secret), "{secret}");

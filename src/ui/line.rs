@@ -4,7 +4,7 @@
 //! [`screen`](super::screen)'s. It signs nobody in and ends no process: [`run`] says how it ended.
 //!
 //! Its chapters: `typed` is what a line leads to, `writing` what goes to people, `moving` what goes
-//! from chat to chat, `people`, `quiet` and `client` the other commands; `events` is what the
+//! from chat to chat, `people`, `groups`, `quiet` and `client` the other commands; `events` is what the
 //! client tells, `view` what is on the screen and who looks at it, `drafts` what is not finished.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -34,6 +34,7 @@ use super::theme::Theme;
 mod client;
 mod drafts;
 mod events;
+mod groups;
 mod moving;
 mod people;
 mod quiet;
@@ -239,6 +240,8 @@ enum Effect {
     Number(UserName, String),
     /// This person's key was compared.
     Verified(UserName),
+    /// It is about a group, and the next line waited for it.
+    Group(groups::Then),
 }
 
 /// Whether there is a connection, and what was said about it.
@@ -271,6 +274,10 @@ struct Session {
     input: Input,
     /// What the next line begins with.
     initial: String,
+    /// The next line is read when an answer about a group is here.
+    held: bool,
+    /// A group has changed since Tab was told of the groups.
+    groups_changed: bool,
     /// Typed while no chat was open.
     homeless: Option<String>,
     echo: Option<Echo>,
@@ -323,6 +330,8 @@ impl Session {
             view: View::new(),
             input: Input::Commands,
             initial: String::new(),
+            held: false,
+            groups_changed: false,
             homeless: None,
             echo: None,
             net: Net {
@@ -350,6 +359,7 @@ impl Session {
         match told {
             // It was meant for the program that has the terminal.
             Told::Interrupt if self.input == Input::Elsewhere => {}
+            Told::Interrupt if self.give_up_password() || self.give_up_waiting() => {}
             Told::Interrupt if !self.is_piped() && !self.interrupted_once => {
                 self.interrupted_once = true;
                 if self.terminal.kind() == Kind::Cooked {
@@ -410,16 +420,22 @@ impl Session {
         // Contacts come later: they know the alias.
         let people = chats.chain(contacts.map(|person| (person.user, person.alias)));
         self.screen.names = Names::of(people);
-        self.terminal.offer(self.screen.names.words());
+        self.learn_groups();
     }
 
     /// Prints and reads the next line.
     fn reply(&mut self, above: Above, text: String) {
+        if self.groups_changed {
+            self.learn_groups();
+        }
+        self.terminal.offer_here(self.here());
         self.screen.width = self.terminal.columns();
         let prompt = match self.input {
-            Input::Commands | Input::Elsewhere => self.screen.prompt(self.chat.as_ref()),
+            Input::Commands | Input::Elsewhere | Input::Password { .. } => {
+                self.screen.prompt(self.chat.as_ref())
+            }
             Input::Lines { .. } => "... ".to_owned(),
-            Input::Question { .. } => "y/n> ".to_owned(),
+            Input::Question(_) => "y/n> ".to_owned(),
         };
         self.terminal.ask(above, text, prompt, std::mem::take(&mut self.initial));
     }

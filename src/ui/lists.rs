@@ -17,6 +17,10 @@ use super::text::{columns, excerpt};
 use super::theme::Role;
 use super::time;
 
+pub(super) mod groups;
+
+pub use groups::{group, groups, link};
+
 /// The chats, newest first, one line each.
 pub fn chats(screen: &Screen, chats: &[ChatView], now_unix_ms: u64) -> String {
     if chats.is_empty() {
@@ -228,14 +232,7 @@ pub fn safety_number_alone(screen: &Screen, view: &KeyView) -> String {
     let rows: Vec<String> = groups.chunks(4).map(|row| format!("  {}", row.join(" "))).collect();
     let mut out = format!("Safety number with {user}:\n{}", rows.join("\n"));
     if screen.theme.rich() {
-        let digits: String = groups.concat();
-        if let Ok(code) = QrCode::new(digits.as_bytes()) {
-            // Light on dark terminals: most readers take both, all take this one.
-            let picture = code
-                .render::<Dense1x2>()
-                .dark_color(Dense1x2::Light)
-                .light_color(Dense1x2::Dark)
-                .build();
+        if let Some(picture) = qr(&groups.concat()) {
             let _ = write!(out, "\n{picture}");
         }
     }
@@ -246,6 +243,14 @@ pub fn safety_number_alone(screen: &Screen, view: &KeyView) -> String {
     };
     let _ = write!(out, "\n{standing}\nCompare by voice or side by side, not in a chat.");
     out
+}
+
+/// A text as a code that telephones read.
+fn qr(text: &str) -> Option<String> {
+    let code = QrCode::new(text.as_bytes()).ok()?;
+    // Light on dark terminals: most readers take both, all take this one.
+    let mut picture = code.render::<Dense1x2>();
+    Some(picture.dark_color(Dense1x2::Light).light_color(Dense1x2::Dark).build())
 }
 
 /// The same, with the command of the line client that notes the result.

@@ -105,9 +105,14 @@ impl Receipts {
                     Stage::Delivered => ("✓", "delivered to"),
                     Stage::Read => ("✓✓", "read by"),
                 };
+                let all = match (&chat, stage) {
+                    (ChatName::Group(_), Stage::Delivered | Stage::Read) => "all of ",
+                    (ChatName::Group(_), Stage::Waiting | Stage::Sent)
+                    | (ChatName::Person(_), _) => "",
+                };
                 let sign = if theme.rich() { format!("{sign} ") } else { String::new() };
                 let count = if count == 1 { String::new() } else { format!("{count} ") };
-                format!("{sign}{count}{word} {}", names.chat(&chat))
+                format!("{sign}{count}{word} {all}{}", names.chat(&chat))
             })
             .collect()
     }
@@ -145,6 +150,20 @@ mod tests {
         }
         receipts.moved(LocalId(1), &bob(), &MessageState::Delivered);
         assert_eq!(receipts.take(PLAIN, &Names::default()), ["2 sent to bob", "delivered to bob"]);
+    }
+
+    #[test]
+    fn in_a_group_it_says_that_all_of_them_have_it() {
+        let team = ChatName::parse("#team").unwrap();
+        let mut receipts = Receipts::default();
+        receipts.shown(LocalId(1), &team, &MessageState::Waiting);
+        let mut said = |state| {
+            receipts.moved(LocalId(1), &team, &state);
+            receipts.take(PLAIN, &Names::default())
+        };
+        assert_eq!(said(MessageState::Sent), ["sent to #team"]);
+        assert_eq!(said(MessageState::Delivered), ["delivered to all of #team"]);
+        assert_eq!(said(MessageState::Read), ["read by all of #team"]);
     }
 
     #[test]

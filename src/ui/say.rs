@@ -9,6 +9,10 @@ use crate::client::{ActionError, LocalId, Offline, Refusal, RequestError, SendEr
 use crate::types::{GroupName, UserName};
 use crate::wire::Code;
 
+mod groups;
+
+pub use groups::{Place, candidates, group_error, is_only_admin, last_admin};
+
 /// What happened and what to do about it; the second may be empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Told {
@@ -82,6 +86,15 @@ pub fn code(code: Code, who: Option<&dyn fmt::Display>, detail: &str, retry_afte
         Code::LoginTimeout | Code::Timeout => {
             Told::new("The server waited too long for this client.", "Try again.")
         }
+        Code::NotAMember => Told::new(
+            format!("You are not in {} any more, or it is closed.", who_or_group(who)),
+            "Your groups: /groups",
+        ),
+        Code::NoSuchGroup => Told::new(format!("No group {} here.", who_or_group(who)), ""),
+        Code::WrongInvite => Told::new(
+            format!("That does not open {}.", who_or_group(who)),
+            "Ask an admin of the group for the password or a new link.",
+        ),
         // What is left means that client and server disagree about the protocol, or belongs to
         // requests that this client never makes.
         Code::Malformed
@@ -90,11 +103,8 @@ pub fn code(code: Code, who: Option<&dyn fmt::Display>, detail: &str, retry_afte
         | Code::WrongHome
         | Code::Gap
         | Code::Reopen
-        | Code::NotAMember
         | Code::StaleEpoch
         | Code::RosterConflict
-        | Code::NoSuchGroup
-        | Code::WrongInvite
         | Code::RosterBehind
         | Code::BlobHash
         | Code::NoSuchBlob
@@ -104,6 +114,10 @@ pub fn code(code: Code, who: Option<&dyn fmt::Display>, detail: &str, retry_afte
             "Try again; if it stays, tell the server's operator.",
         ),
     }
+}
+
+fn who_or_group(who: Option<&dyn fmt::Display>) -> String {
+    who.map_or_else(|| "that group".to_owned(), ToString::to_string)
 }
 
 /// Why one's own message to `to` will never be sent.
@@ -205,7 +219,7 @@ pub fn stranger(user: &UserName, remedy: String) -> Told {
 
 /// A group that this profile is not in.
 pub fn no_such_group(group: &GroupName) -> Told {
-    Told::new(format!("No group {group} here."), "")
+    Told::new(format!("No group {group} here."), "Your groups: /groups")
 }
 
 /// Why a request could not be done. `who` is the person it was about.

@@ -17,7 +17,9 @@ use super::settings::TimeForm;
 use super::text::{columns, wrap};
 use super::theme::{Role, Theme};
 use super::time;
+use membership::Changed;
 
+mod membership;
 mod message;
 mod news;
 #[cfg(test)]
@@ -92,6 +94,11 @@ impl Screen {
         self.theme.name(user, self.names.label(user))
     }
 
+    /// Whose screen it is.
+    pub fn me(&self) -> &UserName {
+        &self.me
+    }
+
     /// The zone in which times are shown.
     pub fn zone(&self) -> &TimeZone {
         &self.zone
@@ -108,9 +115,10 @@ impl Screen {
                 let day = self.day_line(*at_unix_ms);
                 day + &self.trouble(trouble, chat, *at_unix_ms, *again)
             }
-            Line::Membership { group, by, change, at_unix_ms, .. } => {
-                let day = self.day_line(*at_unix_ms);
-                day + &self.theme.paint(Role::Dim, &format!("{group}: {by}: {change:?}"))
+            Line::Membership { chat, group, by, change, at_unix_ms, again, .. } => {
+                let (at_unix_ms, again) = (*at_unix_ms, *again);
+                let changed = Changed { chat, group, by, change, at_unix_ms, again };
+                self.day_line(at_unix_ms) + &self.membership(&changed)
             }
         }
     }

@@ -66,6 +66,8 @@ pub struct Settings {
     pub show_presence: bool,
     /// `show.typing`: who is typing.
     pub show_typing: bool,
+    /// `show.membership`: a line for every change of a group.
+    pub show_membership: bool,
     /// `server`: the balancer where none is named.
     pub server: Option<Where>,
     /// `profile`: the profile where none is named.
@@ -83,6 +85,7 @@ impl Default for Settings {
             notify_preview: false,
             show_presence: true,
             show_typing: true,
+            show_membership: true,
             server: None,
             profile: None,
         }

@@ -10,7 +10,9 @@
     reason = "a helper of tests; not every test uses all of it"
 )]
 
+pub mod eve;
 pub mod scene;
+pub mod team;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;

@@ -18,7 +18,7 @@ mod writing;
 
 pub use errors::ProfileError;
 pub(crate) use key_files::{ENCRYPTION_PEM, IDENTITY_PEM};
-pub(crate) use stretching::stretch_password;
+pub(crate) use stretching::{stretch_cost, stretch_password};
 pub use unlocked::Unlocked;
 pub(crate) use writing::{write_device, write_encryption_key};
 

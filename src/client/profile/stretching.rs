@@ -25,7 +25,7 @@ pub(crate) async fn stretch_password(
         .map_err(|error| damaged(Path::new("password"), &error))
 }
 
-fn stretch_cost(env: &Env) -> StretchCost {
+pub(crate) fn stretch_cost(env: &Env) -> StretchCost {
     #[cfg(feature = "testkit")]
     if env.cheap_crypto() {
         return StretchCost::Cheap;

@@ -12,6 +12,7 @@ use crate::wire::client::{LookUp, PutBundle, WhoList, client_frame, server_frame
 use super::super::api::{RequestError, WhoView};
 use super::super::connection::Refused;
 use super::super::core::{Core, NewBundle};
+use super::groups::Asked;
 use super::reading::OWN_LOG_PAUSE;
 use super::{End, Session};
 
@@ -23,6 +24,7 @@ pub(super) enum Waiting {
     At(oneshot::Sender<Result<u64, RequestError>>),
     LogOut(oneshot::Sender<Result<(), RequestError>>),
     PutBundle(Vec<u8>),
+    Group(Asked),
 }
 
 impl Waiting {
@@ -34,6 +36,7 @@ impl Waiting {
             }
             Self::At(reply) => drop(reply.send(Err(error))),
             Self::LookUp { reply: None, .. } | Self::PutBundle(_) => {}
+            Self::Group(asked) => asked.fail(error),
         }
     }
 }
@@ -83,6 +86,7 @@ impl Session<'_> {
             (Waiting::LookUp { user, reply }, body) => {
                 return self.looked_up(user, reply, body, error).await;
             }
+            (Waiting::Group(asked), body) => return self.group_answer(asked, body, error).await,
             (Waiting::PutBundle(put), server_frame::Body::Done(_)) => {
                 return self.bundle_put(&put).await;
             }
@@ -133,10 +137,11 @@ impl Session<'_> {
             _ => {
                 // Not an answer about the person: ask again later.
                 self.ask_again = Some(Instant::now() + OWN_LOG_PAUSE);
+                let error = error.map_or(RequestError::Timeout, Refused::into_error);
                 if let Some(reply) = reply {
-                    let error = error.map_or(RequestError::Timeout, Refused::into_error);
-                    let _ = reply.send(Err(error));
+                    let _ = reply.send(Err(error.clone()));
                 }
+                self.gathered(&user, Some(error)).await?;
                 return self.note_caught_up().await;
             }
         };
@@ -150,6 +155,7 @@ impl Session<'_> {
                 (Some(_), Some(_)) => Ok(()),
             });
         }
+        self.gathered(&user, None).await?;
         let chat = ChatName::from(user);
         if let Some(sender) = self.senders.get_mut(&chat) {
             let had = bundle.is_none() || learned.is_some();
@@ -164,7 +170,7 @@ impl Session<'_> {
 }
 
 impl Refused {
-    fn into_error(self) -> RequestError {
+    pub(super) fn into_error(self) -> RequestError {
         RequestError::Refused {
             code: self.code,
             detail: self.detail,

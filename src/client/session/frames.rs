@@ -17,7 +17,7 @@ use super::{End, Session};
 impl Session<'_> {
     pub(super) async fn frame(&mut self, frame: ServerFrame) -> Result<(), End> {
         match frame.body {
-            Some(server_frame::Body::Entry(entry)) => self.entry(entry),
+            Some(server_frame::Body::Entry(entry)) => self.entry(entry)?,
             Some(server_frame::Body::Appended(appended)) => {
                 if let Some(chat) = self.current(&appended.log, appended.open_id) {
                     self.chat_appended(&chat, N(appended.n), &appended.hash).await?;
@@ -79,7 +79,11 @@ impl Session<'_> {
         if let Some(server_frame::Body::Typing(typing)) = body
             && let Ok(user) = UserName::canonical(&typing.user)
         {
-            self.core.lock().typing_heard(&user)?;
+            match ChatName::canonical(&typing.group) {
+                Ok(ChatName::Group(group)) => self.core.lock().typing_heard_in(&group, &user)?,
+                Err(_) if typing.group.is_empty() => self.core.lock().typing_heard(&user)?,
+                Ok(ChatName::Person(_)) | Err(_) => {}
+            }
         }
         Ok(())
     }

@@ -13,6 +13,7 @@ use crate::wire::client::{
 
 use super::super::api::{RequestError, WhoView};
 use super::answers::Waiting;
+use super::groups::GroupRequest;
 use super::{End, Session};
 
 /// What the front end asks of a running session.
@@ -55,6 +56,7 @@ pub(crate) enum Request {
         auth_key: Zeroizing<String>,
         reply: oneshot::Sender<Result<u64, RequestError>>,
     },
+    Group(GroupRequest),
     LogOut {
         reply: oneshot::Sender<Result<(), RequestError>>,
     },
@@ -80,6 +82,7 @@ impl Request {
             | Self::ChangePassword { reply, .. }
             | Self::LogOut { reply } => drop(reply.send(Err(error))),
             Self::DeleteAccount { reply, .. } => drop(reply.send(Err(error))),
+            Self::Group(request) => request.fail(error),
             Self::Stop { reply } => drop(reply.send(())),
         }
     }
@@ -98,7 +101,7 @@ impl Session<'_> {
             Request::Follow => {
                 // What was read of them can be told now.
                 self.look().await?;
-                if self.own.caught_up {
+                if self.caught_up {
                     self.follow_contacts()?;
                 }
             }
@@ -131,6 +134,7 @@ impl Session<'_> {
                 let rid = self.push(client_frame::Body::DeleteAccount(body))?;
                 self.waiting.insert(rid, Waiting::At(reply));
             }
+            Request::Group(request) => self.group_request(request).await?,
             Request::LogOut { reply } => {
                 let rid = self.push(client_frame::Body::Logout(Logout {}))?;
                 self.waiting.insert(rid, Waiting::LogOut(reply));
@@ -144,9 +148,7 @@ impl Session<'_> {
     pub(super) fn tell_typing(&self, to: &ChatName) {
         let typing = match to {
             ChatName::Person(user) => Typing { user: user.to_string(), group: String::new() },
-            ChatName::Group(group) => {
-                Typing { user: String::new(), group: group.as_str().to_owned() }
-            }
+            ChatName::Group(group) => Typing { user: String::new(), group: group.to_string() },
         };
         let body = Some(client_frame::Body::Typing(typing));
         let frame = ClientFrame { rid: 0, optional: true, body }.encode_to_vec();

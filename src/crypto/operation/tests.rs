@@ -261,47 +261,47 @@ fn names_ids_and_keys_have_their_form() {
     let remove = || changes[2].clone();
     let cases: [(Change, Forge); 11] = [
         (create("team", members(), ""), |change| {
-            let Wire::Create(create) = change else { unreachable!() };
+            let Wire::Create(create) = change else { panic!() };
             create.name = "#team".to_owned();
         }),
         (create("team", members(), ""), |change| {
-            let Wire::Create(create) = change else { unreachable!() };
+            let Wire::Create(create) = change else { panic!() };
             create.nonce = vec![1; 15].into();
         }),
         (create("team", members(), ""), |change| {
-            let Wire::Create(create) = change else { unreachable!() };
+            let Wire::Create(create) = change else { panic!() };
             create.key_commit = Bytes::new();
         }),
         (create("team", members(), ""), |change| {
-            let Wire::Create(create) = change else { unreachable!() };
+            let Wire::Create(create) = change else { panic!() };
             create.members.reverse();
         }),
         (create("team", members(), ""), |change| {
-            let Wire::Create(create) = change else { unreachable!() };
+            let Wire::Create(create) = change else { panic!() };
             create.members[1] = create.members[0].clone();
         }),
         (Change::Add(bob().member()), |change| {
-            let Wire::Add(member) = change else { unreachable!() };
+            let Wire::Add(member) = change else { panic!() };
             member.user = "Bob".to_owned();
         }),
         (Change::Add(bob().member()), |change| {
-            let Wire::Add(member) = change else { unreachable!() };
+            let Wire::Add(member) = change else { panic!() };
             member.identity = Bytes::new();
         }),
         (remove(), |change| {
-            let Wire::Remove(remove) = change else { unreachable!() };
+            let Wire::Remove(remove) = change else { panic!() };
             remove.key = None;
         }),
         (remove(), |change| {
-            let Wire::Remove(remove) = change else { unreachable!() };
+            let Wire::Remove(remove) = change else { panic!() };
             remove.key.as_mut().unwrap().keys[0].wrapped_to = Bytes::new();
         }),
         (Change::Invite(invitation(1)), |change| {
-            let Wire::Invite(invite) = change else { unreachable!() };
+            let Wire::Invite(invite) = change else { panic!() };
             invite.invite = Bytes::new();
         }),
         (Change::Withdraw(Some([7; 32])), |change| {
-            let Wire::Withdraw(withdraw) = change else { unreachable!() };
+            let Wire::Withdraw(withdraw) = change else { panic!() };
             withdraw.invite = vec![7; 31].into();
         }),
     ];
@@ -345,8 +345,9 @@ fn a_new_key_for_a_full_group_and_all_its_invitations_fits_and_there_is_an_end()
         let invited = invites.clone().map(invited).collect();
         Change::Rekey(NewKey { key_commit: [4; 32], keys: keys(bytes), invited })
     };
-    assert!(sign(&alices(rekey(384))).is_ok());
-    let refused = sign(&alices(rekey(512)));
+    let longest_keys_there_are = 512;
+    assert!(sign(&alices(rekey(longest_keys_there_are))).is_ok());
+    let refused = sign(&alices(rekey(600)));
     assert!(matches!(refused, Err(OperationError::TooLarge(_))), "{refused:?}");
 }
 

@@ -10,12 +10,35 @@ pub enum Argument {
     None,
     /// A person.
     Person,
+    /// A person or a group.
+    Chat,
+    /// A new name, then people.
+    PeopleAfterName,
+    /// People of the current group, or of the one that is named first.
+    InGroup(Whom),
     /// One of these words.
     Words(&'static [&'static str]),
     /// A command.
     Command,
     /// A setting.
     Setting,
+}
+
+/// Whom a command about a group can be about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whom {
+    /// Who is not in it.
+    Outsiders,
+    /// Who is in it.
+    Members,
+    /// Who is in it and no admin.
+    Plain,
+    /// Its admins.
+    Admins,
+    /// Nobody; the word off may follow.
+    Off,
+    /// Nobody.
+    Nobody,
 }
 
 /// Under which heading help lists a command.
@@ -27,6 +50,8 @@ pub enum Heading {
     Messages,
     /// To move about.
     Move,
+    /// About groups.
+    Groups,
     /// About people.
     People,
     /// About keys.
@@ -39,10 +64,11 @@ pub enum Heading {
 
 impl Heading {
     /// All, in the order of help.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Write,
         Self::Messages,
         Self::Move,
+        Self::Groups,
         Self::People,
         Self::Keys,
         Self::Quiet,
@@ -55,6 +81,7 @@ impl Heading {
             Self::Write => "Write",
             Self::Messages => "Messages",
             Self::Move => "Chats",
+            Self::Groups => "Groups",
             Self::People => "People",
             Self::Keys => "Keys",
             Self::Quiet => "Quiet",

@@ -5,6 +5,7 @@ use super::row::{Argument, Row};
 
 mod chats;
 mod client;
+mod groups;
 mod people;
 mod write;
 
@@ -15,9 +16,14 @@ pub const LINES_MAX: usize = 1_000;
 
 const ON_OFF: Argument = Argument::Words(&["on", "off"]);
 
-static TABLES: &[&[Row]] = &[write::ROWS, chats::ROWS, people::ROWS, client::ROWS];
+static TABLES: &[&[Row]] = &[write::ROWS, chats::ROWS, groups::ROWS, people::ROWS, client::ROWS];
 
 /// Every command, in the order in which help lists those under one heading.
 pub fn rows() -> impl Iterator<Item = &'static Row> {
     TABLES.iter().copied().flatten()
+}
+
+/// A command of older systems that no list shows.
+pub(super) fn old(word: &str) -> Option<&'static Row> {
+    Some(&groups::OLD).filter(|row| row.name == word)
 }

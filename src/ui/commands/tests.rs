@@ -8,6 +8,18 @@ fn name(text: &str) -> UserName {
     UserName::parse(text).unwrap()
 }
 
+fn team() -> GroupName {
+    GroupName::parse("team").unwrap()
+}
+
+fn here(wish: Wish) -> Command {
+    Command::InGroup(None, wish)
+}
+
+fn there(wish: Wish) -> Command {
+    Command::InGroup(Some(team()), wish)
+}
+
 fn understood(line: &str) -> Result<Command, Misunderstood> {
     let people = [(name("carol"), Some("Caz".to_owned()))];
     parse(line, &Names::of(people))
@@ -73,6 +85,30 @@ fn each_command_is_understood_with_its_arguments() {
         ("/history 7", Command::History(7)),
         ("/search the map", Command::Search("the map".into())),
         ("/goto 2026-11-20 18:30", Command::Goto("2026-11-20 18:30".into())),
+        ("/to #Team", Command::To(ChatName::Group(team()))),
+        ("/msg #team hi", Command::Message(ChatName::Group(team()), "hi".into())),
+        ("/create team", Command::Create(team(), vec![])),
+        ("/create #team bob caz bob", Command::Create(team(), vec![bob(), name("carol")])),
+        ("/join team", Command::Join(team())),
+        ("/join fastchat://join/X_y-9", Command::JoinLink("fastchat://join/X_y-9".into())),
+        ("/add bob", here(Wish::Add(vec![bob()]))),
+        ("/add #team bob caz", there(Wish::Add(vec![bob(), name("carol")]))),
+        ("/kick bob", here(Wish::Kick(bob()))),
+        ("/admin bob", here(Wish::Grant(vec![bob()]))),
+        ("/unadmin #team bob", there(Wish::Revoke(bob()))),
+        ("/invite", here(Wish::Invite(0))),
+        ("/invite 3", here(Wish::Invite(3))),
+        ("/invite #team off", there(Wish::Withdraw)),
+        ("/password", here(Wish::Password)),
+        ("/title", here(Wish::Title(None))),
+        ("/title #team The  Team", there(Wish::Title(Some("The  Team".into())))),
+        ("/topic 2 days left", here(Wish::Topic(Some("2 days left".into())))),
+        ("/leave", here(Wish::Leave(None))),
+        ("/leave #team caz", there(Wish::Leave(Some(name("carol"))))),
+        ("/members #team", there(Wish::Members)),
+        ("/groups", Command::Groups),
+        ("/delgrp", here(Wish::Close(Sure::Ask))),
+        ("/delgrp #team yes", there(Wish::Close(Sure::Yes))),
         ("/contacts", Command::Contacts),
         ("/who", Command::Who(Scope::Online)),
         ("/who all", Command::Who(Scope::All)),
@@ -141,6 +177,13 @@ fn the_words_of_older_programs_are_understood_with_either_slash() {
             ("unread", Command::Unread),
             ("quit", Command::Quit),
             ("single_message bob hi", Command::Message(name("bob").into(), "hi".into())),
+            ("group_message team hi", Command::Message(ChatName::Group(team()), "hi".into())),
+            ("create_group team bob", Command::Create(team(), vec![name("bob")])),
+            ("groups", Command::Groups),
+            ("add bob", here(Wish::Add(vec![name("bob")]))),
+            ("kick bob", here(Wish::Kick(name("bob")))),
+            ("make_admin bob", here(Wish::Grant(vec![name("bob")]))),
+            ("delgrp", here(Wish::Close(Sure::Ask))),
         ] {
             let line = format!("{slash}{word}");
             assert_eq!(understood(&line), Ok(command), "{line}");
@@ -151,7 +194,11 @@ fn the_words_of_older_programs_are_understood_with_either_slash() {
         Ok(Command::Message(name("bob").into(), "hi".into())),
         "typed as it used to be, it must not go to the wrong person"
     );
-    for text in ["\\o/", "\\alpha + \\beta", "single_message"] {
+    assert_eq!(
+        understood("group_message #team hi"),
+        Ok(Command::Message(ChatName::Group(team()), "hi".into()))
+    );
+    for text in ["group_message", "groups", "\\o/", "\\alpha + \\beta", "single_message"] {
         assert_eq!(understood(text), Ok(Command::Say(text.into())));
     }
     assert_eq!(understood("\\\\quit"), Ok(Command::Say("\\quit".into())));
@@ -190,6 +237,19 @@ fn a_command_without_what_it_needs_says_its_usage() {
         ("/who x", "/who [all]"),
         ("/verify bob no", "/verify WHO [yes]"),
         ("/mute bob soon", "/mute [WHO] [DURATION|off]"),
+        ("/create", "/create NAME [WHO...]"),
+        ("/create a#b", "/create NAME [WHO...]"),
+        ("/join", "/join NAME|LINK"),
+        ("/join team now", "/join NAME|LINK"),
+        ("/add", "/add WHO..."),
+        ("/add #team", "/add WHO..."),
+        ("/kick bob caz", "/kick WHO"),
+        ("/invite 0", "/invite [USES|off]"),
+        ("/invite bob", "/invite [USES|off]"),
+        ("/password hunter2", "/password"),
+        ("/leave bob caz", "/leave [WHO]"),
+        ("/members x", "/members"),
+        ("/delgrp now", "/delgrp"),
         ("/notify loud", "/notify all|mentions|none"),
         ("/receipts", "/receipts on|off"),
         ("/receipts off here", "/receipts on|off"),
@@ -238,10 +298,22 @@ fn help_fits_one_screen_and_lists_every_row() {
     assert!(narrow.lines().rev().skip(2).all(|line| text::columns(line) <= 40), "{narrow}");
 }
 
+fn known() -> Known {
+    let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+    Known {
+        people: names(&["bob", "boris", "carol"]),
+        groups: vec![
+            Group { name: "#team".into(), admins: names(&["bob"]), plain: names(&["carol"]) },
+            Group { name: "#tea".into(), admins: names(&[]), plain: names(&["boris"]) },
+        ],
+        here: Some("#team".into()),
+    }
+}
+
 #[test]
 fn tab_completes_commands_and_names() {
-    let people = ["bob".to_owned(), "boris".to_owned(), "carol".to_owned()];
-    let tab = |line: &str| complete(line, &people, &["edit_mode", "notify.preview"]);
+    let known = known();
+    let tab = |line: &str| complete(line, &known, &["edit_mode", "notify.preview"]);
     assert_eq!(tab("/ch"), (0, vec!["/chats ".into()]));
     assert_eq!(tab("/acc"), (0, vec!["/accept ".into(), "/accept-key ".into()]));
     assert_eq!(tab("/msg bo"), (5, vec!["bob ".into(), "boris ".into()]));
@@ -250,7 +322,27 @@ fn tab_completes_commands_and_names() {
     assert_eq!(tab("/who "), (5, vec!["all ".into()]));
     assert_eq!(tab("/typing o"), (8, vec!["on ".into(), "off ".into()]));
     assert_eq!(tab("/set ed"), (5, vec!["edit_mode ".into()]));
-    for nothing in ["", "bo", "/msg bob bo", "/chats ", "/nope b", "hi /ch"] {
+    for nothing in ["", "bo", "/msg bob bo", "/chats ", "/nope b", "hi /ch", "/block #t"] {
         assert_eq!(tab(nothing).1, Vec::<String>::new(), "{nothing}");
     }
+}
+
+#[test]
+fn tab_completes_groups_and_the_people_that_a_command_can_be_about() {
+    let known = known();
+    let tab = |line: &str| complete(line, &known, &[]).1;
+    assert_eq!(tab("/to #te"), ["#team ", "#tea "]);
+    assert_eq!(tab("/members #"), ["#team ", "#tea "]);
+    assert_eq!(tab("/add "), ["boris "]);
+    assert_eq!(tab("/add #tea "), ["bob ", "carol "]);
+    assert_eq!(tab("/add #tea bob "), ["carol "], "each once");
+    assert_eq!(tab("/kick "), ["carol ", "bob "]);
+    assert_eq!(tab("/admin "), ["carol "]);
+    assert_eq!(tab("/make_admin "), ["carol "]);
+    assert_eq!(tab("/unadmin #team "), ["bob "]);
+    assert_eq!(tab("/invite o"), ["off "]);
+    assert_eq!(tab("/create club c"), ["carol "]);
+    assert_eq!(tab("/create "), Vec::<String>::new());
+    assert_eq!(tab("thanks, @c"), ["@carol "]);
+    assert_eq!(tab("@b"), ["@bob "], "in a group, only who is in it");
 }

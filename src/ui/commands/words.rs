@@ -5,9 +5,10 @@
 use std::time::Duration;
 
 use crate::client::LocalId;
-use crate::types::{ChatName, UserName};
+use crate::types::{ChatName, GroupName, UserName};
 use crate::ui::names::Names;
 
+use super::wish::Wish;
 use super::{Command, Reach, Switch};
 
 /// A time that something lasts.
@@ -117,6 +118,48 @@ impl<'a> Words<'a> {
             return Err("a name is missing".into());
         }
         Ok((self.names.resolve_chat(word)?, rest))
+    }
+
+    /// A group first, with its `#` or without.
+    pub(super) fn group(self) -> Parsed<(GroupName, Self)> {
+        let (word, rest) = self.first();
+        match GroupName::parse(word) {
+            Ok(name) => Ok((name, rest)),
+            Err(_) if word.is_empty() => Err("the name of a group is missing".into()),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    /// A wish about the group that is named first by its `#`, or about the current one.
+    pub(super) fn wish(self, parse: impl FnOnce(Self) -> Parsed<Wish>) -> Parsed<Command> {
+        if self.rest.starts_with('#') {
+            let (name, rest) = self.group()?;
+            return Ok(Command::InGroup(Some(name), parse(rest)?));
+        }
+        Ok(Command::InGroup(None, parse(self)?))
+    }
+
+    /// A wish that nothing may follow.
+    pub(super) fn nothing(self, wish: Wish) -> Parsed<Wish> {
+        if self.rest.is_empty() { Ok(wish) } else { Err("only a #group may follow".into()) }
+    }
+
+    /// People, each once, and nothing else.
+    pub(super) fn people(self) -> Parsed<Vec<UserName>> {
+        let people = self.people_or_none()?;
+        if people.is_empty() { Err("a name is missing".into()) } else { Ok(people) }
+    }
+
+    /// As [`Self::people`], or nobody.
+    pub(super) fn people_or_none(self) -> Parsed<Vec<UserName>> {
+        let mut people = Vec::new();
+        for word in self.rest.split_whitespace() {
+            let who = self.names.resolve(word)?;
+            if !people.contains(&who) {
+                people.push(who);
+            }
+        }
+        Ok(people)
     }
 
     /// The number of a message first.

@@ -22,7 +22,7 @@ use crate::ui::settings::EditMode;
 use crate::ui::text::columns;
 use crate::ui::{commands, settings};
 
-use super::{Above, Ask, Shared, Typed, locked, print_now};
+use super::{Above, Ask, Shared, Typed, locked, print_now, secret};
 
 type LineEditor = rustyline::Editor<Completion, DefaultHistory>;
 
@@ -101,6 +101,16 @@ impl Editor {
                     self.last.clear();
                     let _screen = locked(&self.shared.screen);
                     Typed::Written(writer.write(&text))
+                }
+                Ask::Secret { text, question, times } => {
+                    self.last.clear();
+                    let _screen = locked(&self.shared.screen);
+                    print_now(&text);
+                    // Whoever ends the program meanwhile must leave a terminal that echoes.
+                    self.shared.reading.store(true, Ordering::Relaxed);
+                    let answer = secret::ask(&question, times);
+                    self.shared.reading.store(false, Ordering::Relaxed);
+                    Typed::Secret(answer)
                 }
             };
             let over = event == Typed::End;
@@ -206,9 +216,9 @@ impl Completer for Completion {
         pos: usize,
         _ctx: &Context<'_>,
     ) -> rustyline::Result<(usize, Vec<Pair>)> {
-        let names = locked(&self.shared.names);
+        let known = locked(&self.shared.known);
         let keys: Vec<&str> = settings::keys().map(|help| help.key).collect();
-        let (start, offers) = commands::complete(line.get(..pos).unwrap_or(line), &names, &keys);
+        let (start, offers) = commands::complete(line.get(..pos).unwrap_or(line), &known, &keys);
         let pairs = offers
             .into_iter()
             .map(|offer| Pair { display: offer.trim_end().to_owned(), replacement: offer })

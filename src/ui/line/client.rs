@@ -62,7 +62,7 @@ impl Session {
             .map(|help| {
                 let value = self.options.settings.get(help.key).ok().flatten();
                 let value = value.as_deref().unwrap_or("(not set)");
-                self.screen.wrapped(&format!("{:<15} {value:<10} {}", help.key, help.help), "  ")
+                self.screen.wrapped(&format!("{:<16} {value:<10} {}", help.key, help.help), "  ")
             })
             .collect();
         lines.join("\n")
@@ -75,7 +75,8 @@ impl Session {
         self.env
             .in_place(|| self.options.settings.set(&path, key, value))
             .map_err(|error| error.to_string())?;
-        let at_once = ["time", "bell", "notify.preview", "show.presence", "show.typing"];
+        let at_once =
+            ["time", "bell", "notify.preview", "show.presence", "show.typing", "show.membership"];
         self.screen.time = self.options.settings.time;
         let when = if at_once.contains(&key) { "" } else { ", from the next start on" };
         Ok(self.screen.notice(&format!("{key} = {value}{when}")))

@@ -2,11 +2,12 @@
 
 use crate::client::ChatChange;
 use crate::limits::TEXT_BYTES_MAX;
-use crate::types::ChatName;
+use crate::types::{ChatName, GroupName};
 use crate::ui::commands::{self, Command};
 use crate::ui::input::{Above, Kind};
 
 use super::Session;
+use super::groups::Purpose;
 
 /// What the next line is taken for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,10 +16,21 @@ pub(super) enum Input {
     Commands,
     /// One more line of a text.
     Lines { text: String, then: Then },
-    /// Yes or no: may this line be obeyed?
-    Question { line: String },
+    /// Yes or no.
+    Question(Asked),
+    /// A password is being typed, for this; `given_up`: whatever it is.
+    Password { purpose: Purpose, given_up: bool },
     /// Another program has the terminal.
     Elsewhere,
+}
+
+/// What a yes leads to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Asked {
+    /// This line is obeyed.
+    Line(String),
+    /// A group is closed for everybody.
+    Close(GroupName),
 }
 
 /// What becomes of a text of several lines.
@@ -39,10 +51,16 @@ impl Session {
             Input::Commands | Input::Elsewhere if self.asks_first(&line) => self.ask_for(line),
             Input::Commands | Input::Elsewhere => self.command(&line),
             Input::Lines { text, then } => self.one_more(text, then, &line),
-            Input::Question { line: asked } => match line.trim().to_lowercase().as_str() {
-                "y" | "yes" => self.command(&asked),
-                _ => {
-                    let note = self.screen.notice("not sent; it can be called back with arrow up");
+            // Nothing is typed into a line while a password is asked for.
+            Input::Password { .. } => self.reply(Above::Keep, String::new()),
+            Input::Question(asked) => match (line.trim().to_lowercase().as_str(), asked) {
+                ("y" | "yes", Asked::Line(line)) => self.command(&line),
+                ("y" | "yes", Asked::Close(group)) => self.close_group(group),
+                (_, asked) => {
+                    let note = self.screen.notice(match asked {
+                        Asked::Line(_) => "not sent; it can be called back with arrow up",
+                        Asked::Close(_) => "nothing was closed",
+                    });
                     self.reply(Above::Keep, note);
                 }
             },
@@ -66,7 +84,7 @@ impl Session {
             (None, None) | (Some(_), _) => String::new(),
         };
         let question = question(count, &to);
-        self.input = Input::Question { line };
+        self.input = Input::Question(Asked::Line(line));
         self.reply(Above::Keep, question);
     }
 
@@ -131,7 +149,7 @@ impl Session {
     pub(super) fn drop_begun(&mut self) -> bool {
         match std::mem::replace(&mut self.input, Input::Commands) {
             Input::Commands | Input::Elsewhere => false,
-            Input::Lines { .. } | Input::Question { .. } => {
+            Input::Lines { .. } | Input::Question(_) | Input::Password { .. } => {
                 let note = self.screen.notice("dropped; nothing was sent");
                 self.reply(Above::Keep, note);
                 true
@@ -152,7 +170,9 @@ impl Session {
     pub(super) fn interrupted_while_reading(&mut self) {
         let note = match std::mem::replace(&mut self.input, Input::Commands) {
             Input::Commands | Input::Elsewhere => "Ctrl-C once more leaves, as /quit does.",
-            Input::Lines { .. } | Input::Question { .. } => "dropped; nothing was sent",
+            Input::Lines { .. } | Input::Question(_) | Input::Password { .. } => {
+                "dropped; nothing was sent"
+            }
         };
         self.notice(note);
     }
@@ -192,7 +212,7 @@ impl Session {
         let unfinished = match &self.input {
             Input::Commands => half.to_owned(),
             Input::Lines { text, .. } => format!("{text}\n{half}"),
-            Input::Question { .. } | Input::Elsewhere => String::new(),
+            Input::Question(_) | Input::Password { .. } | Input::Elsewhere => String::new(),
         };
         let is_text =
             matches!(commands::parse(&unfinished, &self.screen.names), Ok(Command::Say(_)));

@@ -35,7 +35,7 @@ impl Session {
             Event::CaughtUp => self.caught_up(),
             Event::State { id, chat, state } => self.moved(id, &chat, &state),
             Event::ChatWaits { chat, code, detail } => self.chat_waits(chat, code, &detail),
-            Event::Group { .. } => {}
+            Event::Group { .. } => self.groups_changed = true,
             Event::Request { from } => {
                 if self.view.requests.insert(from.clone(), Asked::Yes) != Some(Asked::Yes) {
                     self.notice(&request(&from));
@@ -274,9 +274,15 @@ impl Session {
 
     pub(super) fn answered(&mut self, answer: Answer) {
         self.asked = self.asked.saturating_sub(1);
-        self.terminal.notice(answer.text);
-        match answer.effect {
-            Effect::Nothing => {}
+        let Answer { text, effect } = answer;
+        if let Effect::Group(then) = effect {
+            self.learn_names();
+            self.group_answered(text, then);
+            return self.end_when_done();
+        }
+        self.terminal.notice(text);
+        match effect {
+            Effect::Nothing | Effect::Group(_) => {}
             Effect::Nobody(user) => {
                 if self.is_with(&user) {
                     self.chat = None;

@@ -32,8 +32,7 @@ impl Session {
     /// Whether a chat can be: with anybody, but only of a group that is known. Says so when not.
     pub(super) fn is_there(&mut self, chat: &ChatName) -> bool {
         let ChatName::Group(group) = chat else { return true };
-        let chats = self.env.in_place(|| self.client.chats()).unwrap_or_default();
-        if chats.iter().any(|known| known.chat == *chat) {
+        if self.env.in_place(|| self.client.group(group)).is_ok_and(|known| known.is_some()) {
             return true;
         }
         self.piped.mistakes += 1;

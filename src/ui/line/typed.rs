@@ -26,6 +26,7 @@ impl Session {
             Typed::Line(line) => self.line(line),
             Typed::Jump(half) => self.jump(&half),
             Typed::Written(text) => self.written(text),
+            Typed::Secret(secret) => self.password_typed(secret),
             Typed::Cleared => {
                 self.forget_draft();
                 self.reply(Above::Keep, String::new());
@@ -96,6 +97,11 @@ impl Session {
             Command::History(lines) => self.history(lines),
             Command::Search(text) => self.search(&text),
             Command::Goto(day) => self.go_to_day(&day),
+            Command::Create(name, with) => self.create_group(name, with),
+            Command::Join(name) => self.join_group(name),
+            Command::JoinLink(link) => self.join_by_link(link),
+            Command::InGroup(group, wish) => self.in_group(group, wish),
+            Command::Groups => self.groups(),
             Command::Contacts => self.contacts(),
             Command::Who(scope) => self.who(scope),
             Command::Alias(user, alias) => self.alias(&user, alias),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use crate::client::{Author, Contact, Line, LocalId, MessageView};
+use crate::client::{Author, Contact, GroupChange, Line, LocalId, MessageView};
 use crate::types::{ChatName, UserName};
 use crate::ui::input::Kind;
 use crate::ui::notify::{self, Ringer, Taken};
@@ -51,7 +51,7 @@ pub(super) struct View {
     title: Option<String>,
     pub(super) ringer: Ringer,
     /// When "is typing" was last said of somebody.
-    typing: BTreeMap<UserName, Instant>,
+    typing: BTreeMap<(ChatName, UserName), Instant>,
     /// Who came and went and was not mentioned yet.
     presence: BTreeMap<UserName, bool>,
     pub(super) presence_due: Option<Instant>,
@@ -96,6 +96,9 @@ impl Session {
         let mut signal = String::new();
         for line in &lines {
             ids.push(line.id());
+            if !self.is_wanted(line) {
+                continue;
+            }
             let mut text = self.screen.line(line);
             if let Line::Message(message) = line {
                 text.push_str(&self.arrived(message));
@@ -104,8 +107,45 @@ impl Session {
             texts.push(text);
             texts.extend(self.request_below(line));
         }
+        if texts.is_empty() {
+            return self.shown_unseen(&ids);
+        }
         let out = self.terminal.print(texts.join("\n"));
         self.view.showing = Some(Showing { out, ids, signal });
+    }
+
+    /// Whether a line is to be shown. What the person did to a group here was answered when it was
+    /// typed; what others did is shown as they wish, but for what concerns them.
+    fn is_wanted(&self, line: &Line) -> bool {
+        let Line::Membership { chat, by, change, .. } = line else { return true };
+        let me = &self.options.me;
+        let concerns_me = match change {
+            GroupChange::Added { user }
+            | GroupChange::Removed { user }
+            | GroupChange::AdminGiven { user }
+            | GroupChange::AdminTaken { user } => user == me,
+            GroupChange::Closed => true,
+            GroupChange::Created { .. }
+            | GroupChange::Joined
+            | GroupChange::Left
+            | GroupChange::NewKey
+            | GroupChange::Title { .. }
+            | GroupChange::Topic { .. }
+            | GroupChange::Invited { .. }
+            | GroupChange::PasswordSet
+            | GroupChange::InvitesWithdrawn => false,
+        };
+        let typed_here = by == me && !self.is_piped();
+        let shown = self.options.settings.show_membership || concerns_me;
+        chat.group().is_none() || (shown && !typed_here)
+    }
+
+    /// Lines that nobody wants to see are done with.
+    fn shown_unseen(&mut self, ids: &[LocalId]) {
+        match self.env.in_place(|| self.client.mark_shown(ids)) {
+            Ok(()) => self.show(),
+            Err(error) => self.complain(&say::request_error(&error, None)),
+        }
     }
 
     /// Who asks to be accepted is asked about below their line, once in a session: their first one
@@ -258,12 +298,13 @@ impl Session {
 
     /// Once per burst, and only of whom the person is talking to.
     pub(super) fn is_typing(&mut self, chat: &ChatName, user: &UserName) {
-        let said = self.view.typing.get(user).is_some_and(|at| at.elapsed() < TYPING_PAUSE);
+        let who = (chat.clone(), user.clone());
+        let said = self.view.typing.get(&who).is_some_and(|at| at.elapsed() < TYPING_PAUSE);
         let here = self.chat.as_ref().is_none_or(|here| here == chat);
         if self.options.settings.show_typing && here && !said && !self.is_piped() {
             self.view.typing.retain(|_, at| at.elapsed() < TYPING_PAUSE);
-            self.view.typing.insert(user.clone(), Instant::now());
-            self.terminal.notice(self.screen.typing(user));
+            self.view.typing.insert(who, Instant::now());
+            self.terminal.notice(self.screen.typing(chat, user));
         }
     }
 

@@ -110,7 +110,10 @@ impl Screen {
         };
         line.push_str(&match &message.author {
             Author::Me => format!("you say to {label}"),
-            Author::Them(user) => format!("{} says", self.names.label(user)),
+            Author::Them(user) => match message.chat.group() {
+                Some(_) => format!("{} says in {label}", self.names.label(user)),
+                None => format!("{} says", self.names.label(user)),
+            },
         });
         if let Some(reply) = &message.reply_to {
             line.push_str(&format!(" {}", self.quote(reply, QUOTE_COLUMNS)));
@@ -128,10 +131,15 @@ impl Screen {
     /// `[12:01] bob        text`, wrapped with the text's column kept, the mark at the right.
     fn rich(&self, message: &MessageView, parts: &Parts) -> String {
         let label = self.names.chat(&message.chat);
-        let who = match &message.author {
-            Author::Them(user) => self.names.label(user).to_owned(),
-            Author::Me => format!("you → {label}"),
+        // In a group, the group stands where in other chats the person stands: what everybody
+        // reads never looks like what only one does.
+        let (who, author) = match (&message.author, message.chat.group()) {
+            (Author::Me, _) => (format!("you → {label}"), None),
+            (Author::Them(_), Some(_)) if message.form == Form::Emote => (label.to_string(), None),
+            (Author::Them(user), Some(_)) => (label.to_string(), Some(user)),
+            (Author::Them(user), None) => (self.names.label(user).to_owned(), None),
         };
+        let said = author.map(|user| format!("{}: ", self.names.label(user))).unwrap_or_default();
         let id = match self.ids {
             Ids::Shown => format!("{:>4} ", message.id),
             Ids::Hidden => String::new(),
@@ -140,7 +148,7 @@ impl Screen {
         let narrow = self.width.is_some_and(|width| width < NARROW);
         let padding = if narrow { 0 } else { NAME_COLUMNS.saturating_sub(columns(&who)) };
         let name = format!("{who}{}  ", " ".repeat(padding.saturating_sub(1)));
-        let start = columns(&clock) + columns(&name);
+        let start = columns(&clock) + columns(&name) + columns(&said);
         let indent = if narrow { 8 } else { start };
         let mut body = Vec::new();
         if let Some(reply) = &message.reply_to {
@@ -167,6 +175,9 @@ impl Screen {
         let mut used = body.last().map_or(0, |line| columns(line))
             + if body.len() == 1 { start } else { indent };
         let mut out = self.theme.paint(Role::Dim, &clock) + &self.theme.name(&message.chat, &name);
+        if let Some(user) = author {
+            out.push_str(&self.theme.name(user, &said));
+        }
         out.push_str(&body.join(&format!("\n{}", " ".repeat(indent))));
         for remark in &parts.remarks {
             let room = self.width.unwrap_or(usize::MAX);

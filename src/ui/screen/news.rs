@@ -2,7 +2,7 @@
 //! line each. Texts of strangers are cleaned here.
 
 use crate::client::{Author, MessageView};
-use crate::types::UserName;
+use crate::types::{ChatName, UserName};
 use crate::ui::text::excerpt;
 
 use super::Screen;
@@ -52,9 +52,10 @@ impl Screen {
     }
 
     /// Somebody is typing.
-    pub fn typing(&self, user: &UserName) -> String {
+    pub fn typing(&self, chat: &ChatName, user: &UserName) -> String {
         let indent = if self.theme.rich() { "        " } else { "" };
-        self.notice(&format!("{indent}{} is typing", self.names.label(user)))
+        let place = chat.group().map(|group| format!(" in {group}")).unwrap_or_default();
+        self.notice(&format!("{indent}{} is typing{place}", self.names.label(user)))
     }
 
     /// Some people came (or went).

@@ -198,6 +198,31 @@ fn an_answer_stands_under_the_message_it_answers() {
 }
 
 #[test]
+fn in_a_group_the_group_and_the_author_stand_in_front() {
+    let team = ChatName::parse("#team").unwrap();
+    let mut message = from_bob("the quick brown fox jumps over the lazy dog and runs away");
+    message.chat = team.clone();
+    let shown = rich(50).line(&Line::Message(message.clone()));
+    assert_eq!(
+        shown,
+        "[12:01] #team  bob: the quick brown fox jumps\n        over the lazy dog and runs away"
+    );
+    message.text = "hi".into();
+    let shown = rich(80).line(&Line::Message(message.clone()));
+    assert_eq!(shown, "[12:01] #team      bob: hi");
+    assert_eq!(plain().line(&Line::Message(message.clone())), "bob says in #team: hi");
+    message.form = Form::Emote;
+    let shown = rich(80).line(&Line::Message(message.clone()));
+    assert_eq!(shown, "[12:01] #team      * bob hi");
+    let mut own = to_bob("hi", MessageState::Read);
+    own.chat = team.clone();
+    assert!(rich(80).line(&Line::Message(own.clone())).starts_with("[12:01] you → #team  hi  "));
+    assert_eq!(plain().line(&Line::Message(own)), "you say to #team: hi (read)");
+    assert_eq!(plain().typing(&team, &name("bob")), "bob is typing in #team");
+    assert_eq!(rich(80).prompt(Some(&team)), "#team> ");
+}
+
+#[test]
 fn what_was_done_to_a_message_stands_behind_it() {
     let mut message = to_bob("at nine", MessageState::Read);
     message.edited = true;
@@ -272,8 +297,8 @@ fn news_of_a_message_name_it_in_one_line() {
     own.deleted = true;
     assert_eq!(screen.deleted(&own), "you deleted message 1 of 12:01");
     assert_eq!(screen.expired(2), "2 messages have expired and are gone here");
-    assert_eq!(screen.typing(&name("bob")), "        bob is typing");
-    assert_eq!(plain().typing(&name("bob")), "bob is typing");
+    assert_eq!(screen.typing(&name("bob").into(), &name("bob")), "        bob is typing");
+    assert_eq!(plain().typing(&name("bob").into(), &name("bob")), "bob is typing");
     let (bob, carol) = (name("bob"), name("carol"));
     assert_eq!(plain().presence(&[&bob], true), "bob is online");
     assert_eq!(plain().presence(&[&bob, &carol], false), "bob, carol are offline");
@@ -293,7 +318,7 @@ fn nothing_that_a_peer_chooses_reaches_the_terminal_as_codes() {
             screen.line(&Line::Message(message.clone())),
             screen.edited(&message),
             screen.reacted(&message, &Author::Them(name("bob")), Some(evil)),
-            screen.typing(&name("bob")),
+            screen.typing(&name("bob").into(), &name("bob")),
             screen.prompt(Some(&name("bob").into())),
         ] {
             let bad = |c: char| (c.is_control() && c != '\n') || c == '\u{202e}';

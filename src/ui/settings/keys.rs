@@ -27,6 +27,7 @@ pub(super) enum Key {
     NotifyPreview,
     ShowPresence,
     ShowTyping,
+    ShowMembership,
     Server,
     Profile,
 }
@@ -43,6 +44,7 @@ const KEYS: &[(Key, KeyHelp)] = &[
     row(Key::NotifyPreview, "notify.preview", TRUTH, "show the text in notifications"),
     row(Key::ShowPresence, "show.presence", TRUTH, "a line when somebody comes or goes"),
     row(Key::ShowTyping, "show.typing", TRUTH, "show who is typing"),
+    row(Key::ShowMembership, "show.membership", TRUTH, "a line for every change of a group"),
     row(Key::Server, "server", "HOST:PORT", "balancer to use where none is named"),
     row(Key::Profile, "profile", "NAME", "profile to use where none is named"),
 ];
@@ -110,6 +112,7 @@ impl Settings {
             Key::NotifyPreview => self.notify_preview = truth()?,
             Key::ShowPresence => self.show_presence = truth()?,
             Key::ShowTyping => self.show_typing = truth()?,
+            Key::ShowMembership => self.show_membership = truth()?,
             Key::Server => self.server = Some(Where::parse(text).ok_or_else(wrong)?),
             Key::Profile => self.profile = Some(UserName::parse(text).map_err(|_| wrong())?),
         }
@@ -131,6 +134,7 @@ impl Settings {
             Key::NotifyPreview => Some(self.notify_preview.to_string()),
             Key::ShowPresence => Some(self.show_presence.to_string()),
             Key::ShowTyping => Some(self.show_typing.to_string()),
+            Key::ShowMembership => Some(self.show_membership.to_string()),
             Key::Server => self.server.as_ref().map(ToString::to_string),
             Key::Profile => self.profile.as_ref().map(ToString::to_string),
         })

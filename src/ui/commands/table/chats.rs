@@ -97,7 +97,7 @@ pub(super) static ROWS: &[Row] = &[
             }
         },
     )
-    .offers(Argument::Person),
+    .offers(Argument::Chat),
     row(
         Heading::Quiet,
         "notify",

@@ -12,7 +12,7 @@ pub(super) static ROWS: &[Row] = &[
         "send TEXT to WHO; without TEXT as /to",
         &[
             ("/msg bob are you coming?", "sends it to bob, and opens the chat if none is open"),
-            ("/msg bob", "the next lines go to bob"),
+            ("/msg #team release is out", "sends it to everybody in #team"),
         ],
         |words| {
             let (who, text) = words.some_chat()?;
@@ -23,17 +23,17 @@ pub(super) static ROWS: &[Row] = &[
         },
     )
     .also(&["m", "w", "single_message"])
-    .offers(Argument::Person)
+    .offers(Argument::Chat)
     .of_texts(),
     row(
         Heading::Write,
         "to",
         "/to WHO",
         "what you type next goes to WHO",
-        &[("/to bob", "the next lines go to bob")],
+        &[("/to bob", "the next lines go to bob"), ("/to #team", "to everybody in #team")],
         |words| Ok(Command::To(words.chat()?)),
     )
-    .offers(Argument::Person),
+    .offers(Argument::Chat),
     row(
         Heading::Write,
         "r",

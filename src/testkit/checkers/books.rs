@@ -1,133 +1,39 @@
-//! Independent judges of a run: what people did and saw, held against what was promised.
-//!
-//! They have a model of their own and know nothing of how the product works: a [`Diary`] is what
-//! stands on paper outside the machines, a [`Books`] what can be read off a home's disk.
+//! What stands on the disks of the homes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OpenFlags};
 
-use crate::client::{Author, Line, Trouble, WireId};
-use crate::types::{ChatName, ServerId, UserName};
+use super::{Chain, Diary};
+use crate::types::{GroupName, ServerId, UserName};
 
-/// Everything people wrote, were told and saw, in order. Survives every crash.
-#[derive(Debug, Default)]
-pub struct Diary {
-    /// Texts that a client took, by author. Each text is unique in the run.
-    written: BTreeMap<String, (UserName, UserName)>,
-    /// Texts of which the author was told "sent".
-    sent: BTreeSet<String>,
-    /// Numbers that are "sent": (recipient, author, device, n).
-    stored: BTreeSet<(UserName, UserName, u64, u64)>,
-    /// What readers saw: reader, chat, device, n, text, and whether it was marked "(again)".
-    shown: Vec<Shown>,
-    /// Holes and other troubles on anybody's screen.
-    troubles: Vec<(UserName, ChatName, Trouble)>,
-}
-
-#[derive(Debug)]
-struct Shown {
-    reader: UserName,
-    chat: UserName,
-    device: u64,
-    n: u64,
-    text: String,
-    again: bool,
-}
-
-impl Diary {
-    /// A client took this text.
-    pub fn wrote(&mut self, from: &UserName, to: &UserName, text: &str) {
-        self.written.insert(text.to_owned(), (from.clone(), to.clone()));
-    }
-
-    /// The author was told that it is sent.
-    pub fn told_sent(&mut self, text: &str) {
-        self.sent.insert(text.to_owned());
-    }
-
-    /// The author was told that the home of `to` has this number on its disk.
-    pub fn told_stored(&mut self, from: &UserName, to: &UserName, id: &WireId) {
-        self.stored.insert((to.clone(), from.clone(), id.device.0, id.n.0));
-    }
-
-    /// A line stood on somebody's screen.
-    pub fn saw(&mut self, reader: &UserName, line: &Line) {
-        match line {
-            Line::Message(message) => {
-                let Author::Them(author) = &message.author else { return };
-                let id = message.wire_id.as_ref();
-                self.shown.push(Shown {
-                    reader: reader.clone(),
-                    chat: author.clone(),
-                    device: id.map_or(0, |id| id.device.0),
-                    n: id.map_or(0, |id| id.n.0),
-                    text: message.text.clone(),
-                    again: message.again,
-                });
-            }
-            Line::Trouble { chat, trouble, .. } => {
-                self.troubles.push((reader.clone(), chat.clone(), trouble.clone()));
-            }
-            Line::Membership { .. } => {}
-        }
-    }
-
-    /// How many texts were written, told sent, and shown.
-    pub fn counts(&self) -> (usize, usize, usize) {
-        let seen: BTreeSet<(&UserName, &str)> =
-            self.shown.iter().map(|s| (&s.reader, s.text.as_str())).collect();
-        (self.written.len(), self.sent.len(), seen.len())
-    }
-
-    /// Texts written and not shown to their reader.
-    pub fn missing(&self) -> Vec<&str> {
-        let seen: BTreeSet<(&UserName, &str)> =
-            self.shown.iter().map(|s| (&s.reader, s.text.as_str())).collect();
-        self.written
-            .iter()
-            .filter(|(text, (_, to))| !seen.contains(&(to, text.as_str())))
-            .map(|(text, _)| text.as_str())
-            .collect()
-    }
-
-    /// What was promised and did not hold, one line each. Empty: all is well.
-    pub fn violations(&self) -> Vec<String> {
-        let mut found = Vec::new();
-        for text in self.missing() {
-            let told = if self.sent.contains(text) { "I1: sent and lost" } else { "never shown" };
-            found.push(format!("{told}: {text:?}"));
-        }
-        let mut seen = BTreeSet::new();
-        let mut last: BTreeMap<(&UserName, &UserName, u64), u64> = BTreeMap::new();
-        for shown in &self.shown {
-            let Shown { reader, chat, device, n, text, again } = shown;
-            let first = seen.insert((reader, text.as_str()));
-            if !first && !again {
-                found.push(format!("I2: shown twice to {reader}: {text:?}"));
-            }
-            match self.written.get(text) {
-                Some((from, to)) if from == chat && to == reader => {}
-                Some(_) | None => found.push(format!("shown to {reader}, never written: {text:?}")),
-            }
-            let before = last.entry((reader, chat, *device)).or_default();
-            if first && *n <= *before {
-                found.push(format!("I3: {reader} saw n {n} of {chat} after {before}: {text:?}"));
-            }
-            *before = (*before).max(*n);
-        }
-        for (reader, chat, trouble) in &self.troubles {
-            found.push(format!("on the screen of {reader}, chat {chat}: {trouble:?}"));
-        }
-        found
-    }
-}
-
-/// What must never go back on a home's disk (I4), and who owns which slot (I7).
+/// What must never go back on a home's disk (I4), who owns which slot (I7), and what the disks say
+/// of groups.
 #[derive(Debug, Default)]
 pub struct Books {
     highest: BTreeMap<(ServerId, String), i64>,
+    /// Each group's home, and its operations when last looked.
+    pub(super) homes: BTreeMap<GroupName, ServerId>,
+    pub(super) groups: BTreeMap<GroupName, Chain>,
+    /// Where each number of a group's log stands. Entries go in time; these stay.
+    pub(super) places: BTreeMap<Place, u64>,
+}
+
+/// A number of a group's log.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    group: GroupName,
+    author: UserName,
+    device: u64,
+    n: u64,
+}
+
+impl Place {
+    /// The number `n` that a device of `author` gave in `group`.
+    pub fn of(group: &GroupName, author: &UserName, device: u64, n: u64) -> Self {
+        Self { group: group.clone(), author: author.clone(), device, n }
+    }
 }
 
 impl Books {
@@ -152,6 +58,9 @@ impl Books {
             ("session epoch", "SELECT name, session_epoch FROM accounts"),
             ("bundle", "SELECT name, bundle_version FROM accounts"),
             ("resume", "SELECT account || ' ' || device, resume_count FROM devices"),
+            ("group's epoch", "SELECT name, key_epoch FROM groups"),
+            ("group's end", "SELECT name, closed FROM groups"),
+            ("stay", "SELECT log || ' ' || user, max(since_seq) FROM members GROUP BY log, user"),
         ] {
             let mut rows = db.prepare(sql)?;
             let found = rows.query_map([], |row| {
@@ -194,6 +103,7 @@ impl Books {
                 wrong.push(format!("{what} on {server}: producer and n {}", row?));
             }
         }
+        wrong.extend(self.audit_groups(&db, server)?);
         wrong.extend(Self::audit_sent(&db, server, diary)?);
         Ok(wrong)
     }
@@ -206,19 +116,21 @@ impl Books {
     ) -> Result<Vec<String>, rusqlite::Error> {
         let mut rows = db.prepare(
             "SELECT a.name, p.author, p.device, p.last_n FROM accounts a
-             LEFT JOIN producers p ON p.log = a.id",
+             LEFT JOIN producers p ON p.log = a.id
+             UNION ALL SELECT '#' || g.name, p.author, p.device, p.last_n FROM groups g
+             LEFT JOIN producers p ON p.log = g.log",
         )?;
-        let mut accounts = BTreeSet::new();
+        let mut chats = BTreeSet::new();
         let mut last: BTreeMap<(String, String, i64), i64> = BTreeMap::new();
         let mut rows = rows.query([])?;
         while let Some(row) = rows.next()? {
-            let name: String = row.get(0)?;
-            accounts.insert(name.clone());
+            let chat: String = row.get(0)?;
+            chats.insert(chat.clone());
             if let Some(author) = row.get::<_, Option<String>>(1)? {
-                last.insert((name, author, row.get(2)?), row.get(3)?);
+                last.insert((chat, author, row.get(2)?), row.get(3)?);
             }
         }
-        let told = diary.stored.iter().filter(|(to, ..)| accounts.contains(to.as_str()));
+        let told = diary.stored.iter().filter(|(to, ..)| chats.contains(&to.to_string()));
         Ok(told
             .filter(|(to, from, device, n)| {
                 let device = i64::from_be_bytes(device.to_be_bytes());
@@ -261,6 +173,7 @@ impl Books {
                 wrong.push(format!("{name} told its cursor {told} with {stored} on disk"));
             }
         }
+        wrong.extend(Self::audit_group_cursors(&db, profiles)?);
         Ok(wrong)
     }
 
@@ -284,4 +197,9 @@ impl Books {
         }
         Ok(wrong)
     }
+}
+
+/// A number as SQLite keeps it: the signed integer of the same bits.
+pub(super) fn number(stored: i64) -> u64 {
+    u64::from_be_bytes(stored.to_be_bytes())
 }

@@ -1,0 +1,73 @@
+//! A person in front of a client.
+
+use std::sync::{Arc, Mutex};
+
+use tokio::sync::mpsc;
+
+use super::world::diary;
+use crate::client::{Client, Event, Line, LocalId, MessageState};
+use crate::net::Env;
+use crate::testkit::checkers::Diary;
+use crate::testkit::net::SimNet;
+use crate::types::UserName;
+
+/// A person in front of a client: sees what is shown, and remembers.
+pub(super) struct Screen {
+    pub(super) env: Env,
+    pub(super) name: UserName,
+    pub(super) client: Client,
+    pub(super) diary: Arc<Mutex<Diary>>,
+    pub(super) net: SimNet,
+}
+
+impl Screen {
+    pub(super) async fn watch(self, mut events: mpsc::Receiver<Event>) {
+        // What an earlier life left unshown.
+        self.show().await;
+        while let Some(event) = events.recv().await {
+            self.net.note(&format!("{} {event:?}", self.name));
+            match event {
+                Event::Lines => self.show().await,
+                Event::State { id, state: MessageState::Sent, .. } => {
+                    if let Ok(Some(message)) = self.client.message(id) {
+                        let mut diary = diary(&self.diary);
+                        diary.told_sent(&message.text);
+                        if let Some(id) = &message.wire_id {
+                            diary.told_stored(&self.name, &message.chat, id, &message.text);
+                        }
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// What people do beside writing takes numbers of its own, and none from the texts.
+    fn answer(&self, lines: &[Line]) {
+        for line in lines {
+            // A client that stops takes nothing more, as if the person had not done it.
+            let _ = self.client.mark_read(line.chat());
+            let _ = self.client.react(line.id(), Some("+"));
+        }
+    }
+
+    async fn show(&self) {
+        while let Ok(lines) = self.client.take_unshown(16) {
+            if lines.is_empty() {
+                return;
+            }
+            // A kill here: they were not on the screen yet, and come again.
+            self.env.disk_pause().await;
+            for line in &lines {
+                diary(&self.diary).saw(&self.name, line);
+            }
+            // A kill here: they were, and come again marked.
+            self.env.disk_pause().await;
+            let ids: Vec<LocalId> = lines.iter().map(Line::id).collect();
+            if self.client.mark_shown(&ids).is_err() {
+                return;
+            }
+            self.answer(&lines);
+        }
+    }
+}
