@@ -88,7 +88,9 @@ impl Core {
     ) -> Result<Option<Outcome>, StoreError> {
         let db = self.profile.store.db();
         let high: Option<i64> = db
-            .prepare_cached("SELECT high FROM highs WHERE log = ?1 AND author = ?2 AND device = ?3")?
+            .prepare_cached(
+                "SELECT high FROM highs WHERE log = ?1 AND author = ?2 AND device = ?3",
+            )?
             .query_row(params![log, header.author.as_str(), bits(header.device.0)], |row| {
                 row.get(0)
             })

@@ -23,7 +23,7 @@ use super::notes::{
 };
 use super::reads::{Telling, reads_settled, untold_reads};
 use super::rows::{
-    KIND_BUNDLE, KIND_NOTE, KIND_TEXT, Of, UnansweredBody, insert_outgoing, insert_version,
+    KIND_BUNDLE, KIND_NOTE, KIND_TEXT, KIND_VOID, Of, UnansweredBody, insert_outgoing, insert_version,
     make_void, unanswered_bodies, waiting_ids,
 };
 use super::sealing::{Fitted, Recipient, Sealed, Sealer, SendState};
@@ -92,6 +92,25 @@ impl Core {
              ORDER BY 1",
         )?;
         let chats = rows.query_map([], |row| row.get::<_, String>(0))?;
+        let mut found = Vec::new();
+        for chat in chats {
+            found.extend(ChatName::canonical(&chat?).ok());
+        }
+        Ok(found)
+    }
+
+    /// Groups in which something of ours waits that nobody will take any more.
+    pub(crate) fn chats_lost(&self) -> Result<Vec<ChatName>, StoreError> {
+        let mut rows = self.profile.store.db().prepare_cached(
+            "SELECT chat FROM (
+               SELECT chat FROM lines WHERE state = 0
+               UNION SELECT chat FROM outgoing WHERE answered = 0 AND kind <> ?1
+               UNION SELECT chat FROM notes WHERE waits = 1)
+             WHERE chat LIKE '#%'
+               AND substr(chat, 2) NOT IN (SELECT name FROM groups WHERE standing <= 2)
+               AND substr(chat, 2) IN (SELECT name FROM groups)",
+        )?;
+        let chats = rows.query_map([KIND_VOID], |row| row.get::<_, String>(0))?;
         let mut found = Vec::new();
         for chat in chats {
             found.extend(ChatName::canonical(&chat?).ok());

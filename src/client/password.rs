@@ -9,6 +9,7 @@ use zeroize::Zeroizing;
 
 use crate::crypto::secret::{DbKey, Stretched};
 use crate::limits::PASSWORD_CHARS_MIN;
+use crate::types::GroupName;
 use crate::wire::Code;
 
 use super::Client;
@@ -30,6 +31,10 @@ pub enum PasswordError {
     /// again, both passwords open the profile.
     #[error("no answer: it may be done or not")]
     Unknown,
+    /// The account is not deleted: nobody could change these groups any more. Another admin for
+    /// each, or the end of the group, comes first.
+    #[error("the only admin of {}", listed(.0))]
+    LastAdmin(Vec<GroupName>),
     /// The home refused; nothing changed.
     #[error(transparent)]
     Refused(RequestError),
@@ -114,7 +119,7 @@ impl Client {
     /// password keeps it. The profile stays, signed out.
     ///
     /// # Errors
-    /// [`PasswordError`].
+    /// [`PasswordError`]; [`PasswordError::LastAdmin`] while others need the person for a group.
     pub async fn delete_account(&self, password: &str) -> Result<u64, PasswordError> {
         let (env, owner) = {
             let core = self.core.lock();
@@ -124,12 +129,20 @@ impl Client {
         if !self.core.lock().profile.takes(&stretched)? {
             return Err(PasswordError::Wrong);
         }
+        let left_alone = self.core.lock().led_alone()?;
+        if !left_alone.is_empty() {
+            return Err(PasswordError::LastAdmin(left_alone));
+        }
         let (reply, answer) = oneshot::channel();
         let auth_key = stretched.auth_key.clone();
         let at = self.answered(Request::DeleteAccount { auth_key, reply }, answer).await?;
         self.core.lock().profile.set_signed_out(true)?;
         Ok(at)
     }
+}
+
+fn listed(groups: &[GroupName]) -> String {
+    groups.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
 /// Whether the home certainly has no new password.

@@ -86,8 +86,7 @@ impl Core {
             Some(group) => self.rekey_due(group)?,
             None => false,
         };
-        let later =
-            self.reads_told.contains_key(chat) || renewed_first || !self.is_agreed(chat)?;
+        let later = self.reads_told.contains_key(chat) || renewed_first || !self.is_agreed(chat)?;
         Ok(if later { Telling::Later } else { Telling::Now })
     }
 

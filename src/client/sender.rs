@@ -30,6 +30,8 @@ pub(crate) enum After {
     Void(N, Code),
     /// Nothing will be taken for this person.
     RefuseAll(Code),
+    /// The chain of the group is another one there: compare, then go on.
+    Compare(Code),
 }
 
 impl After {
@@ -39,8 +41,9 @@ impl After {
             Code::Gap => Self::Gap(N(expected)),
             Code::Reopen => Self::Reopen,
             Code::Malformed | Code::FrameTooLarge | Code::Unsupported => Self::Void(n, code),
-            Code::Blocked | Code::NoSuchUser | Code::Forbidden | Code::NotAMember => {
-                Self::RefuseAll(code)
+            Code::Blocked | Code::NoSuchUser | Code::Forbidden => Self::RefuseAll(code),
+            Code::StaleEpoch | Code::RosterBehind | Code::NotAMember | Code::NoSuchGroup => {
+                Self::Compare(code)
             }
             // Everything else passes; what is not known to be final is never given up.
             _ => Self::Pause { code, at_least: longest_of(retry_after_ms) },
@@ -51,7 +54,7 @@ impl After {
     /// so what is not said of the whole log can only be waited out.
     pub(crate) fn of_open(self, code: Code) -> Self {
         match self {
-            Self::RefuseAll(_) | Self::Pause { .. } => self,
+            Self::RefuseAll(_) | Self::Compare(_) | Self::Pause { .. } => self,
             Self::Gap(_) | Self::Reopen | Self::Void(..) => {
                 Self::Pause { code, at_least: Duration::ZERO }
             }
@@ -82,6 +85,8 @@ pub(crate) enum Phase {
 enum Purpose {
     Writing,
     Following,
+    /// A group: there is nobody whose bundle is needed.
+    Group,
 }
 
 /// One chat's appends on this connection.
@@ -104,6 +109,8 @@ pub(crate) struct Sender {
     /// Refusals put right since the last success.
     rounds: u32,
     purpose: Purpose,
+    /// Paused until the chains are compared, if that comes first.
+    compares: bool,
 }
 
 impl Sender {
@@ -120,12 +127,18 @@ impl Sender {
             told: false,
             rounds: 0,
             purpose: Purpose::Writing,
+            compares: false,
         }
     }
 
     /// A log that is open only to learn whether its owner comes or goes.
     pub(crate) fn following(open_id: u32) -> Self {
         Self { purpose: Purpose::Following, ..Self::new(open_id) }
+    }
+
+    /// The log of a group.
+    pub(crate) fn of_group(open_id: u32) -> Self {
+        Self { purpose: Purpose::Group, looked_up: Some(Instant::now()), ..Self::new(open_id) }
     }
 
     /// Nothing was written to this person on this connection yet.
@@ -135,12 +148,19 @@ impl Sender {
 
     /// Something is to be written now. True when that was not so: the bundle is needed from now on.
     pub(crate) fn begins_to_write(&mut self) -> bool {
-        std::mem::replace(&mut self.purpose, Purpose::Writing) == Purpose::Following
+        let follows = self.purpose == Purpose::Following;
+        if follows {
+            self.purpose = Purpose::Writing;
+        }
+        follows
     }
 
     /// Forgets a bundle that was had long ago: since then the person may have another device, which
     /// could not read what is sealed for the one before. True when it has to be looked up.
     pub(crate) fn needs_look_up(&mut self) -> bool {
+        if self.purpose == Purpose::Group {
+            return false;
+        }
         self.looked_up = self.looked_up.filter(|at| at.elapsed() < BUNDLE_AGE_MAX);
         self.looked_up.is_none()
     }
@@ -149,7 +169,24 @@ impl Sender {
     pub(crate) fn reopened(&mut self, open_id: u32) {
         self.open_id = open_id;
         self.phase = Phase::Opening;
+        self.compares = false;
         self.in_flight.clear();
+    }
+
+    /// Waits until the chain of the group was compared with the home's.
+    pub(crate) fn compare(&mut self, code: Code, spread: f64) {
+        self.pause(code, COMPARE_PATIENCE, spread);
+        self.compares = true;
+    }
+
+    /// It was. True when this log waited for that: it goes on from its lowest unanswered number.
+    pub(crate) fn compared(&mut self) -> bool {
+        let waited = std::mem::take(&mut self.compares);
+        if waited {
+            self.phase = Phase::Flowing;
+            self.next = N(1);
+        }
+        waited
     }
 
     /// The log is open: appends go from the lowest unanswered number.
@@ -259,6 +296,8 @@ const ROUNDS_MAX: u32 = 8;
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(24 * 3600);
 /// A bundle had before that is looked up again before anything is sent.
 const BUNDLE_AGE_MAX: Duration = Duration::from_secs(10);
+/// For the answers about a chain; a log that has none by then is opened again.
+const COMPARE_PATIENCE: Duration = Duration::from_secs(5);
 const PAUSE_MIN: Duration = Duration::from_millis(100);
 const HOME_PAUSE_MAX: Duration = Duration::from_secs(2);
 

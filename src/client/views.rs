@@ -8,8 +8,8 @@ use crate::types::{ChatName, DeviceId, N, Seq, UserName, hex};
 use crate::wire::Code;
 
 use super::api::{
-    ChatView, Contact, Form, Line, LocalId, MessageState, MessageView, ReactionView, Refusal, ReplyView,
-    StatusView, Trouble, Trust, WireId,
+    ChatView, Contact, Form, Line, LocalId, MessageState, MessageView, ReactionView, Refusal,
+    ReplyView, StatusView, Trouble, Trust, WireId,
 };
 use super::contacts::contact_of;
 use super::core::Core;

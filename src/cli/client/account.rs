@@ -88,6 +88,14 @@ fn failed(error: PasswordError, user: &UserName) -> Stop {
             "The server did not answer: it may be done or not.",
             "Do the same once more, with the same passwords. Until then both open this profile.",
         ),
+        PasswordError::LastAdmin(groups) => {
+            let groups: Vec<String> = groups.iter().map(ToString::to_string).collect();
+            Stop::new(
+                Exit::Refused,
+                format!("You are the only admin of {}.", groups.join(", ")),
+                "Make somebody else an admin, or close the group; then delete the account.",
+            )
+        }
         PasswordError::Refused(error) => failures::request(&error, None),
         PasswordError::Profile(error) => failures::profile(error, user),
     }

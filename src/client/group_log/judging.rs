@@ -118,7 +118,11 @@ impl Core {
             vec![self.profile.bundle.clone()]
         } else {
             let person = self.person(&header.author)?;
-            person.into_iter().flat_map(|p| [p.bundle.clone(), p.changed.clone()]).flatten().collect()
+            person
+                .into_iter()
+                .flat_map(|p| [p.bundle.clone(), p.changed.clone()])
+                .flatten()
+                .collect()
         };
         let bundle = candidates.iter().find(|bundle| {
             bundle.identity() == member.identity && bundle.device(header.device).is_some()

@@ -49,7 +49,9 @@ struct GroupEntry {
 
 /// What became of an entry.
 enum Step {
-    Done { lines: usize },
+    Done {
+        lines: usize,
+    },
     /// It was tried again, in vain.
     Nothing,
     /// Nothing behind it can be judged before this bundle is here.

@@ -159,7 +159,11 @@ impl Core {
     }
 
     /// An own number that this device has not given: its database is an old copy.
-    pub(super) fn is_foreign(&self, group: &Group, header: &HeaderInfo) -> Result<bool, StoreError> {
+    pub(super) fn is_foreign(
+        &self,
+        group: &Group,
+        header: &HeaderInfo,
+    ) -> Result<bool, StoreError> {
         if header.device != self.profile.device {
             return Ok(false);
         }

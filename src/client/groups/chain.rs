@@ -307,7 +307,8 @@ impl Step<'_> {
         let Some(new) = new_key_of(&self.operation.operation().change) else { return Ok(()) };
         let for_us = (us.user, us.identity);
         if let Some(key) = our_key(tx, us.at_rest, &us.cluster, (&id, epoch), for_us, new)? {
-            fill_epoch(tx, us.at_rest, &us.cluster, (&id, epoch), &key)?;
+            let place = (&self.before.name, &id, epoch);
+            fill_epoch(tx, us.at_rest, &us.cluster, place, &key)?;
         }
         Ok(())
     }

@@ -188,7 +188,7 @@ impl Core {
         let at_rest = self.profile.key.clone();
         self.profile.store.commit(|tx| {
             insert_candidate(tx, &at_rest, &cluster, (&id, epoch), &key)?;
-            fill_epoch(tx, &at_rest, &cluster, (&id, epoch), &key)
+            fill_epoch(tx, &at_rest, &cluster, (name, &id, epoch), &key)
         })?;
         if standing == Standing::Member {
             return Ok(None);

@@ -166,6 +166,19 @@ impl Core {
         Ok(members.filter(|user| **user != own).cloned().collect())
     }
 
+    /// Groups with others in them that the owner is the only admin of.
+    pub(crate) fn led_alone(&mut self) -> Result<Vec<GroupName>, StoreError> {
+        let own = self.user().clone();
+        let mut found = Vec::new();
+        for name in self.member_of()? {
+            let roster = self.group(&name)?.and_then(|group| group.roster.as_ref());
+            if roster.is_some_and(|r| r.is_last_admin(&own) && r.members().len() > 1) {
+                found.push(name);
+            }
+        }
+        Ok(found)
+    }
+
     /// The key of a group's present epoch.
     pub(super) fn present_key(&self, roster: &Roster) -> Result<GroupKey, GroupError> {
         let key = self.group_key(&roster.id(), roster.key_epoch())?;

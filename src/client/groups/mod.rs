@@ -72,13 +72,7 @@ pub(crate) struct Groups {
 
 impl Groups {
     /// Where this device stands in a group's log now.
-    pub(super) fn moved_to(
-        &mut self,
-        name: &GroupName,
-        epoch: LogEpoch,
-        cursor: Seq,
-        whole: bool,
-    ) {
+    pub(super) fn moved_to(&mut self, name: &GroupName, epoch: LogEpoch, cursor: Seq, whole: bool) {
         if let Some(group) = self.known.get_mut(name) {
             (group.epoch, group.cursor, group.whole) = (epoch, cursor, whole);
         }
@@ -150,13 +144,22 @@ impl Core {
 
     /// The groups whose logs are to be open: those the owner is in, and those with something left to
     /// read up to the operation that ended it.
-    pub(crate) fn groups_to_open(&mut self) -> Result<Vec<GroupName>, StoreError> {
-        let mut rows = self.profile.store.db().prepare_cached(
+    pub(crate) fn groups_to_open(&self) -> Result<Vec<GroupName>, StoreError> {
+        self.group_names(
             "SELECT name FROM groups g WHERE standing = 2
-               OR standing IN (1, 3) AND cursor <
+               OR standing IN (3, 4, 5) AND cursor <
                  (SELECT max(seq) FROM roster_ops WHERE grp = g.id)
              ORDER BY name",
-        )?;
+        )
+    }
+
+    /// The groups that the owner is in.
+    pub(crate) fn member_of(&self) -> Result<Vec<GroupName>, StoreError> {
+        self.group_names("SELECT name FROM groups WHERE standing = 2 ORDER BY name")
+    }
+
+    fn group_names(&self, sql: &str) -> Result<Vec<GroupName>, StoreError> {
+        let mut rows = self.profile.store.db().prepare_cached(sql)?;
         let names = rows.query_map([], |row| row.get::<_, String>(0))?;
         let mut found = Vec::new();
         for name in names {

@@ -8,6 +8,7 @@ use crate::crypto::secret::DbKey;
 use crate::types::{ChatName, ClusterId, GroupId, GroupName, KeyEpoch, UserName};
 
 use super::super::api::{GroupChange, Standing};
+use super::super::group_log::retry_waiting;
 use super::super::store::{StoreError, bits};
 use super::standing_number;
 
@@ -131,12 +132,13 @@ pub(super) fn insert_epoch(
     Ok(sealed.is_some())
 }
 
-/// Stores the key of an epoch of the chain, if it fits. True when it was missing.
+/// Stores the key of an epoch of the chain, if it fits. True when it was missing: what waited for it
+/// is tried again.
 pub(super) fn fill_epoch(
     tx: &Transaction<'_>,
     at_rest: &DbKey,
     cluster: &ClusterId,
-    (id, epoch): (&GroupId, KeyEpoch),
+    (name, id, epoch): (&GroupName, &GroupId, KeyEpoch),
     key: &GroupKey,
 ) -> Result<bool, StoreError> {
     let filled = tx.execute(
@@ -144,5 +146,8 @@ pub(super) fn fill_epoch(
          WHERE grp = ?1 AND epoch = ?2 AND key_commit = ?3 AND sealed_key IS NULL",
         params![id.0, bits(epoch.0), key.commit(cluster, id, epoch), at_rest.seal(key.as_bytes())],
     )?;
+    if filled > 0 {
+        retry_waiting(tx, name)?;
+    }
     Ok(filled > 0)
 }

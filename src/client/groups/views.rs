@@ -11,17 +11,9 @@ use super::Group;
 impl Core {
     /// All groups of this profile, by name.
     pub(crate) fn group_views(&mut self) -> Result<Vec<GroupView>, StoreError> {
-        let names: Vec<String> = {
-            let mut rows =
-                self.profile.store.db().prepare_cached("SELECT name FROM groups ORDER BY name")?;
-            let names = rows.query_map([], |row| row.get(0))?;
-            names.collect::<Result<_, _>>()?
-        };
         let mut views = Vec::new();
-        for name in names {
-            if let Ok(name) = GroupName::canonical(&name) {
-                views.extend(self.group_view(&name)?);
-            }
+        for name in self.group_names("SELECT name FROM groups ORDER BY name")? {
+            views.extend(self.group_view(&name)?);
         }
         Ok(views)
     }

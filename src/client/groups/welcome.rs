@@ -108,8 +108,7 @@ impl Herald<'_> {
             return self.another_group(tx);
         }
         let fits = (id, *epoch);
-        if fill_epoch(tx, self.at_rest, &self.cluster, fits, key)? {
-            // Messages that wait for it can be opened now.
+        if fill_epoch(tx, self.at_rest, &self.cluster, (group, id, *epoch), key)? {
             return Ok(Effect { rosters: vec![group.clone()], ..Effect::default() });
         }
         match known.map(|(_, standing)| standing) {

@@ -17,7 +17,7 @@ use super::{End, Session};
 impl Session<'_> {
     pub(super) async fn frame(&mut self, frame: ServerFrame) -> Result<(), End> {
         match frame.body {
-            Some(server_frame::Body::Entry(entry)) => self.entry(entry),
+            Some(server_frame::Body::Entry(entry)) => self.entry(entry)?,
             Some(server_frame::Body::Appended(appended)) => {
                 if let Some(chat) = self.current(&appended.log, appended.open_id) {
                     self.chat_appended(&chat, N(appended.n), &appended.hash).await?;

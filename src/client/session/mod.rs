@@ -3,11 +3,14 @@
 //!
 //! Here the loop and its timers; `requests` come from the front end, `frames` from the edge,
 //! `answers` belong to the one by the number of the other. `sending` is the chats on this
-//! connection, `reading` the own log, `groups` their changes and rosters.
+//! connection, `reading` the own log, `group_reading` those of groups, both with `reader`; `groups`
+//! is their changes and rosters.
 
 mod answers;
 mod frames;
+mod group_reading;
 mod groups;
+mod reader;
 mod reading;
 mod requests;
 mod sending;
@@ -21,15 +24,15 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::limits;
 use crate::net::Env;
-use crate::types::{ChatName, DeviceId, GroupName, Seq, UserName};
+use crate::types::{ChatName, DeviceId, GroupName, UserName};
 use crate::wire::client::client_frame;
 
 use super::Mode;
 use super::api::{Event, RequestError};
 use super::connection::Wire;
 use super::core::{Core, SharedCore};
+use super::group_log::Arrived;
 use super::handover::Handover;
-use super::inbox::Position;
 use super::sender::{Phase, Sender};
 use super::store::StoreError;
 
@@ -39,6 +42,7 @@ pub(crate) use requests::Request;
 use answers::Waiting;
 use frames::read;
 use groups::Gathering;
+use reader::Reader;
 
 /// Why a session ended.
 pub(crate) enum End {
@@ -62,20 +66,6 @@ impl From<StoreError> for End {
     }
 }
 
-/// The own log on this connection.
-struct Own {
-    open_id: u32,
-    /// None until the home has opened it.
-    at: Option<Position>,
-    head: Seq,
-    caught_up: bool,
-    reopen_at: Option<Instant>,
-    batch: Vec<(Seq, Bytes)>,
-    cursor_due: Option<Instant>,
-    cursor_sent: Option<Instant>,
-    cursor_told: Seq,
-}
-
 pub(crate) struct Session<'a> {
     env: Env,
     core: SharedCore,
@@ -83,7 +73,14 @@ pub(crate) struct Session<'a> {
     wire: Wire,
     requests: &'a mut mpsc::Receiver<Request>,
     senders: BTreeMap<ChatName, Sender>,
-    own: Own,
+    own: Reader<Bytes>,
+    /// Everything that waited in the own log and in groups has been handed out.
+    caught_up: bool,
+    /// Groups whose logs are read.
+    readers: BTreeMap<GroupName, Reader<Arrived>>,
+    /// Groups whose logs are still to be opened, and when the next one is.
+    to_read: VecDeque<GroupName>,
+    read_next: Option<Instant>,
     waiting: BTreeMap<u64, Waiting>,
     /// Authors whose bundle was asked for, and the devices it was asked for.
     asked: BTreeMap<UserName, BTreeSet<DeviceId>>,
@@ -122,17 +119,11 @@ impl<'a> Session<'a> {
             wire,
             requests,
             senders: BTreeMap::new(),
-            own: Own {
-                open_id: 0,
-                at: None,
-                head: Seq(0),
-                caught_up: false,
-                reopen_at: None,
-                batch: Vec::new(),
-                cursor_due: None,
-                cursor_sent: None,
-                cursor_told: Seq(0),
-            },
+            own: Reader::new(),
+            caught_up: false,
+            readers: BTreeMap::new(),
+            to_read: VecDeque::new(),
+            read_next: None,
             waiting: BTreeMap::new(),
             asked: BTreeMap::new(),
             ask_again: None,
@@ -162,14 +153,14 @@ impl<'a> Session<'a> {
             waiting.fail(RequestError::Offline);
         }
         if matches!(end, End::Again) && self.handover.ready.is_cancelled() {
-            self.push_cursor();
+            self.push_all_cursors();
             let _ = self.wire.writer.flush().await;
             return End::Left(Box::new(self.wire));
         }
         if matches!(end, End::Stopped(_) | End::Again) {
             // A cursor the home never hears of costs a second delivery later; nothing else that was
             // written can still be unanswered and matter.
-            let told = self.push_cursor();
+            let told = self.push_all_cursors();
             let _ = self.wire.writer.flush().await;
             self.wire.close(told).await;
         }
@@ -180,6 +171,7 @@ impl<'a> Session<'a> {
         self.core.lock().fresh_bundles.clear();
         self.offer_bundle().await?;
         if self.mode == Mode::SendAndReceive {
+            self.disk(Core::retry_all_groups).await?;
             self.open_own();
         }
         self.begin_groups()?;
@@ -228,7 +220,8 @@ impl<'a> Session<'a> {
             };
             self.frame(frame).await?;
         }
-        self.store_batch().await
+        self.store_batch().await?;
+        self.note_caught_up().await
     }
 
     pub(super) async fn flush(&mut self) -> Result<(), End> {
@@ -263,6 +256,8 @@ impl<'a> Session<'a> {
             Phase::Opening | Phase::Flowing | Phase::Draining(_) => None,
         });
         paused
+            .chain(self.readers.values().filter_map(|reader| reader.cursor_due))
+            .chain(self.read_next)
             .chain(self.own.cursor_due)
             .chain(self.own.reopen_at)
             .chain(self.ask_again)
@@ -285,6 +280,10 @@ impl<'a> Session<'a> {
         }
         if self.own.cursor_due.is_some_and(|due| due <= now) {
             self.push_cursor();
+        }
+        self.push_group_cursors(now);
+        if self.read_next.is_some_and(|at| at <= now) {
+            self.read_more_groups()?;
         }
         if self.own.reopen_at.is_some_and(|at| at <= now) {
             self.open_own();

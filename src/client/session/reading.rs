@@ -4,15 +4,14 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::limits;
 use crate::net::env::Bug;
 use crate::types::{LogEpoch, Seq, UserName};
-use crate::wire::client::{Cursor, Entry, Open, Opened, client_frame};
+use crate::wire::client::{Entry, Open, Opened, client_frame};
 
 use super::super::api::Event;
 use super::super::connection::Unread;
 use super::super::core::Core;
-use super::super::inbox::Position;
+use super::reader::Taken;
 use super::{End, Session};
 
 impl Session<'_> {
@@ -22,10 +21,7 @@ impl Session<'_> {
             let core = self.core.lock();
             (core.own_log(), core.position().unwrap_or_default())
         };
-        self.own.open_id = open_id;
-        self.own.at = None;
-        self.own.reopen_at = None;
-        self.own.batch.clear();
+        self.own.reopened(open_id);
         let open = Open {
             log: log.to_string(),
             open_id,
@@ -46,66 +42,49 @@ impl Session<'_> {
             return Ok(());
         }
         let position = self.disk(|core| core.inbox_opened(epoch, first)).await?;
-        self.own.batch.clear();
         if position.cursor > head {
             // It never had so many, or was set back: it would push past what is not here.
             self.disk(|core| core.inbox_set_back(first)).await?;
             self.own.reopen_at = Some(Instant::now() + OWN_LOG_PAUSE);
             return Ok(());
         }
-        self.own.at = Some(position);
-        self.own.head = head;
-        self.own.cursor_told = position.cursor;
+        self.own.opened(position, head);
         self.open_entries().await
     }
 
-    pub(super) fn entry(&mut self, entry: Entry) {
-        let (seq, envelope) = (Seq(entry.seq), entry.envelope);
-        let Some(at) = self.own.at.filter(|_| entry.open_id == self.own.open_id) else { return };
-        let last = self.own.batch.last().map_or(at.cursor, |(last, _)| *last);
-        match seq.0.cmp(&last.0.saturating_add(1)) {
-            // Behind the last number there is: a home that counts so far makes it up.
-            _ if last.0 == u64::MAX => {}
-            std::cmp::Ordering::Equal => self.own.batch.push((seq, envelope)),
-            // Something is missing: the home tells it again from the cursor.
-            std::cmp::Ordering::Greater => self.open_own(),
-            std::cmp::Ordering::Less => {}
+    pub(super) fn entry(&mut self, entry: Entry) -> Result<(), End> {
+        let (open_id, seq) = (entry.open_id, Seq(entry.seq));
+        if open_id != self.own.open_id {
+            return self.group_entry(entry);
         }
+        if self.own.take(open_id, seq, entry.envelope) == Taken::Missing {
+            self.open_own();
+        }
+        Ok(())
     }
 
     pub(super) async fn store_batch(&mut self) -> Result<(), End> {
-        let batch = std::mem::take(&mut self.own.batch);
-        let (Some(at), Some((last, _))) = (self.own.at, batch.last()) else { return Ok(()) };
-        let moved = Position { epoch: at.epoch, cursor: *last };
+        let of_groups = self.store_group_batches().await?;
+        let Some((batch, moved)) = self.own.take_batch() else {
+            return if of_groups { self.open_entries().await } else { Ok(()) };
+        };
         if self.env.has_bug(Bug::ClientAckBeforeCommit) {
             self.own.at = Some(moved);
             self.push_cursor();
             self.flush().await?;
         }
-        self.disk(|core| core.store_entries(at.epoch, &batch)).await?;
-        self.own.at = Some(moved);
-        let due = self.own.cursor_sent.map_or_else(Instant::now, |at| at + limits::CURSOR_INTERVAL);
-        if due <= Instant::now() {
+        self.disk(|core| core.store_entries(moved.epoch, &batch)).await?;
+        if self.own.stored(moved) {
             self.push_cursor();
             self.flush().await?;
-        } else {
-            self.own.cursor_due = Some(due);
         }
         self.open_entries().await
     }
 
     /// Tells the home what is on this disk.
     pub(super) fn push_cursor(&mut self) -> Unread {
-        self.own.cursor_due = None;
-        let Some(at) = self.own.at else { return Unread::Nothing };
-        if at.cursor <= self.own.cursor_told {
-            return Unread::Nothing;
-        }
-        self.own.cursor_told = at.cursor;
-        self.own.cursor_sent = Some(Instant::now());
-        let log = self.core.lock().own_log().to_string();
-        let cursor =
-            Cursor { log, open_id: self.own.open_id, epoch: at.epoch.0, upto: at.cursor.0 };
+        let log = || self.core.lock().own_log().to_string();
+        let Some(cursor) = self.own.cursor(log) else { return Unread::Nothing };
         let _ = self.wire.push_unnumbered(client_frame::Body::Cursor(cursor));
         Unread::Something
     }
@@ -118,6 +97,12 @@ impl Session<'_> {
                 if devices.insert(device) {
                     self.look_up(author, None)?;
                 }
+            }
+            for group in report.need_roster {
+                self.core.lock().groups.wanted.insert(group);
+            }
+            if report.foreign {
+                self.rolled_back().await?;
             }
             if report.over_budget {
                 let later = Instant::now() + UNWRAP_PAUSE;
@@ -140,10 +125,12 @@ impl Session<'_> {
     }
 
     pub(super) async fn note_caught_up(&mut self) -> Result<(), End> {
-        let there = self.own.at.is_some_and(|at| at.cursor >= self.own.head);
+        if self.caught_up || !self.own.is_caught_up() || !self.groups_caught_up() {
+            return Ok(());
+        }
         let waiting = self.ask_again.is_none() && !self.asked.is_empty();
-        if there && !waiting && !self.own.caught_up {
-            self.own.caught_up = true;
+        if !waiting {
+            self.caught_up = true;
             self.emit(Event::CaughtUp);
             // Not before: what waited at the home may have been sealed to the key before this one.
             self.disk(Core::destroy_old_keys).await?;

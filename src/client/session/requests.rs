@@ -101,7 +101,7 @@ impl Session<'_> {
             Request::Follow => {
                 // What was read of them can be told now.
                 self.look().await?;
-                if self.own.caught_up {
+                if self.caught_up {
                     self.follow_contacts()?;
                 }
             }
@@ -148,9 +148,7 @@ impl Session<'_> {
     pub(super) fn tell_typing(&self, to: &ChatName) {
         let typing = match to {
             ChatName::Person(user) => Typing { user: user.to_string(), group: String::new() },
-            ChatName::Group(group) => {
-                Typing { user: String::new(), group: group.to_string() }
-            }
+            ChatName::Group(group) => Typing { user: String::new(), group: group.to_string() },
         };
         let body = Some(client_frame::Body::Typing(typing));
         let frame = ClientFrame { rid: 0, optional: true, body }.encode_to_vec();

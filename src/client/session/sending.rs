@@ -19,9 +19,12 @@ use super::{End, Session};
 impl Session<'_> {
     /// Opens the logs of all chats for which something is to be sent or followed.
     pub(super) async fn look(&mut self) -> Result<(), End> {
+        self.look_at_groups().await?;
         let chats = self.core.lock().chats_to_open()?;
         for chat in chats {
-            if !self.senders.contains_key(&chat) {
+            if let (Some(group), false) = (chat.group(), self.senders.contains_key(&chat)) {
+                self.open_group(group)?;
+            } else if !self.senders.contains_key(&chat) {
                 let open_id = self.next_open_id();
                 self.senders.insert(chat.clone(), Sender::new(open_id));
                 self.look_up_for(&chat)?;
@@ -66,6 +69,9 @@ impl Session<'_> {
     }
 
     pub(super) fn open_chat(&mut self, chat: &ChatName) -> Result<(), End> {
+        if let Some(group) = chat.group() {
+            return self.open_group(group);
+        }
         let open_id = self.next_open_id();
         let epoch = self.core.lock().send_epoch(chat)?;
         let ask = match self.senders.get_mut(chat) {
@@ -131,18 +137,17 @@ impl Session<'_> {
             let ready = self.core.lock().ready(chat, next, room)?;
             let sealed = match ready {
                 Ready::Send(sealed) => sealed,
-                Ready::Seal => match self
-                    .disk(|core| core.seal_waiting(chat, SEALED_AT_ONCE))
-                    .await?
-                {
-                    Sealing::Again => continue,
-                    Sealing::Nothing
-                    | Sealing::NeedsBundle
-                    | Sealing::NeedsKey
-                    | Sealing::KeyChanged => return Ok(()),
-                },
+                Ready::Seal => {
+                    match self.disk(|core| core.seal_waiting(chat, SEALED_AT_ONCE)).await? {
+                        Sealing::Again => continue,
+                        Sealing::Nothing
+                        | Sealing::NeedsBundle
+                        | Sealing::NeedsKey
+                        | Sealing::KeyChanged => return Ok(()),
+                    }
+                }
                 Ready::KeyChanged | Ready::NeedsKey => return Ok(()),
-                Ready::Renew => return Ok(()),
+                Ready::Renew => return self.renew(chat).await,
                 Ready::NeedsBundle => {
                     // The log is there, and its owner is not: one of the two will pass.
                     self.pause_unknown(chat);
@@ -196,6 +201,11 @@ impl Session<'_> {
         opened: &Opened,
     ) -> Result<(), End> {
         let (epoch, last_n) = (LogEpoch(opened.epoch), N(opened.last_n));
+        if let Some(group) = chat.group()
+            && !self.group_opened(group, opened).await?
+        {
+            return Ok(());
+        }
         if self.disk(|core| core.log_opened(chat, epoch, last_n)).await? == Answered::Foreign {
             return self.rolled_back().await;
         }
@@ -267,6 +277,7 @@ impl Session<'_> {
                     return Ok(());
                 }
             }
+            After::Compare(code) => return self.compare_chains(chat, code),
             After::Pause { code, at_least } => {
                 self.pause(chat, code, at_least, detail);
                 return Ok(());
