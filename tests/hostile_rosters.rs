@@ -10,6 +10,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use fastchat::client::{GroupCommand, GroupError, LocalId, MessageState, Refusal, Role, Standing};
 use fastchat::crypto::envelope::Welcome;
@@ -191,15 +193,10 @@ async fn an_invitation_that_is_used_up_or_was_never_made_brings_nobody_in() {
     }
 }
 
-/// What is in a link that Alice made.
+/// What is in a link that Alice made, behind the group's id.
 fn secret_of(link: &str) -> InviteSecret {
-    use base64::Engine as _;
-    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-    let words = link.split(['/', '#', '?', '&', '=', '.']);
-    let mut secrets = words
-        .filter_map(|word| URL_SAFE_NO_PAD.decode(word).ok())
-        .filter_map(|bytes| InviteSecret::from_bytes(&bytes));
-    secrets.next_back().expect("a secret in the link")
+    let secrets = URL_SAFE_NO_PAD.decode(link.rsplit('/').next().unwrap()).unwrap();
+    InviteSecret::from_bytes(&secrets[32..][..InviteSecret::BYTES]).unwrap()
 }
 
 // ---------------------------------------------------------------- two histories

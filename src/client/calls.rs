@@ -84,6 +84,14 @@ impl Client {
         Ok(())
     }
 
+    /// Everybody who said that an own message of a group was shown to them, by name.
+    ///
+    /// # Errors
+    /// [`RequestError::Local`].
+    pub fn read_by(&self, id: LocalId) -> Result<Vec<UserName>, RequestError> {
+        Ok(self.core.lock().read_by(id)?)
+    }
+
     /// The person is typing in a chat. To be called for every key: at most one notice in three
     /// seconds goes out, none when they are off or there is no connection.
     pub fn typing(&self, to: &ChatName) {

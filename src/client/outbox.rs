@@ -23,8 +23,8 @@ use super::notes::{
 };
 use super::reads::{Telling, reads_settled, untold_reads};
 use super::rows::{
-    KIND_BUNDLE, KIND_NOTE, KIND_TEXT, KIND_VOID, Of, UnansweredBody, insert_outgoing, insert_version,
-    make_void, unanswered_bodies, waiting_ids,
+    KIND_BUNDLE, KIND_NOTE, KIND_TEXT, KIND_VOID, Of, UnansweredBody, insert_outgoing,
+    insert_version, make_void, unanswered_bodies, waiting_ids,
 };
 use super::sealing::{Fitted, Recipient, Sealed, Sealer, SendState};
 use super::store::{StoreError, bits, unbits};

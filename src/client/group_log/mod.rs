@@ -170,12 +170,6 @@ impl Core {
         Ok(())
     }
 
-    /// What waits for a group's key is tried again.
-    pub(crate) fn group_key_arrived(&mut self, name: &GroupName) -> Result<(), StoreError> {
-        self.profile.store.commit(|tx| retry_waiting(tx, name))?;
-        Ok(())
-    }
-
     /// After a start: a key may have come just before the end.
     pub(crate) fn retry_all_groups(&mut self) -> Result<(), StoreError> {
         self.profile.store.commit(|tx| {

@@ -63,10 +63,7 @@ impl Session<'_> {
     pub(super) fn open_group(&mut self, name: &GroupName) -> Result<(), End> {
         let open_id = self.next_open_id();
         let chat = ChatName::Group(name.clone());
-        self.senders
-            .entry(chat)
-            .or_insert_with(|| Sender::of_group(open_id))
-            .reopened(open_id);
+        self.senders.entry(chat).or_insert_with(|| Sender::of_group(open_id)).reopened(open_id);
         let write_only = self.mode != Mode::SendAndReceive;
         let at = self.core.lock().group_position(name)?;
         if !write_only {

@@ -298,7 +298,7 @@ impl Session<'_> {
         }
         // Whoever is to hear of it, and what waited for a new key.
         self.look().await?;
-        self.pump(&ChatName::Group(group)).await
+        self.group_goes_on(&group).await
     }
 
     /// The home does not take an operation of ours.
@@ -367,7 +367,7 @@ impl Session<'_> {
         replies.into_iter().for_each(|reply| drop(reply.send(Ok(()))));
         // Looks for logs to open, too.
         self.open_entries().await?;
-        self.pump(&ChatName::Group(group.clone())).await
+        self.group_goes_on(group).await
     }
 
     async fn no_roster(
@@ -413,7 +413,7 @@ impl Session<'_> {
             id.map(|id| core.operation_numbered(&id, number)).transpose()?.flatten()
         };
         let Some((_, operation)) = operation else {
-            return self.pump(&ChatName::Group(group)).await;
+            return self.group_goes_on(&group).await;
         };
         let change = Change { group: group.as_str().to_owned(), operation: operation.clone() };
         let rid = self.push(client_frame::Body::Change(change))?;

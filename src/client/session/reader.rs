@@ -106,11 +106,6 @@ impl<E> Reader<E> {
         let at = self.at.filter(|at| at.cursor > self.cursor_told)?;
         self.cursor_told = at.cursor;
         self.cursor_sent = Some(Instant::now());
-        Some(Cursor {
-            log: log(),
-            open_id: self.open_id,
-            epoch: at.epoch.0,
-            upto: at.cursor.0,
-        })
+        Some(Cursor { log: log(), open_id: self.open_id, epoch: at.epoch.0, upto: at.cursor.0 })
     }
 }

@@ -209,17 +209,23 @@ impl Desk {
 
     /// What would be sent now, from number 1 on, sealing what waits. As the session does it.
     fn sends(&mut self, to: &UserName) -> Vec<Outgoing> {
-        let to = &ChatName::from(to.clone());
+        self.sends_to(&ChatName::from(to.clone()))
+    }
+
+    fn sends_to(&mut self, to: &ChatName) -> Vec<Outgoing> {
         for _ in 0..100 {
             match self.core.ready(to, N(1), 1_000).unwrap() {
                 Ready::Send(sealed) => return sealed,
                 Ready::Seal => match self.core.seal_waiting(to, 64).unwrap() {
                     Sealing::Again => {}
-                    Sealing::Nothing | Sealing::NeedsBundle | Sealing::KeyChanged => {
-                        return Vec::new();
-                    }
+                    Sealing::Nothing
+                    | Sealing::NeedsBundle
+                    | Sealing::NeedsKey
+                    | Sealing::KeyChanged => return Vec::new(),
                 },
-                Ready::NeedsBundle | Ready::KeyChanged => return Vec::new(),
+                Ready::NeedsBundle | Ready::KeyChanged | Ready::NeedsKey | Ready::Renew => {
+                    return Vec::new();
+                }
             }
         }
         panic!("sealing never ends");

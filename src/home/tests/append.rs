@@ -94,11 +94,12 @@ async fn nobody_writes_to_a_name_that_does_not_exist_or_before_login() {
     assert_eq!((refusal.n, refusal.open_id, refusal.code), (0, 3, Code::NoSuchUser as u32));
     let log = LogName::canonical("#team").unwrap();
     let (open_id, epoch) = (4, LogEpoch(0));
-    let open = HomeRequest::Open { log: log.clone(), open_id, epoch, cursor: Seq(0) };
+    let open =
+        HomeRequest::Open { log: log.clone(), open_id, epoch, cursor: Seq(0), write_only: false };
     assert_eq!(code(bed.ask(&bob, open).await), Code::NoSuchGroup);
     let envelope = message("alice", &bob, 1);
     let append = HomeRequest::Append { log, open_id, epoch, envelope };
-    assert_eq!(code(bed.ask(&bob, append).await), Code::NoSuchGroup);
+    assert_eq!(code(bed.ask(&bob, append).await), Code::Malformed);
     let to_carol = Opening { log: "carol".to_owned(), ..to_alice.clone() };
     assert_eq!(
         code(bed.append(&bob, &to_carol, message("carol", &bob, 1)).await),
