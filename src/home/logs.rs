@@ -159,7 +159,7 @@ impl Home {
         }
         let producer = producer.map(|producer| producer.id);
         if let Some(group) = &log.group {
-            groups::check_append(group, user, &header)?;
+            groups::check_append(&self.env, group, user, &header)?;
         }
         if header.kind == Kind::Message && log.blocked.contains(user) {
             return Err(Code::Blocked.into());

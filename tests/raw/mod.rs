@@ -11,6 +11,8 @@
     reason = "a helper of tests; not every test uses all of it"
 )]
 
+pub mod groups;
+
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
@@ -19,7 +21,7 @@ use fastchat::admission::AdmissionKey;
 use fastchat::crypto::testkeys;
 use fastchat::crypto::{Bundle, BundleDevice, DeviceKey, DeviceState, ResumeClaim, seal_void};
 use fastchat::home;
-use fastchat::limits::{FRAME_BYTES_MAX, Limits};
+use fastchat::limits::{Limits, OPERATION_FRAME_BYTES_MAX};
 use fastchat::net::env::TestOptions;
 use fastchat::net::{
     self, Authority, ConnectError, Credentials, Env, FrameReader, FrameWriter, Live, QuicKeys,
@@ -457,8 +459,9 @@ impl Raw {
 
     pub fn on(conn: quinn::Connection, stream: (quinn::SendStream, quinn::RecvStream)) -> Self {
         let (send, recv) = stream;
-        let reader = FrameReader::new(recv, FRAME_BYTES_MAX, LONG);
-        Self { conn, writer: FrameWriter::new(send, FRAME_BYTES_MAX), reader, rid: 0 }
+        let limit = OPERATION_FRAME_BYTES_MAX;
+        let reader = FrameReader::new(recv, limit, LONG);
+        Self { conn, writer: FrameWriter::new(send, 2 * limit), reader, rid: 0 }
     }
 
     /// Whether the server answers a hello, or closes the connection instead.

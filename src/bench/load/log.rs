@@ -11,7 +11,7 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::super::BenchError;
-use super::talk::Conversation;
+use super::talk::Talk;
 use super::tally::{Book, lock};
 use crate::limits::{CURSOR_INTERVAL, UNANSWERED_PER_LOG_MAX};
 use crate::wire::client::{Append, Cursor, Entry, Open, Opened, client_frame};
@@ -21,13 +21,13 @@ const REOPEN_PAUSE: Duration = Duration::from_millis(10);
 
 /// What one author writes into one log, with what became of it.
 pub(super) struct Stream {
-    pub(super) talk: Conversation,
+    pub(super) talk: Talk,
     pub(super) book: Mutex<Book>,
 }
 
 impl Stream {
     /// For so many readers.
-    pub(super) fn new(talk: Conversation, readers: usize) -> Self {
+    pub(super) fn new(talk: Talk, readers: usize) -> Self {
         Self { talk, book: Mutex::new(Book::new(readers)) }
     }
 }
@@ -243,7 +243,7 @@ impl Log {
         true
     }
 
-    /// Whose messages come by this log.
+    /// A stream that comes by this log, by its author.
     pub(super) fn author(&self, name: &str) -> Option<&Incoming> {
         self.reading.as_ref()?.authors.get(name)
     }

@@ -18,10 +18,11 @@ use crate::ui::line::TrustPolicy;
 use crate::ui::settings::{ColourWhen, Settings};
 use crate::ui::theme::{Colour, Style};
 
+pub(super) use super::group::Group;
 pub(super) use super::subcommands::{Account, Config, Contact, Key};
 
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 a bug, 2 usage, 3 not reached in time (a kept \
-    message says so), 4 not signed in, 5 no such user or file, 6 key new or changed, 7 partly \
+    message says so), 4 not signed in, 5 no such user, group or file, 6 key new or changed, 7 partly \
     done, 8 refused, 9 local data locked or damaged, 10 nothing arrived in time, 130 Ctrl-C.";
 
 /// Chat with people on a FastChat cluster. Without a command: the line client.
@@ -170,6 +171,9 @@ pub(super) enum Command {
     /// People you talk to: list, add, name and block them
     #[command(subcommand)]
     Contact(Contact),
+    /// Groups: make, join, change, show and leave them
+    #[command(subcommand)]
+    Group(Group),
     /// Your keys and those of others: look, compare, accept, replace, take along
     #[command(subcommand)]
     Key(Key),
@@ -254,6 +258,7 @@ impl Command {
             | Self::History(_)
             | Self::Chats
             | Self::Contact(_)
+            | Self::Group(_)
             | Self::Passwd { .. }
             | Self::Backup { .. }
             | Self::Status => Company::Shared,

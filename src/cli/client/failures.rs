@@ -4,9 +4,9 @@ use std::fmt;
 
 use crate::cli::exit::{Exit, sentence};
 use crate::client::account::{AccountError, Where};
-use crate::client::{ProfileError, Refusal, RequestError, SendError};
-use crate::types::UserName;
-use crate::ui::say;
+use crate::client::{GroupError, ProfileError, Refusal, RequestError, SendError};
+use crate::types::{GroupName, UserName};
+use crate::ui::say::{self, Place};
 use crate::ui::settings::SettingsError;
 use crate::wire::Code;
 
@@ -209,11 +209,20 @@ pub(super) fn send(error: &SendError) -> Stop {
         SendError::NoSuchMessage(_) | SendError::NoSuchGroup(_) => Exit::NotFound,
         SendError::Local(_) => Exit::LocalData,
     };
+    if let SendError::NoSuchGroup(group) = error {
+        return no_such_group(group);
+    }
     let mut told = say::send_error(error);
     if exit == Exit::KeyRefused || exit == Exit::Refused {
         told.remedy = in_line_client(&told.remedy);
     }
     Stop::told(exit, told)
+}
+
+/// A group that this profile does not know.
+pub(super) fn no_such_group(group: &GroupName) -> Stop {
+    let error = GroupError::NoSuchGroup(group.clone());
+    Stop::told(Exit::NotFound, say::group_error(&error, Some(group), Place::Shell))
 }
 
 /// What to do about a key that changed.

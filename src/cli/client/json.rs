@@ -3,6 +3,7 @@
 //! Here is every type of line and how it is encoded; what stands in those of messages is in
 //! `messages`, of chats, people and the client itself in `views`.
 
+mod groups;
 mod messages;
 #[cfg(test)]
 mod tests;
@@ -10,6 +11,7 @@ mod views;
 
 use serde::Serialize;
 
+pub(super) use self::groups::{GroupDoneLine, GroupLine};
 pub(super) use self::messages::Own;
 pub(super) use self::views::{Chat, ContactLine, KeyLine, Status};
 
@@ -60,6 +62,13 @@ pub(super) enum Record<'a> {
         id: String,
     },
     Contact(ContactLine),
+    /// A group.
+    Group(GroupLine),
+    /// Something was done to a group.
+    GroupDone(GroupDoneLine),
+    GroupForgotten {
+        group: String,
+    },
     OwnKeys {
         identity: String,
         encryption_key: String,

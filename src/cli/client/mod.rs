@@ -13,6 +13,7 @@ mod contact;
 mod copies;
 mod doctor;
 mod failures;
+mod group;
 mod io;
 mod json;
 mod keys;
@@ -251,6 +252,7 @@ async fn shared(context: &Context, command: Command) -> Outcome {
         Command::Recv(recv) => recv::recv(context, &recv).await,
         Command::History(history) => show::history(context, &history).await,
         Command::Contact(contact) => people::run(context, &contact).await,
+        Command::Group(group) => group::run(context, &group).await,
         Command::Key(key) => keys::run(context, &key).await,
         Command::Passwd { new_password_file } => {
             account::passwd(context, new_password_file.as_deref()).await
@@ -299,6 +301,7 @@ async fn alone(context: &Context, at: Option<Where>, command: Command) -> Outcom
         | Command::Recv(_)
         | Command::History(_)
         | Command::Contact(_)
+        | Command::Group(_)
         | Command::Key(_)
         | Command::Passwd { .. }
         | Command::Backup { .. }

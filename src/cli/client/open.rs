@@ -8,7 +8,9 @@ use zeroize::Zeroizing;
 
 use crate::cli::exit::Exit;
 use crate::client::profile::Owner;
-use crate::client::{Client, Event, KeyView, Mode, Profile, ProfileError, RequestError, Unlocked};
+use crate::client::{
+    Client, Event, KeyView, Mode, Profile, ProfileError, RequestError, Standing, Unlocked,
+};
 use crate::types::{ChatName, GroupName, UserName};
 use crate::ui::say;
 
@@ -112,6 +114,31 @@ impl Session {
         self.until(context, is_online).await
     }
 
+    /// Waits until there is a connection, and what waits at the home is here if a group is not
+    /// known yet: somebody may have brought the owner of the profile in.
+    pub(super) async fn group(&mut self, context: &Context, name: &GroupName) -> Result<(), Stop> {
+        self.online(context).await?;
+        let client = self.client.clone();
+        let settled = || match client.group(name) {
+            Ok(Some(group)) => !matches!(group.standing, Standing::Making | Standing::Joining),
+            Ok(None) | Err(_) => false,
+        };
+        let deadline = Instant::now() + context.globals.timeout;
+        while !settled() {
+            match timeout_at(deadline, self.events.recv()).await {
+                Ok(Some(Event::CaughtUp)) if !self.is_coming(name) => break,
+                Ok(Some(_)) => {}
+                Ok(None) | Err(_) => break,
+            }
+        }
+        known(&self.client, &ChatName::Group(name.clone()))
+    }
+
+    /// Whether somebody has brought the owner of the profile into a group that is not all here.
+    fn is_coming(&self, name: &GroupName) -> bool {
+        self.client.group(name).is_ok_and(|known| known.is_some())
+    }
+
     /// Waits until something is so; whatever makes it so causes an event.
     pub(super) async fn until(
         &mut self,
@@ -201,24 +228,28 @@ pub(super) fn person(client: &Client, who: &Who) -> Result<UserName, Stop> {
 
 /// The chat that a word means: a group of this profile by its `#`, else the one with a person.
 pub(super) fn chat(client: &Client, who: &Who) -> Result<ChatName, Stop> {
+    let chat = any_chat(client, who)?;
+    known(client, &chat).map(|()| chat)
+}
+
+/// As [`chat`], also of a group that this profile does not know.
+pub(super) fn any_chat(client: &Client, who: &Who) -> Result<ChatName, Stop> {
     if !who.0.starts_with('#') {
         return person(client, who).map(ChatName::Person);
     }
     let group = GroupName::parse(&who.0).map_err(|error| {
         Stop::new(Exit::Usage, format!("\"{}\" is no group's name: {error}.", who.0), "")
     })?;
-    let chat = ChatName::Group(group);
-    known(client, &chat).map(|()| chat)
+    Ok(ChatName::Group(group))
 }
 
 /// There is a chat with anybody, but of a group only where this profile has it.
 pub(super) fn known(client: &Client, chat: &ChatName) -> Result<(), Stop> {
     let ChatName::Group(group) = chat else { return Ok(()) };
-    let chats = client.chats().map_err(|error| failures::request(&error, None))?;
-    if chats.iter().any(|known| known.chat == *chat) {
-        return Ok(());
+    match client.group(group).map_err(|error| failures::request(&error, None))? {
+        Some(_) => Ok(()),
+        None => Err(failures::no_such_group(group)),
     }
-    Err(Stop::told(Exit::NotFound, say::no_such_group(group)))
 }
 
 /// Unlocks the profile and starts its client, unless it runs here already.

@@ -10,10 +10,10 @@ use tokio::sync::mpsc::Receiver;
 use crate::cli::exit::Exit;
 use crate::client::{Client, Draft, Event, Mode, SendError, Trust};
 use crate::limits::TEXT_BYTES_MAX;
-use crate::types::ChatName;
+use crate::types::{ChatName, UserName};
 use crate::ui::line::TrustPolicy;
 
-use super::args::{Goal, Send};
+use super::args::{Goal, Send, Who};
 use super::batch::Batch;
 use super::open::Session;
 use super::report::{Outcome, Stop};
@@ -24,7 +24,10 @@ const UNDER_WAY_MAX: usize = 256;
 
 /// `client send TO [TEXT...]`.
 pub(super) async fn send(context: &Context, send: &Send) -> Outcome {
+    let to_a_group = || recipients(send).any(|who| who.0.starts_with('#'));
     let mode = match send.wait {
+        // That somebody has brought one into a group may wait in one's own inbox.
+        Goal::Sent | Goal::Delivered if to_a_group() => Mode::SendAndReceive,
         Goal::Sent | Goal::Delivered => Mode::SendOnly,
         // The receipt is a message in one's own inbox.
         Goal::Read => Mode::SendAndReceive,
@@ -37,10 +40,10 @@ pub(super) async fn send(context: &Context, send: &Send) -> Outcome {
 
 async fn sent(context: &Context, send: &Send, session: &mut Session) -> Outcome {
     let client = session.client.clone();
-    let to = recipients(&client, send)?;
+    let to = chats(context, send, session).await?;
     if context.globals.trust == TrustPolicy::Verified {
         for to in &to {
-            must_be_verified(&client, to)?;
+            must_be_verified(&client, &session.me, to)?;
         }
     }
     let mut batch = Batch::new(context, &client, send.wait);
@@ -54,11 +57,24 @@ async fn sent(context: &Context, send: &Send, session: &mut Session) -> Outcome 
     batch.outcome()
 }
 
+fn recipients(send: &Send) -> impl Iterator<Item = &Who> {
+    std::iter::once(&send.to).chain(&send.also)
+}
+
 /// Each once, in the order in which they were named.
-fn recipients(client: &Client, send: &Send) -> Result<Vec<ChatName>, Stop> {
+async fn chats(
+    context: &Context,
+    send: &Send,
+    session: &mut Session,
+) -> Result<Vec<ChatName>, Stop> {
     let mut to = Vec::new();
-    for who in std::iter::once(&send.to).chain(&send.also) {
-        let chat = open::chat(client, who)?;
+    for who in recipients(send) {
+        let chat = open::any_chat(&session.client, who)?;
+        if let ChatName::Group(name) = &chat
+            && open::known(&session.client, &chat).is_err()
+        {
+            session.group(context, name).await?;
+        }
         if !to.contains(&chat) {
             to.push(chat);
         }
@@ -245,18 +261,29 @@ fn interrupted(client: &Client) -> Outcome {
     ))
 }
 
-fn must_be_verified(client: &Client, to: &ChatName) -> Result<(), Stop> {
-    let known = match to.person() {
-        Some(user) => client.known_key(user).map_err(|error| failures::request(&error, None))?,
-        None => None,
+/// The key of who gets it was compared; in a group, of everybody.
+fn must_be_verified(client: &Client, me: &UserName, to: &ChatName) -> Result<(), Stop> {
+    let local = |error| failures::request(&error, None);
+    let not_verified = match to {
+        ChatName::Person(user) => {
+            let known = client.known_key(user).map_err(local)?;
+            let is_verified = known.is_some_and(|key| key.trust == Trust::Verified);
+            (!is_verified).then(|| user.clone())
+        }
+        ChatName::Group(group) => client.group(group).map_err(local)?.and_then(|group| {
+            let others = group.members.into_iter().filter(|member| member.user != *me);
+            let mut doubtful = others.filter(|member| member.trust != Trust::Verified);
+            doubtful.next().map(|member| member.user)
+        }),
     };
-    if known.is_some_and(|key| key.trust == Trust::Verified) {
-        return Ok(());
-    }
+    let Some(user) = not_verified else { return Ok(()) };
+    let place = to.group().map(|group| format!(" (in {group})")).unwrap_or_default();
     Err(Stop::new(
         Exit::KeyRefused,
-        format!("{to} is not verified, and --trust verified was asked for. Nothing was sent."),
-        format!("Compare numbers: client key verify {to}"),
+        format!(
+            "{user}{place} is not verified, and --trust verified was asked for. Nothing was sent."
+        ),
+        format!("Compare numbers: client key verify {user}"),
     ))
 }
 

@@ -136,7 +136,7 @@ impl Session {
         if self.is_piped() {
             return self.mistake(&format!(
                 "A password is asked for at a terminal only. Use: client group join {} \
-                 --password-file FILE",
+                 --join-password-file FILE",
                 name.as_str()
             ));
         }

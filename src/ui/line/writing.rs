@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use crate::client::{
     ActionError, Author, Draft, Form, Line, LocalId, MessageState, MessageView, Trust,
 };
-use crate::types::ChatName;
+use crate::types::{ChatName, UserName};
 use crate::ui::commands;
 use crate::ui::input::{Above, Kind};
 use crate::ui::say;
@@ -33,10 +33,12 @@ impl Session {
     }
 
     pub(super) fn send(&mut self, to: &ChatName, draft: &Draft) {
-        if self.options.trust == TrustPolicy::Verified && !self.is_verified(to) {
+        if self.options.trust == TrustPolicy::Verified
+            && let Some(user) = self.not_verified(to)
+        {
             return self.mistake(&format!(
-                "{to} is not verified, and --trust verified was asked for; nothing was sent. \
-                 Compare: /verify {to}"
+                "{user} is not verified, and --trust verified was asked for; nothing was sent. \
+                 Compare: /verify {user}"
             ));
         }
         match self.env.in_place(|| self.client.send(to, draft)) {
@@ -49,9 +51,21 @@ impl Session {
         }
     }
 
-    fn is_verified(&self, chat: &ChatName) -> bool {
-        let chats = self.client.chats().unwrap_or_default();
-        chats.iter().any(|known| known.chat == *chat && known.trust == Trust::Verified)
+    /// Who would get it and was never verified.
+    fn not_verified(&self, chat: &ChatName) -> Option<UserName> {
+        match chat {
+            ChatName::Person(user) => {
+                let key = self.client.known_key(user).ok().flatten();
+                let is_verified = key.is_some_and(|key| key.trust == Trust::Verified);
+                (!is_verified).then(|| user.clone())
+            }
+            ChatName::Group(group) => {
+                let members = self.client.group(group).ok().flatten()?.members;
+                let others = members.into_iter().filter(|one| one.user != self.options.me);
+                let mut doubtful = others.filter(|one| one.trust != Trust::Verified);
+                doubtful.next().map(|one| one.user)
+            }
+        }
     }
 
     /// The text is on this disk; its line is shown once it has its mark.

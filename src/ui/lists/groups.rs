@@ -47,7 +47,7 @@ pub fn groups(screen: &Screen, groups: &[GroupView], chats: &[ChatView]) -> Stri
 }
 
 /// How the owner of the profile stands to a group, in words.
-pub fn standing(group: &GroupView) -> String {
+fn standing(group: &GroupView) -> String {
     match (group.standing, group.role) {
         (Standing::Member, Some(GroupRole::Admin)) => "admin",
         (Standing::Member, Some(GroupRole::Member) | None) => "member",

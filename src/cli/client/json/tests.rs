@@ -2,10 +2,11 @@
 
 use super::*;
 use crate::client::{
-    Author, ChatView, Contact, Form, LocalId, MessageState, MessageView, Refusal, StatusView,
-    Trust, WireId,
+    Author, ChatView, Contact, Form, GroupChange, GroupDone, GroupError, GroupView, InviteView,
+    LocalId, MemberView, MessageState, MessageView, Refusal, Role, Standing, StatusView, Trust,
+    WireId,
 };
-use crate::types::{DeviceId, N};
+use crate::types::{ChatName, DeviceId, GroupName, N};
 use crate::wire::Code;
 
 const NOON: u64 = 1_795_176_062_003;
@@ -74,6 +75,43 @@ fn an_error_names_code_exit_and_hint() {
     );
 }
 
+/// #team with bob as admin and alice.
+fn team() -> GroupView {
+    let member = |user: &str, role| MemberView { user: name(user), role, trust: Trust::Pinned };
+    GroupView {
+        name: GroupName::parse("team").unwrap(),
+        id: "ab".into(),
+        title: "The\u{9b}2J Team".into(),
+        topic: String::new(),
+        standing: Standing::Member,
+        role: Some(Role::Admin),
+        members: vec![member("alice", Role::Member), member("bob", Role::Admin)],
+        invites: vec![InviteView {
+            id: "cd".into(),
+            password: false,
+            uses_left: Some(2),
+            by: name("bob"),
+        }],
+        key_epoch: 1,
+        changes: 4,
+        head: "ef".into(),
+    }
+}
+
+#[test]
+fn a_group_looks_as_documented_and_harms_no_terminal() {
+    assert_eq!(
+        Record::Group(GroupLine::new(&team())).line(),
+        r##"{"v":1,"type":"group","group":"#team","id":"ab","title":"The\u009b2J Team","topic":"","standing":"member","role":"admin","members":[{"user":"alice","role":"member","trust":"pinned"},{"user":"bob","role":"admin","trust":"pinned"}],"invites":[{"id":"cd","password":false,"uses_left":2,"by":"bob"}],"key_epoch":"1","changes":"4","head":"ef"}"##
+    );
+    let failed = vec![(name("carol"), GroupError::NoSuchUser(name("carol")))];
+    let done = GroupDone { group: team(), link: None, already: Vec::new(), failed };
+    assert_eq!(
+        Record::GroupDone(GroupDoneLine::new(&done, "added")).line(),
+        r##"{"v":1,"type":"group_done","group":"#team","did":"added","already":[],"failed":[{"user":"carol","code":"not_found","text":"No user \"carol\" here.  Look how it is written."}],"members":2,"changes":"4"}"##
+    );
+}
+
 #[test]
 fn each_type_is_documented() {
     let doc = include_str!("../../../../docs/json.md");
@@ -112,7 +150,27 @@ fn each_type_is_documented() {
         fingerprint: "cd".into(),
     };
     let text = || "x".to_owned();
+    let team = team();
+    let changed = Line::Membership {
+        id: LocalId(2),
+        chat: ChatName::Group(team.name.clone()),
+        group: team.name.clone(),
+        by: me.clone(),
+        change: GroupChange::Title { text: text() },
+        at_unix_ms: NOON,
+        again: false,
+    };
+    let done = GroupDone {
+        group: team.clone(),
+        link: Some(text()),
+        already: vec![me.clone()],
+        failed: vec![(name("alice"), GroupError::NoSuchUser(name("alice")))],
+    };
     for record in [
+        Record::Group(GroupLine::new(&team)),
+        Record::GroupDone(GroupDoneLine::new(&done, "added")),
+        Record::GroupForgotten { group: text() },
+        Record::of_line(&changed, &me),
         Record::Sent(full("sent")),
         Record::Refused(full("refused")),
         Record::Waiting(full("waiting")),

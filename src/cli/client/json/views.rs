@@ -119,7 +119,7 @@ impl KeyLine {
     }
 }
 
-fn trust_word(trust: Trust) -> &'static str {
+pub(super) fn trust_word(trust: Trust) -> &'static str {
     match trust {
         Trust::Unknown => "unknown",
         Trust::Pinned => "pinned",

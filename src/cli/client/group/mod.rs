@@ -1,0 +1,490 @@
+//! `group`: groups made, joined, changed, shown and left.
+//!
+//! Nothing is asked where there is no terminal: the command to run is named instead. A command
+//! returns when what it leads to for others (keys for who was brought in) is sent, or says that it
+//! is kept.
+
+mod args;
+
+use zeroize::Zeroizing;
+
+use crate::cli::exit::Exit;
+use crate::client::{Client, GroupCommand, GroupDone, GroupError, GroupView, JoinState, Mode};
+use crate::types::{GroupName, UserName};
+use crate::ui::say::{self, Place};
+use crate::ui::{commands, lists};
+
+pub(super) use self::args::Group;
+
+use self::args::{Create, JoinPassword, Named, Password};
+use super::args::Who;
+use super::json::{GroupDoneLine, GroupLine, Record};
+use super::open::{self, Session};
+use super::report::{Form, Outcome, Stop};
+use super::{Context, failures};
+
+/// Runs one of them.
+pub(super) async fn run(context: &Context, group: &Group) -> Outcome {
+    let mode = match group {
+        Group::List | Group::Show { .. } | Group::Forget { .. } => Mode::Offline,
+        // Who was brought in by somebody else learns of it by what waits.
+        Group::Create(_)
+        | Group::Add(_)
+        | Group::Remove { .. }
+        | Group::Promote(_)
+        | Group::Demote { .. }
+        | Group::Rename { .. }
+        | Group::Topic { .. }
+        | Group::Password(_)
+        | Group::Invite { .. }
+        | Group::Join { .. }
+        | Group::Leave { .. }
+        | Group::Close { .. } => Mode::SendAndReceive,
+    };
+    let mut session = open::session(context, mode).await?;
+    let outcome = tokio::select! {
+        biased;
+        outcome = done(context, group, &mut session) => outcome,
+        () = context.report.io.interrupted() => Err(Stop::quiet(Exit::Interrupted)),
+    };
+    session.end().await;
+    outcome
+}
+
+async fn done(context: &Context, group: &Group, session: &mut Session) -> Outcome {
+    let client = session.client.clone();
+    match group {
+        Group::List => list(context, session).await,
+        Group::Show { group } => show(context, session, group).await,
+        Group::Forget { group } => {
+            client.forget_group(group).map_err(|error| forgotten(&error, group))?;
+            let record = Record::GroupForgotten { group: group.to_string() };
+            let text = || format!("{group} is off the list; its history stays.");
+            context.report.data(&record, text).await?;
+            Ok(Exit::Done)
+        }
+        Group::Create(options) => create(context, session, options).await,
+        Group::Join { what, password } => join(context, session, what, password).await,
+        Group::Add(Named { group, who }) => {
+            let people = people(&client, who)?;
+            let add = GroupCommand::Add(people.clone());
+            let said = |done: &GroupDone| added(group, done, &people);
+            change(context, session, group, add, "added", said).await
+        }
+        Group::Remove { group, who } => remove(context, session, group, who).await,
+        Group::Promote(Named { group, who }) => {
+            let people = people(&client, who)?;
+            let said = |done: &GroupDone| promoted(group, done, &people);
+            change(context, session, group, GroupCommand::Grant(people.clone()), "promoted", said)
+                .await
+        }
+        Group::Demote { group, who } => {
+            let user = open::person(&client, who)?;
+            let text = format!("{user} is no admin of {group} now.");
+            let revoke = GroupCommand::Revoke(user);
+            change(context, session, group, revoke, "demoted", |_| text.clone()).await
+        }
+        Group::Rename { group, title } => {
+            let said = |_: &GroupDone| format!("The title of {group} is changed.");
+            let title = GroupCommand::Title(title.join(" "));
+            change(context, session, group, title, "renamed", said).await
+        }
+        Group::Topic { group, text } => {
+            let said = |_: &GroupDone| format!("The topic of {group} is changed.");
+            let topic = GroupCommand::Topic(text.join(" "));
+            change(context, session, group, topic, "topic", said).await
+        }
+        Group::Password(options) => password(context, session, options).await,
+        Group::Invite { group, off: true, .. } => {
+            let said = |_: &GroupDone| format!("No link and no password opens {group} now.");
+            change(context, session, group, GroupCommand::Withdraw, "withdrawn", said).await
+        }
+        Group::Invite { group, uses, off: false } => {
+            let invite = GroupCommand::Invite { uses: uses.unwrap_or(0) };
+            // Alone on its line: made to be copied, and to be taken by a program.
+            let said = |done: &GroupDone| done.link.clone().unwrap_or_default();
+            change(context, session, group, invite, "invited", said).await
+        }
+        Group::Leave { group, successor } => leave(context, session, group, successor).await,
+        Group::Close { group, yes } => close(context, session, group, *yes).await,
+    }
+}
+
+// --- what this machine knows ---
+
+async fn list(context: &Context, session: &Session) -> Outcome {
+    let local = |error| failures::request(&error, None);
+    let groups = session.client.groups().map_err(local)?;
+    match context.report.form {
+        Form::Json => {
+            for group in &groups {
+                let record = Record::Group(GroupLine::new(group));
+                context.report.data(&record, String::new).await?;
+            }
+        }
+        Form::Text if groups.is_empty() => {
+            context.report.notice("No groups yet.  Make one: client group create NAME");
+        }
+        Form::Text => {
+            let chats = session.client.chats().map_err(local)?;
+            let screen = context.report.screen(&session.me);
+            let text = lists::groups(&screen, &groups, &chats);
+            context.report.data(&Record::Notice { text: "" }, || text).await?;
+        }
+    }
+    Ok(Exit::Done)
+}
+
+async fn show(context: &Context, session: &Session, name: &GroupName) -> Outcome {
+    let view = view(&session.client, name)?;
+    let screen = context.report.screen(&session.me);
+    let record = Record::Group(GroupLine::new(&view));
+    context.report.data(&record, || lists::group(&screen, &view, &session.me)).await?;
+    Ok(Exit::Done)
+}
+
+fn view(client: &Client, name: &GroupName) -> Result<GroupView, Stop> {
+    let found = client.group(name).map_err(|error| failures::request(&error, None))?;
+    found.ok_or_else(|| failed(&GroupError::NoSuchGroup(name.clone()), Some(name)))
+}
+
+// --- changes ---
+
+async fn change(
+    context: &Context,
+    session: &mut Session,
+    group: &GroupName,
+    command: GroupCommand,
+    did: &'static str,
+    said: impl Fn(&GroupDone) -> String,
+) -> Outcome {
+    session.group(context, group).await?;
+    let done = session.client.change_group(group, command).await;
+    let done = match done {
+        // A script may say twice what is to be so.
+        Err(GroupError::Nothing) => {
+            context.report.notice("That is so already; nothing was changed.");
+            return Ok(Exit::Done);
+        }
+        done => done.map_err(|error| failed(&error, Some(group)))?,
+    };
+    finish(context, session, &done, did, said(&done)).await
+}
+
+/// Prints what was done, and waits until those whom it concerns are told.
+async fn finish(
+    context: &Context,
+    session: &mut Session,
+    done: &GroupDone,
+    did: &'static str,
+    text: String,
+) -> Outcome {
+    let record = Record::GroupDone(GroupDoneLine::new(done, did));
+    let is_new = !text.is_empty();
+    if context.report.form == Form::Json || is_new {
+        context.report.data(&record, || text).await?;
+    }
+    let name = &done.group.name;
+    for user in &done.already {
+        context.report.notice(&format!("{user} is in {name} already, and was sent its key again."));
+    }
+    for (user, error) in &done.failed {
+        let told = say::group_error(error, Some(name), Place::Shell);
+        context.report.notice(&format!("Not {user}: {}", told.line()));
+    }
+    let client = session.client.clone();
+    let is_sent = || client.status().is_ok_and(|status| status.waiting == 0);
+    if session.until(context, is_sent).await.is_err() {
+        context.report.notice(
+            "What others are to be told of it is kept, and goes first at the next contact: client \
+             retry",
+        );
+    }
+    Ok(match done.failed.first() {
+        None => Exit::Done,
+        // Nothing at all was done.
+        Some((_, error)) if !is_new && done.already.is_empty() => exit_of(error),
+        Some(_) => Exit::Partly,
+    })
+}
+
+async fn create(context: &Context, session: &mut Session, options: &Create) -> Outcome {
+    let people = people(&session.client, &options.who)?;
+    let password = match options.password.path() {
+        Some(path) => Some(context.report.io.password_of(&path).await?),
+        None => None,
+    };
+    session.online(context).await?;
+    let name = &options.name;
+    let done = session.client.create_group(name, &people, &options.title, password).await;
+    let done = done.map_err(|error| failed(&error, Some(name)))?;
+    let others = say::candidates(&done.group, &session.me);
+    let text = match others.as_slice() {
+        [] => format!("{name} is made, with nobody else yet."),
+        others => format!("{name} is made, with {}.", names(others)),
+    };
+    finish(context, session, &done, "created", text).await
+}
+
+async fn join(
+    context: &Context,
+    session: &mut Session,
+    what: &str,
+    password: &JoinPassword,
+) -> Outcome {
+    let client = session.client.clone();
+    let (name, joined) = if what.starts_with(commands::LINK_BEGINS) {
+        let name = client.read_link(what).map_err(|error| failed(&error, None))?;
+        session.online(context).await?;
+        let joined = client.join_by_link(what).await;
+        (name, joined)
+    } else {
+        let name = GroupName::parse(what).map_err(|error| {
+            Stop::new(Exit::Usage, format!("\"{what}\" is no group's name: {error}."), "")
+        })?;
+        let given = match password.path() {
+            Some(path) => Some(context.report.io.password_of(&path).await?),
+            None if context.report.io.can_ask() => None,
+            None => {
+                return Err(no_terminal(format!(
+                    "client group join {} --join-password-file FILE",
+                    name.as_str()
+                )));
+            }
+        };
+        session.online(context).await?;
+        match client.may_join(&name).await.map_err(|error| failed(&error, Some(&name)))? {
+            JoinState::Open => {}
+            JoinState::AlreadyIn => {
+                context.report.notice(&format!("You are in {name} already."));
+                return Ok(Exit::Done);
+            }
+        }
+        let given = match given {
+            Some(given) => given,
+            None => context.report.io.ask_password(&format!("Password of {name}: ")).await?,
+        };
+        let joined = client.join_by_password(&name, given).await;
+        (name, joined)
+    };
+    let group = joined.map_err(|error| failed(&error, Some(&name)))?;
+    let done = GroupDone { group, link: None, already: Vec::new(), failed: Vec::new() };
+    let others = done.group.members.len().saturating_sub(1);
+    let text = format!("You are in {name}, with {others} others.");
+    finish(context, session, &done, "joined", text).await
+}
+
+async fn remove(context: &Context, session: &mut Session, group: &GroupName, who: &Who) -> Outcome {
+    let user = open::person(&session.client, who)?;
+    session.group(context, group).await?;
+    let invited = !view(&session.client, group)?.invites.is_empty();
+    let text = format!("{user} is out of {group}; what is written from now on has a new key.");
+    let kick = GroupCommand::Kick(user);
+    let outcome = change(context, session, group, kick, "removed", |_| text.clone()).await?;
+    if invited {
+        let name = group.as_str();
+        context.report.notice(&format!(
+            "Invitations ended; set a new password: client group password {name} or make a new \
+             link: client group invite {name}"
+        ));
+    }
+    Ok(outcome)
+}
+
+async fn password(context: &Context, session: &mut Session, options: &Password) -> Outcome {
+    let group = &options.group;
+    let new = match (options.off, options.path()) {
+        (true, _) => None,
+        (false, Some(path)) => Some(context.report.io.password_of(&path).await?),
+        (false, None) if context.report.io.can_ask() => typed(context, group).await?,
+        (false, None) => {
+            return Err(no_terminal(format!(
+                "client group password {} --file FILE     None: --off",
+                group.as_str()
+            )));
+        }
+    };
+    let text = match &new {
+        Some(_) => {
+            format!("Whoever knows the password can join: client group join {}", group.as_str())
+        }
+        None => format!("{group} has no password to join by now."),
+    };
+    let command = GroupCommand::Password(new);
+    change(context, session, group, command, "password", |_| text.clone()).await
+}
+
+/// A new password, typed twice alike; nothing: none.
+async fn typed(context: &Context, group: &GroupName) -> Result<Option<Zeroizing<String>>, Stop> {
+    let io = &context.report.io;
+    loop {
+        let first =
+            io.ask_password(&format!("Password to join {group} by (Enter: none): ")).await?;
+        if first.is_empty() {
+            return Ok(None);
+        }
+        if io.ask_password("Once more: ").await? == first {
+            return Ok(Some(first));
+        }
+        io.err("That was not the same. Again:");
+    }
+}
+
+async fn leave(
+    context: &Context,
+    session: &mut Session,
+    group: &GroupName,
+    successor: &Option<Who>,
+) -> Outcome {
+    let successor = successor.as_ref().map(|who| open::person(&session.client, who)).transpose()?;
+    session.group(context, group).await?;
+    let view = view(&session.client, group)?;
+    if successor.is_none() && say::is_only_admin(&view, &session.me) {
+        let candidates = say::candidates(&view, &session.me);
+        let told = say::last_admin(group, &candidates, Place::Shell);
+        return Err(Stop::told(Exit::Refused, told));
+    }
+    let text = match view.members.len() {
+        1 => format!("{group} is closed: you were the last one in it."),
+        _ => format!("You are out of {group}; what was written stays here."),
+    };
+    let command = GroupCommand::Leave { successor };
+    change(context, session, group, command, "left", |_| text.clone()).await
+}
+
+async fn close(context: &Context, session: &mut Session, group: &GroupName, yes: bool) -> Outcome {
+    if !yes {
+        if !context.report.io.can_ask() {
+            return Err(Stop::new(
+                Exit::NotSignedIn,
+                format!("Closing {group} needs a yes, and there is no terminal to ask."),
+                format!("client group close {} --yes", group.as_str()),
+            ));
+        }
+        let question =
+            format!("Close {group}? Nobody can write there any more; it cannot be undone. [y/N] ");
+        let answer = context.report.io.ask_line(&question).await?;
+        if !matches!(answer.trim().to_lowercase().as_str(), "y" | "yes") {
+            return Err(Stop::new(Exit::Interrupted, "Nothing was closed.", ""));
+        }
+    }
+    let said =
+        |_: &GroupDone| format!("{group} is closed for everybody; what was written stays here.");
+    change(context, session, group, GroupCommand::Close, "closed", said).await
+}
+
+// --- words ---
+
+fn people(client: &Client, who: &[Who]) -> Result<Vec<UserName>, Stop> {
+    let mut people = Vec::new();
+    for who in who {
+        let user = open::person(client, who)?;
+        if !people.contains(&user) {
+            people.push(user);
+        }
+    }
+    Ok(people)
+}
+
+fn names(people: &[UserName]) -> String {
+    people.iter().map(UserName::as_str).collect::<Vec<_>>().join(", ")
+}
+
+/// Who is in the group now and was not before; nothing when that is nobody.
+fn added(group: &GroupName, done: &GroupDone, people: &[UserName]) -> String {
+    match names(&had(done, people)).as_str() {
+        "" => String::new(),
+        new => format!("In {group} now: {new}."),
+    }
+}
+
+fn promoted(group: &GroupName, done: &GroupDone, people: &[UserName]) -> String {
+    match names(&had(done, people)).as_str() {
+        "" => String::new(),
+        new => format!("Admins of {group} now: {new}."),
+    }
+}
+
+/// Those of the people named for whom something was changed.
+fn had(done: &GroupDone, people: &[UserName]) -> Vec<UserName> {
+    let failed = |user: &UserName| done.failed.iter().any(|(who, _)| who == user);
+    let is_had = |user: &&UserName| !done.already.contains(user) && !failed(user);
+    people.iter().filter(is_had).cloned().collect()
+}
+
+fn no_terminal(command: String) -> Stop {
+    Stop::new(Exit::NotSignedIn, "There is no terminal to ask for the password.", command)
+}
+
+fn forgotten(error: &GroupError, group: &GroupName) -> Stop {
+    match error {
+        GroupError::Nothing => Stop::new(
+            Exit::Refused,
+            format!("You are in {group}; nothing was forgotten."),
+            format!("Leave it first: client group leave {}", group.as_str()),
+        ),
+        other => failed(other, Some(group)),
+    }
+}
+
+/// Why something about a group was not done.
+fn failed(error: &GroupError, group: Option<&GroupName>) -> Stop {
+    let mut told = say::group_error(error, group, Place::Shell);
+    if let GroupError::KeyChanged(user) = error {
+        told.remedy = failures::changed_key_remedy(user);
+    }
+    Stop::told(exit_of(error), told)
+}
+
+/// The exit code of that.
+pub(super) fn exit_of(error: &GroupError) -> Exit {
+    match error {
+        GroupError::Request(error) => failures::request(error, None).failure.exit,
+        GroupError::NoSuchGroup(_) | GroupError::NoSuchUser(_) | GroupError::NoSuchMember(_) => {
+            Exit::NotFound
+        }
+        GroupError::NameTaken(_)
+        | GroupError::NotAMember(_)
+        | GroupError::NotAnAdmin(_)
+        | GroupError::AlreadyAMember(_)
+        | GroupError::LastAdmin(_)
+        | GroupError::WrongInvite(_)
+        | GroupError::TooMany { .. }
+        | GroupError::Closed(_) => Exit::Refused,
+        GroupError::BadLink | GroupError::WeakPassword(_) => Exit::Usage,
+        GroupError::KeyChanged(_) | GroupError::Forked(_) => Exit::KeyRefused,
+        GroupError::Busy(_) => Exit::Unreachable,
+        GroupError::Nothing => Exit::Done,
+        GroupError::Refused(code) => failures::exit_of(*code),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::RequestError;
+
+    #[test]
+    fn the_documented_exit_codes() {
+        let team = GroupName::parse("team").unwrap();
+        let bob = UserName::parse("bob").unwrap();
+        for (error, exit) in [
+            (GroupError::Request(RequestError::Offline), 3),
+            (GroupError::NoSuchGroup(team.clone()), 5),
+            (GroupError::NoSuchUser(bob.clone()), 5),
+            (GroupError::KeyChanged(bob.clone()), 6),
+            (GroupError::NotAnAdmin(team.clone()), 8),
+            (GroupError::NotAMember(team.clone()), 8),
+            (GroupError::WrongInvite(team.clone()), 8),
+            (GroupError::TooMany { what: "members", max: 256 }, 8),
+            (GroupError::LastAdmin(team.clone()), 8),
+            (GroupError::BadLink, 2),
+        ] {
+            let stop = failed(&error, Some(&team));
+            assert_eq!(stop.failure.exit.number(), exit, "{stop:?}");
+            assert!(!stop.failure.remedy.is_empty(), "{stop:?}");
+        }
+        let changed = failed(&GroupError::KeyChanged(bob), Some(&team));
+        assert!(changed.failure.remedy.contains("client key verify bob"));
+    }
+}
