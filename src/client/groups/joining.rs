@@ -48,8 +48,8 @@ impl Client {
             return Err(GroupError::AlreadyAMember(own));
         }
         let offer = self.offer(name).await?;
-        let id = GroupId::from_bytes(&offer.group_id)
-            .ok_or_else(|| GroupError::Refused(Code::Malformed))?;
+        let id =
+            GroupId::from_bytes(&offer.group_id).ok_or(GroupError::Refused(Code::Malformed))?;
         let known = self.core.lock().group(name)?.map(|group| (group.id, group.standing));
         let another = expected.is_some_and(|expected| expected != id)
             || known.is_some_and(|(known, standing)| known != id || standing == Standing::Forked);
