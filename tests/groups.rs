@@ -57,13 +57,19 @@ fn members(life: &Life) -> Vec<UserName> {
 }
 
 /// Waits until that is so.
-async fn until(what: impl Fn() -> bool) {
+#[track_caller]
+fn until(what: impl Fn() -> bool) -> impl Future<Output = ()> {
+    let from = std::panic::Location::caller();
+    async move { until_from(what, from).await }
+}
+
+async fn until_from(what: impl Fn() -> bool, from: &std::panic::Location<'_>) {
     let wait = async {
         while !what() {
             sleep(Duration::from_millis(50)).await;
         }
     };
-    assert!(timeout(LONG, wait).await.is_ok(), "that never happened");
+    assert!(timeout(LONG, wait).await.is_ok(), "{from}: that never happened");
 }
 
 async fn stands(life: &Life, standing: Standing) {
@@ -77,7 +83,9 @@ async fn agree(lives: &[&Life]) -> u64 {
             lives.iter().map(|life| view(life).map(|v| (v.changes, v.head))).collect();
         heads.iter().all(|head| head.is_some() && *head == heads[0])
     };
-    until(same).await;
+    let agreed = timeout(LONG / 2, until(same)).await;
+    let seen: Vec<_> = lives.iter().map(|life| view(life)).collect();
+    assert!(agreed.is_ok(), "they never agree: {seen:?}");
     view(lives[0]).unwrap().changes
 }
 
