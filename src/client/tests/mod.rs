@@ -9,6 +9,7 @@ mod group_bed;
 mod group_inbox;
 mod group_outbox;
 mod group_talk;
+mod groups;
 mod hostile;
 mod incoming;
 mod outgoing;
