@@ -6,6 +6,7 @@
 mod answer;
 mod datagram;
 pub mod door;
+mod groups;
 pub mod limits;
 pub mod local;
 mod losses;

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use crate::crypto::{EnvelopeError, parse_header};
 use crate::limits;
-use crate::types::{DeviceId, GroupName, LogId, LogName, ServerId, UserName};
+use crate::types::{DeviceId, LogId, LogName, ServerId, UserName};
 use crate::wire::client::{Append, ClientFrame, Cursor, Hello, HelloOk, Open, WhoList};
 use crate::wire::client::{client_frame::Body, server_frame};
 use crate::wire::peer::Forward;
@@ -223,48 +223,6 @@ impl State {
         }
     }
 
-    /// A request about a group: for the group's home.
-    fn of_group(&mut self, edge: &Edge, frame: ClientFrame, now: Instant) {
-        let rid = frame.rid;
-        let (group, is_large) = match &frame.body {
-            Some(Body::Change(ask)) => {
-                if ask.operation.is_empty() {
-                    return self.malformed(rid, "no operation", edge.limits(), now);
-                }
-                if ask.operation.len() > limits::OPERATION_BYTES_MAX {
-                    let code = Code::FrameTooLarge;
-                    return self.close(code, code.fate(), "the operation is too long");
-                }
-                (&ask.group, true)
-            }
-            Some(Body::GetRoster(ask)) => (&ask.group, true),
-            Some(Body::JoinAsk(ask)) => (&ask.group, false),
-            Some(Body::JoinProof(ask)) => {
-                if ask.invite.len() != 32 || ask.signature.len() != 64 {
-                    let detail = "an invitation has 32 bytes, its signature 64";
-                    return self.malformed(rid, detail, edge.limits(), now);
-                }
-                (&ask.group, false)
-            }
-            Some(_) | None => return,
-        };
-        let Ok(name) = GroupName::canonical(group) else {
-            return self.malformed(rid, "not a group name", edge.limits(), now);
-        };
-        let Some(home) = edge.router().home_of_log(&LogName::Group(name)).cloned() else { return };
-        let is_waited_for = |pending: &&Pending| matches!(pending, Pending::Large(_));
-        if is_large
-            && self.pending.values().filter(is_waited_for).count() >= limits::OPERATIONS_PENDING_MAX
-        {
-            return self.busy(rid);
-        }
-        let kind = if is_large { Pending::Large } else { Pending::Plain };
-        if self.ask(edge, &home, frame, kind) {
-            // It may remember a nonce of this connection.
-            self.touched.insert(home);
-        }
-    }
-
     /// A request of the logged-in person that costs a password check, as a login does.
     fn with_password(&mut self, edge: &Edge, frame: ClientFrame, now: Instant) {
         let rid = frame.rid;
@@ -292,7 +250,7 @@ impl State {
     }
 
     /// Queues a request for its home, or says why not. True when it was queued.
-    fn ask(
+    pub(super) fn ask(
         &mut self,
         edge: &Edge,
         home: &ServerId,
@@ -334,7 +292,7 @@ impl State {
         edge.router().send(home, ToHome::Forward(forward))
     }
 
-    fn busy(&mut self, rid: u64) {
+    pub(super) fn busy(&mut self, rid: u64) {
         let busy = answer::error_later(rid, Code::Busy, RETRY_AFTER, "too much waits already");
         self.outbox.answer(busy);
     }

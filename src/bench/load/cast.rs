@@ -134,3 +134,81 @@ impl<'a> Streams<'a> {
         .collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::pace::Pace;
+    use super::super::pattern::{Pattern, Writers};
+    use super::super::people::RsaKeys;
+    use super::super::talk::Sealed;
+    use super::super::tally::lock;
+    use super::*;
+    use crate::crypto::GroupKey;
+    use crate::types::{ClusterId, GroupId, GroupName, OpHash, UserName};
+
+    fn load(pattern: Pattern) -> Load {
+        Load {
+            clients: 4,
+            pattern,
+            pace: Pace::Closed { window: 1 },
+            size: 16,
+            sealed: Sealed::Pre,
+            warmup: Duration::ZERO,
+            duration: Duration::ZERO,
+            drain: Duration::ZERO,
+            seed: 1,
+            forget: None,
+        }
+    }
+
+    async fn people() -> Vec<Arc<Person>> {
+        let env = Env::system_for_tests();
+        let rsa = RsaKeys::generate(&env).await.unwrap();
+        let person = |number: usize| {
+            let user = UserName::parse(&format!("person{number}")).unwrap();
+            Arc::new(Person::new(&env, &rsa, ClusterId([7; 32]), &user, number).unwrap())
+        };
+        (0..4).map(person).collect()
+    }
+
+    fn group() -> Arc<Group> {
+        let name = GroupName::parse("team").unwrap();
+        let (id, head) = (GroupId([3; 32]), OpHash([3; 32]));
+        Arc::new(Group { log: name.to_string(), name, id, key: GroupKey::generate(), head, seq: 1 })
+    }
+
+    #[tokio::test]
+    async fn every_member_reads_every_other_one_under_a_number_of_their_own() {
+        let (people, load) =
+            (people().await, load(Pattern::Group { size: 3, writers: Writers::All }));
+        let mut made = Streams::new(&people, &load);
+        made.group(&(1..4), &group()).unwrap();
+        let logs = made.logs();
+        assert_eq!(logs.iter().map(Vec::len).collect::<Vec<_>>(), [1, 2, 2, 2]);
+        for (author, stream) in people.iter().skip(1).zip(&made.streams) {
+            let name = author.user.as_str();
+            let readers: Vec<usize> = logs
+                .iter()
+                .flatten()
+                .filter_map(|log| log.author(name).map(|incoming| incoming.reader))
+                .collect();
+            assert_eq!(readers, [0, 1], "{name}");
+            assert_eq!(lock(&stream.book).readers(), 2);
+        }
+        let own = |place: usize| logs[place][1].author(people[place].user.as_str()).is_some();
+        assert!((1..4).all(|place| !own(place)), "nobody waits for what they wrote");
+    }
+
+    #[tokio::test]
+    async fn of_a_mix_everybody_has_a_partner_first_and_the_group_last() {
+        let (people, load) = (people().await, load(Pattern::Mix { size: 4, percent: 50 }));
+        let mut made = Streams::new(&people, &load);
+        made.direct().unwrap();
+        made.group(&(0..4), &group()).unwrap();
+        let row = made.logs().swap_remove(2);
+        let names: Vec<&str> = row.iter().map(Log::name).collect();
+        assert_eq!(names, ["@person2", "@person3", "#team"]);
+        let written: Vec<bool> = row.iter().map(Log::is_written).collect();
+        assert_eq!(written, [false, true, true]);
+    }
+}

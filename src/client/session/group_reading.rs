@@ -176,7 +176,9 @@ impl Session<'_> {
             let sender = self.senders.get(&ChatName::Group(name.clone()));
             sender.is_none_or(|sender| matches!(sender.phase, Phase::Paused(_)))
         };
-        self.to_read.is_empty()
+        // What is being fetched ends in a log to read, when somebody has brought us in.
+        !self.fetches_rosters()
+            && self.to_read.is_empty()
             && self.readers.iter().all(|(name, reader)| reader.is_caught_up() || away(name))
     }
 

@@ -178,6 +178,12 @@ impl Session<'_> {
         self.fetch_page(name.clone(), reply.into_iter().collect())
     }
 
+    /// Whether the chain of a group is asked for at this moment.
+    pub(super) fn fetches_rosters(&self) -> bool {
+        let is_roster = |one: &Waiting| matches!(one, Waiting::Group(Asked::Roster { .. }));
+        self.waiting.values().any(is_roster)
+    }
+
     fn fetch_page(&mut self, group: GroupName, replies: Vec<Reply<()>>) -> Result<(), End> {
         let after = self.core.lock().group(&group)?.map(|group| group.number());
         let Some(after) = after else {

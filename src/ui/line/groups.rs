@@ -88,17 +88,13 @@ impl Session {
         let why = match (view.standing, view.role) {
             (Standing::Member, Some(Role::Admin)) => return Some(view),
             (Standing::Member, _) => GroupError::NotAnAdmin(name.clone()),
-            (Standing::Closed, _) => GroupError::Closed(name.clone()),
-            (Standing::Forked, _) => GroupError::Forked(name.clone()),
-            (Standing::Making | Standing::Joining | Standing::Removed | Standing::Left, _) => {
-                GroupError::NotAMember(name.clone())
-            }
+            (_, _) => say::not_there(&view),
         };
         self.group_failed(&why, Some(name));
         None
     }
 
-    fn group_failed(&mut self, error: &GroupError, group: Option<&GroupName>) {
+    pub(super) fn group_failed(&mut self, error: &GroupError, group: Option<&GroupName>) {
         self.piped.mistakes += 1;
         let line = self.screen.told(&say::group_error(error, group, Place::Line));
         self.reply(Above::Keep, line);
@@ -377,6 +373,8 @@ impl Session {
             let question = format!(
                 "Close {group}? Nobody can write there any more; it cannot be undone. (y or n)"
             );
+            self.screen.width = self.terminal.columns();
+            let question = self.screen.wrapped(&question, "  ");
             self.input = Input::Question(Asked::Close(group));
             self.reply(Above::Keep, question);
         }
@@ -563,6 +561,10 @@ fn with_rest(screen: &Screen, done: &GroupDone, text: String) -> String {
         lines.push(screen.notice(&format!("in {name} already, and sent its key again: {who}")));
     }
     for (user, error) in &done.failed {
+        if *error == GroupError::Nothing {
+            lines.push(screen.notice(&format!("{}: that is so already", screen.names.label(user))));
+            continue;
+        }
         let mut told = say::group_error(error, Some(name), Place::Line);
         told.what = format!("Not {user}: {}", told.what);
         lines.push(screen.told(&told));

@@ -189,6 +189,11 @@ async fn finish(
         context.report.notice(&format!("{user} is in {name} already, and was sent its key again."));
     }
     for (user, error) in &done.failed {
+        if *error == GroupError::Nothing {
+            // A script may say twice what is to be so.
+            context.report.notice(&format!("{user}: that is so already."));
+            continue;
+        }
         let told = say::group_error(error, Some(name), Place::Shell);
         context.report.notice(&format!("Not {user}: {}", told.line()));
     }
@@ -200,7 +205,8 @@ async fn finish(
              retry",
         );
     }
-    Ok(match done.failed.first() {
+    let mut failed = done.failed.iter().filter(|(_, error)| *error != GroupError::Nothing);
+    Ok(match failed.next() {
         None => Exit::Done,
         // Nothing at all was done.
         Some((_, error)) if !is_new && done.already.is_empty() => exit_of(error),
@@ -428,7 +434,7 @@ fn forgotten(error: &GroupError, group: &GroupName) -> Stop {
 }
 
 /// Why something about a group was not done.
-fn failed(error: &GroupError, group: Option<&GroupName>) -> Stop {
+pub(super) fn failed(error: &GroupError, group: Option<&GroupName>) -> Stop {
     let mut told = say::group_error(error, group, Place::Shell);
     if let GroupError::KeyChanged(user) = error {
         told.remedy = failures::changed_key_remedy(user);
