@@ -5,6 +5,7 @@
 mod bundles;
 mod conversations;
 mod expiring;
+mod groups;
 mod hostile;
 mod incoming;
 mod outgoing;
