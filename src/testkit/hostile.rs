@@ -117,14 +117,6 @@ impl WayOut for Hostile {
         let mut inner = self.inner();
         let Inner { attacks, had, given } = &mut *inner;
         let mut genuine = 0;
-        // Who comes into a group again goes on where the server says that their new time begins.
-        if let Some(Body::Opened(opened)) = &frame.body
-            && opened.log.starts_with('#')
-            && let Some(given) = given.get_mut(&(to.clone(), opened.log.clone()))
-            && opened.first_seq > given.last + 1
-        {
-            *given = Given::before(opened.first_seq);
-        }
         if let Some(Body::Entry(entry)) = &frame.body {
             let place = (to.clone(), entry.log.clone());
             had.entry(place.clone()).or_default().push(entry.clone());
