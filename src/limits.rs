@@ -118,8 +118,10 @@ pub const GROUP_INVITES_MAX: usize = 16;
 pub const TITLE_BYTES_MAX: usize = 128;
 /// Bytes of a group's topic.
 pub const TOPIC_BYTES_MAX: usize = 512;
-/// Bytes of an encoded signed operation: a new key for every member of a full group.
-pub const OPERATION_BYTES_MAX: usize = 128 * 1024;
+/// Bytes of an encoded signed operation: a new key for every member of a full group, whatever keys
+/// they have. With less, people with the longest keys could fill a group that nobody can be put
+/// out of any more.
+pub const OPERATION_BYTES_MAX: usize = 160 * 1024;
 /// Bytes of a frame that carries operations.
 pub const OPERATION_FRAME_BYTES_MAX: usize = OPERATION_BYTES_MAX + 1024;
 /// Notices that somebody is writing which a group's home hands on in a second.
@@ -179,7 +181,7 @@ const _: () = assert!(ENVELOPE_BYTES_MAX < FRAME_BYTES_MAX);
 const _: () = assert!(PEER_FRAME_BYTES_MAX > FRAME_BYTES_MAX);
 const _: () = assert!(PEER_FRAME_BYTES_MAX > OPERATION_FRAME_BYTES_MAX);
 // A key of 3072 bits for each member, with name and key id, and the author's bundle.
-const _: () = assert!(GROUP_MEMBERS_MAX * (384 + 32 + 32 + 16) + 8 * 1024 < OPERATION_BYTES_MAX);
+const _: () = assert!(GROUP_MEMBERS_MAX * (512 + 32 + 32 + 16) + 8 * 1024 < OPERATION_BYTES_MAX);
 // A text grows by padding (1/16 of its power of two) and the token, key and header around it.
 const _: () = assert!(TEXT_BYTES_MAX + TEXT_BYTES_MAX / 8 + 4096 < ENVELOPE_BYTES_MAX);
 const _: () = assert!(UNANSWERED_PER_LOG_MAX <= UNANSWERED_PER_SESSION_MAX);

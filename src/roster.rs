@@ -127,6 +127,13 @@ impl Roster {
         if signed.prev != Some(self.head) {
             return Err(RosterError::Conflict);
         }
+        self.follow(operation)
+    }
+
+    /// As [`Self::apply`], whatever operation it was made after: what is planted in a home to see
+    /// whether that is noticed.
+    pub(crate) fn follow(&mut self, operation: &VerifiedOperation) -> Result<(), RosterError> {
+        let signed = operation.operation();
         if self.closed {
             return Err(RosterError::Closed);
         }

@@ -113,6 +113,58 @@ fn a_lost_message_is_exit_code_7() {
     assert_eq!((&report["lost"], &report["doubled"]), (&4.into(), &0.into()), "{report:#}");
 }
 
+/// The JSON of a run, and its exit code.
+fn figures(words: &[&[&str]]) -> (Option<i32>, serde_json::Value) {
+    let (code, stdout, stderr) = bench(&words.concat());
+    (code, serde_json::from_str(&stdout).unwrap_or_else(|_| panic!("{stdout}{stderr}")))
+}
+
+#[test]
+fn a_message_to_a_group_arrives_once_at_every_other_member() {
+    // Two groups of four, with homes dealt by their names.
+    let group = ["--clients", "8", "--pattern", "group", "--group-size", "4", "--servers", "2"];
+    let load = ["--duration", "1s", "--warmup", "200ms", "--window", "4", "--json"];
+    let (code, report) = figures(&[&["run"], &group, &load]);
+    assert_eq!(code, Some(0), "{report:#}");
+    let count = |what: &str| report[what]["count"].as_u64().unwrap();
+    assert!(count("sent") > 0 && count("delivered") == 3 * count("sent"), "{report:#}");
+    let written = report["written"].as_u64().unwrap();
+    assert_eq!((&report["expected"], &report["groups"]), (&(3 * written).into(), &2.into()));
+
+    let mix = ["--clients", "4", "--pattern", "mix", "--group-size", "4", "--group-share", "50"];
+    let (code, report) = figures(&[&["run"], &mix, &load]);
+    assert_eq!((code, &report["lost"]), (Some(0), &0.into()), "{report:#}");
+    // Half go to one, half to three.
+    let [written, expected] = ["written", "expected"].map(|what| report[what].as_u64().unwrap());
+    assert!(written > 0 && expected.abs_diff(2 * written) <= 4, "{report:#}");
+}
+
+#[test]
+fn a_message_that_a_group_loses_is_missed_at_every_other_member() {
+    // The first entry of a group made it, the third is a message, of either group.
+    let group = ["--clients", "8", "--pattern", "group", "--group-size", "4", "--servers", "2"];
+    let load = ["--duration", "1s", "--warmup", "0s", "--rate", "40", "--sealed", "pre", "--json"];
+    let (code, report) = figures(&[&["run"], &group, &load, &["--forget", "3", "--drain", "1s"]]);
+    assert_eq!(code, Some(7), "{report:#}");
+    assert_eq!((&report["lost"], &report["doubled"]), (&6.into(), &0.into()), "{report:#}");
+}
+
+#[test]
+fn a_fan_out_is_a_row_for_each_size() {
+    let words = ["fanout", "--sizes", "2,5", "--duration", "500ms", "--warmup", "0s", "--json"];
+    let (code, table) = figures(&[&words, &["--window", "4"]]);
+    assert_eq!(code, Some(0), "{table:#}");
+    let rows = table["rows"].as_array().unwrap();
+    let members: Vec<_> = rows.iter().map(|row| row["members"].as_u64().unwrap()).collect();
+    assert_eq!(members, [2, 5]);
+    for (row, members) in rows.iter().zip(members) {
+        let count = |what: &str| row[what]["count"].as_u64().unwrap();
+        assert!(count("sent") > 0, "{table:#}");
+        assert_eq!(count("delivered"), (members - 1) * count("sent"), "{table:#}");
+        assert!(row["cpu_ms_per_1000"].as_f64().unwrap() > 0.0, "{table:#}");
+    }
+}
+
 #[test]
 fn the_ceilings_are_measured_with_a_relay_that_loses_nothing_and_ends() {
     let words = ["limits", "--clients", "2", "--duration", "300ms", "--warmup", "100ms", "--json"];
@@ -125,6 +177,18 @@ fn the_ceilings_are_measured_with_a_relay_that_loses_nothing_and_ends() {
     }
     assert!(ceilings["round_trip"]["count"].as_u64().unwrap() > 0, "{both:#}");
     assert!(ceilings["disk"]["per_s"].as_f64().unwrap() > 0.0, "{both:#}");
+}
+
+#[test]
+fn the_relay_passes_messages_on_to_groups_too() {
+    let words = ["limits", "--clients", "3", "--pattern", "group", "--group-size", "3", "--json"];
+    let (code, both) = figures(&[&words, &["--duration", "300ms", "--warmup", "0s"]]);
+    assert_eq!(code, Some(0), "{both:#}");
+    for relay in ["memory", "durable"] {
+        let count = |what: &str| both[1][relay][what]["count"].as_u64().unwrap();
+        assert!(count("sent") > 0, "{relay}: {both:#}");
+        assert_eq!(count("delivered"), 2 * count("sent"), "{relay}: {both:#}");
+    }
 }
 
 #[test]

@@ -13,8 +13,13 @@ use std::process::{Command, Output};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE;
 use bytes::Bytes;
+use fastchat::crypto::invite::{InviteClaim, InviteSecret, WrapKey};
+use fastchat::crypto::operation::{Change, InvitedKey, verify_operation};
 use fastchat::crypto::{self, *};
-use fastchat::types::{ClusterId, DeviceId, KeyId, LogId, N, ServerId, UserName, hex, unhex};
+use fastchat::roster::Roster;
+use fastchat::types::{
+    ClusterId, DeviceId, GroupId, KeyEpoch, KeyId, LogId, N, OpHash, ServerId, UserName, hex, unhex,
+};
 use fastchat::wire::client as wire;
 use fernet::Fernet;
 use hmac::{Hmac, KeyInit, Mac};
@@ -227,6 +232,89 @@ fn a_bundle_and_a_message_of_the_second_implementation_are_read() {
     assert_eq!(message.body, Body::Text("grüß dich, Bob".to_owned()));
     assert_eq!((message.author_bundle_version, message.recipient_bundle_version), (3, 7));
     assert_eq!(message.sent_at_unix_ms, 1_700_000_000_123);
+}
+
+// ---------------------------------------------------------------- groups
+
+/// The group of the vectors: its id, its key, and Alice's bundle as it came with its CREATE.
+fn vector_group() -> (GroupId, GroupKey, VerifiedBundle) {
+    let (vectors, cluster) = (vectors(), vector_cluster());
+    let create = Bytes::from(unhex(vectors["create"]).unwrap());
+    let create = verify_operation(&create, &cluster).unwrap();
+    let key = GroupKey::from_bytes(&[0x43; 32]).unwrap();
+    (create.group(), key, create.bundle().clone())
+}
+
+#[test]
+fn a_group_of_the_second_implementation_is_read() {
+    let (vectors, cluster) = (vectors(), vector_cluster());
+    let create = Bytes::from(unhex(vectors["create"]).unwrap());
+    let create = verify_operation(&create, &cluster).unwrap();
+    let (group, key, _) = vector_group();
+    assert_eq!(group.to_string(), vectors["group_id"]);
+    let roster = Roster::create(&create).unwrap();
+    assert_eq!((roster.name().as_str(), roster.title()), ("team", "The Team"));
+    let members: Vec<_> = roster.members().values().map(|member| member.identity).collect();
+    assert_eq!(members, [0, 1].map(|number| testkeys::identity(number).key_id()));
+    assert!(roster.is_admin(&user("alice")) && !roster.is_admin(&user("bob")));
+    assert_eq!(roster.key_commit(), key.commit(&cluster, &group, KeyEpoch(1)));
+    assert_eq!(hex(&key.commit(&cluster, &group, KeyEpoch(2))), vectors["group_commit"]);
+}
+
+#[test]
+fn a_message_to_a_group_of_the_second_implementation_is_read() {
+    let (vectors, cluster) = (vectors(), vector_cluster());
+    let (group, key, bundle) = vector_group();
+    let envelope = unhex(vectors["group_message"]).unwrap();
+    let verified = verify(&envelope, &cluster, &bundle).unwrap();
+    let header = verified.header();
+    assert_eq!((&header.log, header.n), (&LogId::Group(group), N(301)));
+    let message = open_group(&verified, &key, &bundle.identity()).unwrap();
+    assert_eq!(message.body, Body::Text("grüß euch alle".to_owned()));
+    assert_eq!((message.roster_head, message.author_bundle_version), (OpHash(group.0), 3));
+
+    let ours = testkeys::encryption(1);
+    let bytes = unhex(vectors["group_wrapped"]).unwrap();
+    let (wrapped, member) =
+        (WrappedKey { to: ours.key_id(), bytes }, testkeys::identity(1).key_id());
+    let opened = GroupKey::unwrap(&ours, &cluster, &group, KeyEpoch(2), &member, &wrapped);
+    assert_eq!(opened, Ok(key));
+}
+
+#[test]
+fn an_invitation_of_the_second_implementation_is_proved_opened_and_used() {
+    let (vectors, cluster) = (vectors(), vector_cluster());
+    let (group, key, _) = vector_group();
+    let secret = InviteSecret::from_bytes(&[0x33; 16]).unwrap();
+    let invite = secret.invite_key(&cluster, &group);
+    assert_eq!(hex(&invite.public()), vectors["invite"]);
+    let password = "pa\u{308}ssword of the team";
+    let secret = InviteSecret::of_password(password, &group, StretchCost::Full).unwrap();
+    let of_password = secret.invite_key(&cluster, &group);
+    assert_eq!(hex(&of_password.public()), vectors["invite_of_password"]);
+
+    let token = |name: &str| Bytes::from(unhex(vectors[name]).unwrap());
+    let in_chain = InvitedKey {
+        invite: invite.public(),
+        sealed_wrap_key: token("invite_sealed_wrap_key"),
+        wrapped_key: token("invite_wrapped_key"),
+    };
+    assert_eq!(invite.wrap.unwrap(&in_chain).as_ref(), Some(&key));
+    let unsealed = WrapKey::unseal(&in_chain, &key).unwrap();
+    assert_eq!(unsealed.unwrap(&in_chain).as_ref(), Some(&key));
+
+    let claim = InviteClaim {
+        cluster: &cluster,
+        group: &group,
+        nonce: &[0x55; 32],
+        user: &user("alice"),
+        device: VECTOR_DEVICE,
+    };
+    assert_eq!(hex(&invite.prove(&claim)), vectors["invite_proof"]);
+    let join = verify_operation(&token("join"), &cluster).unwrap();
+    let identity = testkeys::identity(0).key_id();
+    let change = Change::Join { identity, invite: invite.public() };
+    assert_eq!((&join.operation().change, join.group()), (&change, group));
 }
 
 // ---------------------------------------------------------------- keys in PEM

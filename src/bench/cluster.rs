@@ -24,6 +24,7 @@ use crate::types::{ClusterId, UserName};
 /// Ports are looked for from here.
 const PORTS_FROM: u16 = 20_000;
 const PORTS_APART: u16 = 250;
+const PORT_STEPS: u16 = 40;
 
 /// A running cluster.
 pub(super) struct Cluster {
@@ -191,12 +192,14 @@ pub(super) fn write(path: &Path, text: &str) -> Result<(), BenchError> {
 /// A port whose followers are free, too.
 fn free_port(env: &Env, servers: u16) -> Result<u16, BenchError> {
     let is_free = |port: u16| env.bind(SocketAddr::from((Ipv4Addr::LOCALHOST, port))).is_ok();
-    (0..40)
-        .map(|step| PORTS_FROM + step * PORTS_APART)
+    // Another cluster that looks at the same time has not taken what it found yet.
+    let first = (env.random_u64() % u64::from(PORT_STEPS)) as u16;
+    (0..PORT_STEPS)
+        .map(|step| PORTS_FROM + (first + step) % PORT_STEPS * PORTS_APART)
         .find(|&port| {
             (port..=port + servers)
                 .chain(port + PEER_PORT_OFFSET + 1..=port + PEER_PORT_OFFSET + servers)
                 .all(is_free)
         })
-        .ok_or_else(|| BenchError::Unexpected("no free UDP ports from 20000 on".to_owned()))
+        .ok_or_else(|| BenchError::Unexpected("no free UDP ports from 20000 to 29999".to_owned()))
 }

@@ -8,6 +8,7 @@
 pub mod ceilings;
 mod cluster;
 pub mod exchange;
+pub mod fanout;
 pub mod load;
 mod process;
 pub mod relay;

@@ -25,8 +25,8 @@ use crate::net::endpoint::{ListenKind, listen, raise_after_login};
 use crate::net::{Authority, Env, FrameReader, FrameWriter, QuicKeys, Role};
 use crate::types::ServerId;
 use crate::wire::client::{
-    Append, Appended, ClientFrame, Entry, Envelope, Header, HelloOk, Open, Opened, ServerFrame,
-    Welcome, client_frame, server_frame,
+    Append, Appended, Changed, ClientFrame, Entry, Envelope, Header, HelloOk, Open, Opened,
+    ServerFrame, Welcome, client_frame, server_frame,
 };
 
 /// Frames that may wait for one client.
@@ -91,14 +91,20 @@ pub async fn serve(env: &Env, store: &Store) -> Result<(), BenchError> {
     Ok(())
 }
 
-/// The open inboxes by their names.
+/// The open logs by their names.
 #[derive(Default)]
-struct Logs(Mutex<HashMap<String, Inbox>>);
+struct Logs(Mutex<HashMap<String, Log>>);
 
-struct Inbox {
+struct Log {
     number: i64,
-    open_id: u32,
     seq: i64,
+    readers: Arc<Vec<Reader>>,
+}
+
+/// Somebody who gets what comes into a log.
+#[derive(Clone)]
+struct Reader {
+    open_id: u32,
     frames: mpsc::Sender<ServerFrame>,
 }
 
@@ -114,26 +120,32 @@ struct Placed {
     job: Job,
     number: i64,
     seq: i64,
-    open_id: u32,
-    frames: mpsc::Sender<ServerFrame>,
+    readers: Arc<Vec<Reader>>,
 }
 
 impl Logs {
-    fn open(&self, open: &Open, frames: &mpsc::Sender<ServerFrame>) {
+    /// Begins a log. It keeps its number if there was one of that name.
+    fn begin(&self, log: &str) {
         let mut logs = lock(&self.0);
-        let number = logs.len() as i64;
-        let (open_id, frames) = (open.open_id, frames.clone());
-        logs.insert(open.log.clone(), Inbox { number, open_id, seq: 0, frames });
+        let number = logs.get(log).map_or(logs.len() as i64, |log| log.number);
+        logs.insert(log.to_owned(), Log { number, seq: 0, readers: Arc::default() });
+    }
+
+    fn read(&self, open: &Open, frames: &mpsc::Sender<ServerFrame>) {
+        let mut logs = lock(&self.0);
+        let Some(log) = logs.get_mut(&open.log) else { return };
+        let readers = Arc::make_mut(&mut log.readers);
+        readers.retain(|reader| !reader.frames.same_channel(frames));
+        readers.push(Reader { open_id: open.open_id, frames: frames.clone() });
     }
 
     fn place(&self, job: Job) -> Option<Placed> {
         let mut logs = lock(&self.0);
-        let inbox = logs.get_mut(&job.append.log)?;
-        inbox.seq += 1;
-        let (number, seq, open_id) = (inbox.number, inbox.seq, inbox.open_id);
-        let frames = inbox.frames.clone();
+        let log = logs.get_mut(&job.append.log)?;
+        log.seq += 1;
+        let (number, seq, readers) = (log.number, log.seq, Arc::clone(&log.readers));
         drop(logs);
-        Some(Placed { job, number, seq, open_id, frames })
+        Some(Placed { job, number, seq, readers })
     }
 }
 
@@ -142,18 +154,24 @@ fn frame(rid: u64, body: server_frame::Body) -> ServerFrame {
 }
 
 impl Placed {
-    /// What its author and its recipient are told.
-    fn frames(self) -> [(mpsc::Sender<ServerFrame>, ServerFrame); 2] {
-        let Append { log, open_id, envelope, .. } = self.job.append;
+    /// What its author is told, and then everybody who reads.
+    fn frames(&self) -> impl Iterator<Item = (&mpsc::Sender<ServerFrame>, ServerFrame)> {
+        let Append { log, open_id, envelope, .. } = &self.job.append;
         let (n, seq) = (self.job.n, self.seq.cast_unsigned());
         let hash = Bytes::from_static(&[0; 8]);
-        let entry =
-            Entry { log: log.clone(), open_id: self.open_id, seq, envelope, ..Entry::default() };
-        let appended = Appended { log, open_id, n, seq, hash };
-        [
-            (self.job.author, frame(0, server_frame::Body::Appended(appended))),
-            (self.frames, frame(0, server_frame::Body::Entry(entry))),
-        ]
+        let appended = Appended { log: log.clone(), open_id: *open_id, n, seq, hash };
+        let answer = (&self.job.author, frame(0, server_frame::Body::Appended(appended)));
+        let entry = move |reader: &Reader| Entry {
+            log: log.clone(),
+            open_id: reader.open_id,
+            seq,
+            envelope: envelope.clone(),
+            ..Entry::default()
+        };
+        let entries = self.readers.iter().map(move |reader| {
+            (&reader.frames, frame(0, server_frame::Body::Entry(entry(reader))))
+        });
+        std::iter::once(answer).chain(entries)
     }
 }
 
@@ -207,8 +225,12 @@ impl Half<'_> {
         let answer = match request.body {
             Some(client_frame::Body::Append(append)) => return self.append(append).await,
             Some(client_frame::Body::Open(open)) => {
-                if open.log == self.own_log {
-                    self.logs.open(&open, &self.frames);
+                let own = open.log == self.own_log;
+                if own {
+                    self.logs.begin(&open.log);
+                }
+                if own || open.log.starts_with('#') {
+                    self.logs.read(&open, &self.frames);
                 }
                 let Open { log, open_id, .. } = open;
                 let opened =
@@ -219,6 +241,10 @@ impl Half<'_> {
             Some(client_frame::Body::SignUp(sign_up)) => {
                 self.own_log = format!("@{}", sign_up.user);
                 server_frame::Body::Welcome(Welcome::default())
+            }
+            Some(client_frame::Body::Change(change)) => {
+                self.logs.begin(&format!("#{}", change.group));
+                server_frame::Body::Changed(Changed::default())
             }
             // Cursors: nothing is kept for anybody.
             Some(_) | None => return Ok(()),
@@ -263,6 +289,7 @@ fn start_writer(path: &Path) -> Result<mpsc::Sender<Placed>, BenchError> {
             }
             for placed in batch.drain(..) {
                 for (to, frame) in placed.frames() {
+                    // Whoever is gone needs no answer.
                     let _ = to.blocking_send(frame);
                 }
             }

@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use super::ceilings::{self, Ceilings, Disk};
 use super::cluster::Cluster;
-use super::load::{self, Aim, Keys, Load, Outcome, Pace, Pattern, Place, Sealed};
+use super::load::{self, Aim, Keys, Load, Outcome, Pace, Pattern, Place, Sealed, Writers};
 use super::{BenchError, Summary, unexpected};
 use crate::net::files::create_private_dir;
 use crate::net::{CaCert, Env, client_endpoint, discover_cluster};
@@ -39,6 +39,10 @@ inbox_entries_max = 10000000
 inbox_bytes_max = 10000000000
 inbox_author_entries_max = 10000000
 inbox_author_bytes_max = 10000000000
+group_entries_max = 10000000
+group_bytes_max = 10000000000
+group_author_entries_max = 10000000
+group_author_bytes_max = 10000000000
 new_peers_per_hour = 100000
 ";
 
@@ -98,13 +102,17 @@ pub struct Report {
     pub written: u64,
     /// Messages answered a second.
     pub sent_per_s: f64,
-    /// Messages delivered a second.
+    /// Deliveries a second: a message to a group is one to each other member.
     pub delivered_per_s: f64,
     /// From the moment a message was meant to go until its author knew that it is on disk.
     pub sent: Summary,
-    /// From that moment until its recipient had it.
+    /// From that moment until a recipient had it: of a message to a group, once for each.
     pub delivered: Summary,
-    /// Written and not arrived in time.
+    /// Times that what was written had to arrive: once at each of its recipients.
+    pub expected: u64,
+    /// Groups that were written to.
+    pub groups: usize,
+    /// Not arrived in time, counted at each recipient.
     pub lost: u64,
     /// Arrived again.
     pub doubled: u64,
@@ -122,7 +130,7 @@ pub struct Report {
     pub joining_ms: f64,
     /// The longest that a cluster's limits made somebody wait for their sign-up, in milliseconds.
     pub sign_up_wait_ms: f64,
-    /// Processor time of an own cluster per 1,000 messages, in milliseconds.
+    /// Processor time of an own cluster per 1,000 deliveries, in milliseconds.
     pub cpu_ms_per_1000: Option<f64>,
     /// What the machine gives, measured right before.
     pub ceilings: Option<Ceilings>,
@@ -263,6 +271,8 @@ fn report(
         load: words(&options.load),
         servers,
         written: outcome.written,
+        expected: outcome.expected,
+        groups: outcome.groups,
         sent_per_s: outcome.sent_per_s,
         delivered_per_s: outcome.delivered_per_s,
         sent: outcome.sent.summary(),
@@ -283,12 +293,20 @@ fn report(
 
 /// A load in words.
 pub fn words(load: &Load) -> String {
+    let members = |size: usize| size.min(load.clients);
     let pattern = match load.pattern {
-        Pattern::Pairs => "pairs",
-        Pattern::AllToOne => "all to one",
-        Pattern::OneToAll => "one to all",
-        Pattern::AllToAll => "all to all",
-        Pattern::Bursts => "bursts",
+        Pattern::Pairs => "pairs".to_owned(),
+        Pattern::AllToOne => "all to one".to_owned(),
+        Pattern::OneToAll => "one to all".to_owned(),
+        Pattern::AllToAll => "all to all".to_owned(),
+        Pattern::Bursts => "bursts".to_owned(),
+        Pattern::Group { size, writers: Writers::All } => format!("groups of {}", members(size)),
+        Pattern::Group { size, writers: Writers::One } => {
+            format!("one writer in each group of {}", members(size))
+        }
+        Pattern::Mix { size, percent } => {
+            format!("pairs and groups of {}, {percent} % to the group", members(size))
+        }
     };
     let pace = match load.pace {
         Pace::Closed { .. } if load.pattern == Pattern::Bursts => "one at a time".to_owned(),

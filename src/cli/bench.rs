@@ -2,21 +2,22 @@
 //!
 //! Reads the command line and prints; what is measured is [`crate::bench`]'s business.
 
+mod fanout;
 mod tables;
+mod words;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Duration;
 
-use clap::{Args as Words, Parser, Subcommand, ValueEnum};
+use clap::{Args as Words, Parser, Subcommand};
 
+use self::fanout::FanoutArgs;
+use self::words::{LoadArgs, parse_place};
 use super::exit::{Exit, Failure, finish, sentence};
 use super::server;
 use crate::bench::exchange::{self, Folder};
-use crate::bench::load::{Gaps, Load, Pace, Pattern, Sealed};
 use crate::bench::run::{self, Along, Target};
 use crate::bench::{BenchError, relay, report};
-use crate::limits::{TEXT_BYTES_MAX, UNANSWERED_PER_LOG_MAX};
 use crate::net::Env;
 use crate::wire::Code;
 
@@ -44,6 +45,11 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// What one message to a group costs: one writer, groups of 2 to 256 who are all online
+    ///
+    /// For each size a cluster of its own is started, as by `run`, and one member writes as fast as
+    /// the window lets them. Exit code 7: a message was lost, doubled, out of order or damaged.
+    Fanout(FanoutArgs),
     /// What one person feels: start, sign-up, and single messages between two servers
     ///
     /// Starts a cluster of its own in a temporary folder with the programs beside this one.
@@ -108,140 +114,8 @@ struct RunArgs {
     forget: Option<u64>,
 }
 
-#[derive(Debug, Words)]
-struct LoadArgs {
-    /// People
-    #[arg(long, value_name = "N", default_value = "100")]
-    #[arg(value_parser = clap::value_parser!(u32).range(2..=10_000))]
-    clients: u32,
-    /// Closed loop: messages of each sender under way at any time
-    #[arg(long, value_name = "N", default_value = "1")]
-    #[arg(value_parser = clap::value_parser!(u32).range(1..=UNANSWERED_PER_LOG_MAX as i64))]
-    window: u32,
-    /// Open loop: messages a second of all senders together, whether answers come or not
-    #[arg(long, value_name = "N", conflicts_with = "window", value_parser = parse_rate)]
-    rate: Option<f64>,
-    /// How messages of the open loop lie apart
-    #[arg(long, value_enum, default_value = "even", requires = "rate")]
-    gaps: GapsWord,
-    /// Who writes to whom
-    #[arg(long, value_enum, default_value = "pairs")]
-    pattern: PatternWord,
-    /// Bytes of a text
-    #[arg(long, value_name = "BYTES", default_value = "256")]
-    #[arg(value_parser = clap::value_parser!(u32).range(1..=TEXT_BYTES_MAX as i64))]
-    size: u32,
-    /// Whether messages are encrypted, signed and opened while the clock runs, or sealed before
-    #[arg(long, value_enum, default_value = "real")]
-    sealed: SealedWord,
-    /// How long to measure: 500ms, 30s, 2m
-    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_time)]
-    duration: Duration,
-    /// How long to write before that
-    #[arg(long, value_name = "TIME", default_value = "2s", value_parser = parse_time)]
-    warmup: Duration,
-    /// How long messages may take after the last one was written, before they count as lost
-    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_time)]
-    drain: Duration,
-    /// Decides chance
-    #[arg(long, value_name = "N", default_value = "1")]
-    seed: u64,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum GapsWord {
-    /// Always the same
-    Even,
-    /// By chance, as of many people who know nothing of each other
-    Exponential,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum PatternWord {
-    /// Everybody with one partner, both ways
-    Pairs,
-    /// Everybody to the first
-    AllToOne,
-    /// The first to everybody
-    OneToAll,
-    /// Everybody to everybody
-    AllToAll,
-    /// As pairs, 16 messages at a time
-    Bursts,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum SealedWord {
-    /// Everything, as clients do
-    Real,
-    /// Once per conversation, before the clock runs: more of the machine is the servers'
-    Pre,
-}
-
-impl LoadArgs {
-    fn load(&self, forget: Option<u64>) -> Load {
-        let gaps = match self.gaps {
-            GapsWord::Even => Gaps::Even,
-            GapsWord::Exponential => Gaps::Exponential,
-        };
-        Load {
-            clients: self.clients as usize,
-            pattern: match self.pattern {
-                PatternWord::Pairs => Pattern::Pairs,
-                PatternWord::AllToOne => Pattern::AllToOne,
-                PatternWord::OneToAll => Pattern::OneToAll,
-                PatternWord::AllToAll => Pattern::AllToAll,
-                PatternWord::Bursts => Pattern::Bursts,
-            },
-            pace: match self.rate {
-                Some(per_s) => Pace::Open { per_s, gaps },
-                None => Pace::Closed { window: self.window as usize },
-            },
-            size: self.size as usize,
-            sealed: match self.sealed {
-                SealedWord::Real => Sealed::Real,
-                SealedWord::Pre => Sealed::Pre,
-            },
-            warmup: self.warmup,
-            duration: self.duration,
-            drain: self.drain,
-            seed: self.seed,
-            forget,
-        }
-    }
-}
-
-fn parse_rate(text: &str) -> Result<f64, String> {
-    let rate: Option<f64> = text.parse().ok();
-    rate.filter(|rate| (0.001..=10_000_000.0).contains(rate))
-        .ok_or_else(|| "expected a number of messages a second, from 0.001".to_owned())
-}
-
-/// `500ms`, `30s`, `2m`, or seconds without a unit; at most an hour.
-fn parse_time(text: &str) -> Result<Duration, String> {
-    let digits = text.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
-    let unit_ms = match text.get(digits.len()..) {
-        Some("ms") => Some(1),
-        Some("s" | "") => Some(1_000),
-        Some("m") => Some(60_000),
-        Some(_) | None => None,
-    };
-    let ms = digits.parse::<u64>().ok().zip(unit_ms);
-    let ms = ms.and_then(|(number, unit)| number.checked_mul(unit));
-    let time = ms.map(Duration::from_millis).filter(|time| *time <= TIME_MAX);
-    time.ok_or_else(|| "expected a time up to an hour, as 500ms, 30s or 2m".to_owned())
-}
-
 /// Refusals that a limits file can lift.
 const TOO_MUCH: [Code; 4] = [Code::SlowDown, Code::Busy, Code::ServerFull, Code::MailboxFull];
-const TIME_MAX: Duration = Duration::from_secs(3600);
-
-fn parse_place(text: &str) -> Result<(String, u16), String> {
-    let (host, port) = text.rsplit_once(':').unwrap_or((text, ""));
-    let host = host.trim_start_matches('[').trim_end_matches(']');
-    let port = port.parse().ok().filter(|_| !host.is_empty());
-    port.map(|port| (host.to_owned(), port)).ok_or_else(|| "expected HOST:PORT".to_owned())
-}
 
 /// The whole program.
 pub fn main() -> ExitCode {
@@ -253,12 +127,13 @@ fn run(args: &Args) -> Result<Exit, Failure> {
     match &args.command {
         Command::Run(words) => runtime.block_on(run_load(&env, words)),
         Command::Limits { load, json } => {
-            let load = load.load(None);
+            let load = load.load(None)?;
             let (environment, ceilings) =
                 runtime.block_on(run::limits(&env, &own()?, &load)).map_err(failure)?;
             let table = || tables::limits(&load, &environment, &ceilings);
             say(*json, &(&environment, &ceilings), table)
         }
+        Command::Fanout(words) => runtime.block_on(fanout::run(&env, words)),
         Command::Exchange { messages, servers, keep, json } => {
             let folder = if *keep { Folder::Keep } else { Folder::Delete };
             let programs = own()?.parent().map(Path::to_owned).unwrap_or_default();
@@ -287,7 +162,7 @@ async fn run_load(env: &Env, words: &RunArgs) -> Result<Exit, Failure> {
         None => Target::Own { servers: words.servers },
     };
     let along = if words.limits { Along::Ceilings } else { Along::Nothing };
-    let load = words.load.load(words.forget);
+    let load = words.load.load(words.forget)?;
     if let Target::Running { .. } = target {
         // To standard error: what follows may be JSON.
         eprintln!(
@@ -369,19 +244,6 @@ mod tests {
     #[test]
     fn the_tree_is_sound() {
         Args::command().debug_assert();
-    }
-
-    #[test]
-    fn times_and_places_are_read_as_people_write_them() {
-        let ms = |text| parse_time(text).ok().map(|time| time.as_millis());
-        assert_eq!(
-            [ms("500ms"), ms("30s"), ms("7"), ms("2m")].map(Option::unwrap),
-            [500, 30_000, 7_000, 120_000]
-        );
-        assert_eq!([ms(""), ms("s"), ms("3h"), ms("-1s"), ms("61m")], [None; 5]);
-        assert_eq!(parse_place("localhost:9000"), Ok(("localhost".to_owned(), 9000)));
-        assert_eq!(parse_place("[::1]:9000"), Ok(("::1".to_owned(), 9000)));
-        assert!(parse_place("localhost").is_err() && parse_place(":9000").is_err());
     }
 
     #[test]

@@ -1,8 +1,8 @@
-//! What nobody but the two people can read: keys, bundles, envelopes.
+//! What nobody but those who talk can read: keys, bundles, envelopes, and a group's operations.
 //!
 //! Deliberately no IO, no clock, and no memory of what was seen before: which identity is pinned,
 //! which numbers were taken and when a key is replaced is the client's business. Servers use only
-//! what checks signatures of logins and bundles, and [`parse_header`].
+//! what checks signatures of logins, bundles, operations and invitations, and [`parse_header`].
 //!
 //! # Concepts
 //! **Every key has one job.** A person has an *identity key* ([`IdentityKey`], RSA-PSS), which
@@ -26,6 +26,10 @@
 //!            │                             time, type, body, padding
 //!            └─ signature ─ Ed25519 over context, SHA-256(header), SHA-256(payload)
 //! ```
+//!
+//! **A group has a key per epoch**, a [`GroupKey`]. It never travels in the group's messages
+//! ([`seal_group`], [`open_group`]): it comes wrapped in a signed [`operation`], in a direct
+//! message, or out of an [`invite`], and counts only if it fits what the chain of operations says.
 //!
 //! # One message from Alice to Bob
 //! ```
@@ -121,6 +125,30 @@
 //!                         otherwise; the Fernet key is base64url(conversation key)
 //! Inner.header_hash       SHA-256(header)
 //!
+//! SignedOperation.signature  Ed25519 by the device key, and .invite_signature (in a JOIN) by the
+//!                         invitation's key, over
+//!                           "fastchat/rf1/operation/1" | cluster | SHA-256(operation)
+//!                           | SHA-256(bundle)
+//! id of an operation      SHA-256(operation); of a CREATE it is the group's id
+//! NewKey.key_commit       SHA-256 of
+//!                           "fastchat/rf1/group-key/1" | cluster | group id | u64 epoch
+//!                           | group key (32 bytes)
+//!                         in epoch 1 with 32 zero bytes for the group id
+//! KeyFor.wrapped_key      RSA-OAEP of the group key, as above, label
+//!                           "fastchat/rf1/group-wrap/1" | cluster | group id | u64 epoch
+//!                           | fingerprint of the member
+//! secret of a password    Argon2id, as below, of the password, its salt the 32 bytes of the group
+//!                         id; a link's secret is 16 random bytes
+//! invite key              Ed25519; its seed is HKDF-SHA-256 of the secret, no salt, 32 bytes, info
+//!                           "fastchat/1/invite-key/1" | cluster | group id
+//! wrap key                the same with info
+//!                           "fastchat/1/invite-wrap/1" | cluster | group id
+//! InvitedKey              two Fernet tokens as above: sealed_wrap_key, the wrap key under the
+//!                         group key; wrapped_key, the group key under the wrap key
+//! JoinProof.signature     Ed25519 by the invite key, over
+//!                           "fastchat/1/invite-proof/1" | cluster | group id | nonce (32 bytes)
+//!                           | name(user) | u64 device
+//!
 //! salt                    SHA-256("fastchat/auth/1" | cluster | user)
 //! stretched password      Argon2id, version 0x13, 64 MiB, 3 passes, 1 lane, 32 bytes, of the
 //!                         password in NFC and UTF-8
@@ -136,14 +164,19 @@
 //!                         first; 12 groups of 5 digits, with zeros in front
 //! ```
 //!
-//! `Envelope` and `SignedBundle` MUST be in canonical encoding: fields in order of number,
-//! shortest lengths, empty fields left out, nothing else. That is what protobuf libraries write.
-//! What stands inside (`Header`, `Payload`, `Inner`, `Bundle`) counts as the bytes that were
-//! signed, and unknown fields in it are ignored.
+//! `Envelope`, `SignedBundle` and `SignedOperation` MUST be in canonical encoding: fields in order
+//! of number, shortest lengths, empty fields left out, nothing else. That is what protobuf
+//! libraries write. What stands inside (`Header`, `Payload`, `Inner`, `Bundle`, `Operation`) counts
+//! as the bytes that were signed, and unknown fields in it are ignored.
 //!
-//! **Header**: `suite` 1; `n` from 1; `device` not 0; `key_epoch` 0. A message has a `key_id` of
-//! 16 bytes and `upto` 0; a void has no `key_id`, an empty payload, and `upto >= n`. An envelope
-//! is at most [`ENVELOPE_BYTES_MAX`](crate::limits::ENVELOPE_BYTES_MAX) bytes.
+//! **Header**: `suite` 1; `n` from 1; `device` not 0; `log` is `@` and a name, or `#` and a group's
+//! id in 64 hexadecimal digits; `key_epoch` is from 1 in a message to a group, else 0. A message
+//! has a `key_id` of 16 bytes and `upto` 0; a void has no `key_id`, an empty payload, and
+//! `upto >= n`. An envelope is at most [`ENVELOPE_BYTES_MAX`](crate::limits::ENVELOPE_BYTES_MAX)
+//! bytes.
+//!
+//! **In a group** `wrapped_key`, `wrapped_to`, `recipient_identity` and `recipient_bundle_version`
+//! are empty and `roster_head` has 32 bytes; between two people `roster_head` is empty.
 //!
 //! **Padding**: the sender makes the encoded `Inner` a multiple of 64 bytes up to 1 KiB, beyond
 //! that a multiple of 1/16 of the largest power of two that is not above its length. Where the

@@ -6,11 +6,13 @@
 mod answer;
 mod datagram;
 pub mod door;
+mod groups;
 pub mod limits;
 pub mod local;
 mod losses;
 mod outbox;
 pub mod passwords;
+mod proof;
 mod request;
 pub mod router;
 mod session;

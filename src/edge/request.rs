@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use crate::crypto::{EnvelopeError, parse_header};
 use crate::limits;
-use crate::types::{DeviceId, GroupName, LogId, LogName, ServerId, UserName};
+use crate::types::{LogName, ServerId, UserName};
 use crate::wire::client::{Append, ClientFrame, Cursor, Hello, HelloOk, Open, WhoList};
 use crate::wire::client::{client_frame::Body, server_frame};
 use crate::wire::peer::Forward;
@@ -18,12 +18,11 @@ use crate::wire::{Code, PROTOCOL_VERSION};
 
 use super::Edge;
 use super::answer::{self, About, RETRY_AFTER};
+use super::groups::names;
+use super::proof::{AUTH_KEY_CHARS, Needs, read_proof};
 use super::router::{Generation, PortError, ToHome};
 use super::state::{OpenLog, Pending, Phase, State, Via};
 use super::who::WhoMerge;
-
-/// Characters of an auth key: base64 of 32 bytes.
-const AUTH_KEY_CHARS: usize = 44;
 
 /// In which phase a frame is allowed.
 #[derive(Clone, Copy)]
@@ -66,20 +65,6 @@ fn allowed(phase: &Phase, when: When) -> bool {
         Phase::Proving { .. } => matches!(when, When::Greeted),
         Phase::LoggedIn(_) => matches!(when, When::LoggedIn | When::Greeted),
     }
-}
-
-/// A login, sign-up or resume whose fields make sense.
-struct Proof {
-    user: UserName,
-    device: DeviceId,
-    needs: Needs,
-}
-
-/// What a proof has to bring besides itself.
-enum Needs {
-    Nothing,
-    SignUpTicket(bytes::Bytes),
-    LoginTicket(bytes::Bytes),
 }
 
 impl State {
@@ -223,48 +208,6 @@ impl State {
         }
     }
 
-    /// A request about a group: for the group's home.
-    fn of_group(&mut self, edge: &Edge, frame: ClientFrame, now: Instant) {
-        let rid = frame.rid;
-        let (group, is_large) = match &frame.body {
-            Some(Body::Change(ask)) => {
-                if ask.operation.is_empty() {
-                    return self.malformed(rid, "no operation", edge.limits(), now);
-                }
-                if ask.operation.len() > limits::OPERATION_BYTES_MAX {
-                    let code = Code::FrameTooLarge;
-                    return self.close(code, code.fate(), "the operation is too long");
-                }
-                (&ask.group, true)
-            }
-            Some(Body::GetRoster(ask)) => (&ask.group, true),
-            Some(Body::JoinAsk(ask)) => (&ask.group, false),
-            Some(Body::JoinProof(ask)) => {
-                if ask.invite.len() != 32 || ask.signature.len() != 64 {
-                    let detail = "an invitation has 32 bytes, its signature 64";
-                    return self.malformed(rid, detail, edge.limits(), now);
-                }
-                (&ask.group, false)
-            }
-            Some(_) | None => return,
-        };
-        let Ok(name) = GroupName::canonical(group) else {
-            return self.malformed(rid, "not a group name", edge.limits(), now);
-        };
-        let Some(home) = edge.router().home_of_log(&LogName::Group(name)).cloned() else { return };
-        let is_waited_for = |pending: &&Pending| matches!(pending, Pending::Large(_));
-        if is_large
-            && self.pending.values().filter(is_waited_for).count() >= limits::OPERATIONS_PENDING_MAX
-        {
-            return self.busy(rid);
-        }
-        let kind = if is_large { Pending::Large } else { Pending::Plain };
-        if self.ask(edge, &home, frame, kind) {
-            // It may remember a nonce of this connection.
-            self.touched.insert(home);
-        }
-    }
-
     /// A request of the logged-in person that costs a password check, as a login does.
     fn with_password(&mut self, edge: &Edge, frame: ClientFrame, now: Instant) {
         let rid = frame.rid;
@@ -292,7 +235,7 @@ impl State {
     }
 
     /// Queues a request for its home, or says why not. True when it was queued.
-    fn ask(
+    pub(super) fn ask(
         &mut self,
         edge: &Edge,
         home: &ServerId,
@@ -334,7 +277,7 @@ impl State {
         edge.router().send(home, ToHome::Forward(forward))
     }
 
-    fn busy(&mut self, rid: u64) {
+    pub(super) fn busy(&mut self, rid: u64) {
         let busy = answer::error_later(rid, Code::Busy, RETRY_AFTER, "too much waits already");
         self.outbox.answer(busy);
     }
@@ -444,12 +387,9 @@ impl State {
             }
             Err(error) => return self.malformed(0, &error.to_string(), edge.limits(), now),
         };
-        let log_fits = match &header.log {
-            LogId::Inbox(_) => header.log.to_string() == append.log,
-            // Which group it is for, its home will see.
-            LogId::Group(_) => append.log.starts_with('#'),
-        };
-        let fits = header.author == me.user && header.device == me.device && log_fits;
+        let fits = header.author == me.user
+            && header.device == me.device
+            && names(&header.log, &append.log);
         let log = append.log.clone();
         let about = About { log: &log, open_id: append.open_id, n: header.n.0 };
         if !fits {
@@ -512,34 +452,4 @@ impl State {
             self.outbox.answer(answer::closed(log, open_id, code, ""));
         }
     }
-}
-
-/// Reads a sign-up, login or resume; the ticket is taken out, for it is of use only here.
-fn read_proof(frame: &mut ClientFrame) -> Result<Proof, &'static str> {
-    let (user, device, needs) = match &mut frame.body {
-        Some(Body::SignUp(sign_up)) => {
-            if sign_up.auth_key.len() != AUTH_KEY_CHARS {
-                return Err("an auth key has 44 characters");
-            }
-            if sign_up.bundle.is_empty() || sign_up.bundle.len() > limits::BUNDLE_BYTES_MAX {
-                return Err("the bundle is missing or too long");
-            }
-            let ticket = std::mem::take(&mut sign_up.ticket);
-            (&sign_up.user, sign_up.device, Needs::SignUpTicket(ticket))
-        }
-        Some(Body::Login(login)) => {
-            if login.auth_key.len() != AUTH_KEY_CHARS {
-                return Err("an auth key has 44 characters");
-            }
-            let ticket = std::mem::take(&mut login.ticket);
-            (&login.user, login.device, Needs::LoginTicket(ticket))
-        }
-        Some(Body::Resume(resume)) => (&resume.user, resume.device, Needs::Nothing),
-        Some(_) | None => return Err("not a login"),
-    };
-    let user = UserName::canonical(user).map_err(|_| "not a user name")?;
-    if device == 0 {
-        return Err("a device is never 0");
-    }
-    Ok(Proof { user, device: DeviceId(device), needs })
 }

@@ -176,14 +176,6 @@ impl State {
         }
     }
 
-    /// Bytes of a frame that the client may send now: strangers hand in no operations.
-    pub(super) fn frame_limit(&self) -> usize {
-        match self.phase {
-            Phase::Greeting | Phase::Stranger | Phase::Proving { .. } => limits::FRAME_BYTES_MAX,
-            Phase::LoggedIn(_) => limits::OPERATION_FRAME_BYTES_MAX,
-        }
-    }
-
     /// Who is logged in.
     pub(super) fn user(&self) -> Option<UserName> {
         match &self.phase {

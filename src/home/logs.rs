@@ -9,11 +9,12 @@ use sha2::{Digest, Sha256};
 use super::accounts::is_active;
 use super::cache::Log;
 use super::live::{OpenLog, Reader};
+use super::mode::Mode;
 use super::producer::Appended;
 use super::reap::day_of;
 use super::refusal::{No, Refusal};
 use super::sql::logs::{EntryKind, NewEntry};
-use super::state::{Asker, Fresh, Home, Mode, Pushed};
+use super::state::{Asker, Fresh, Home, Pushed};
 use super::{groups, sql};
 use crate::crypto::{EnvelopeError, HeaderInfo, Kind, parse_header};
 use crate::limits::Limits;
@@ -70,7 +71,7 @@ impl Home {
         }
         match open.log {
             LogName::Inbox(owner) => self.open_inbox(asker, user, owner, open),
-            LogName::Group(_) => self.open_group(asker, user, open),
+            LogName::Group(_) => self.attach_to_group(asker, user, open),
         }
     }
 
@@ -159,7 +160,7 @@ impl Home {
         }
         let producer = producer.map(|producer| producer.id);
         if let Some(group) = &log.group {
-            groups::check_append(group, user, &header)?;
+            groups::check_append(&self.env, group, user, &header)?;
         }
         if header.kind == Kind::Message && log.blocked.contains(user) {
             return Err(Code::Blocked.into());

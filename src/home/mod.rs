@@ -19,6 +19,7 @@ mod live;
 mod logs;
 mod members;
 mod meter;
+mod mode;
 mod presence;
 mod producer;
 mod push;

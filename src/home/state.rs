@@ -15,6 +15,7 @@ use super::edges::{Attachments, Edges, Generation};
 use super::file::{self, Database};
 use super::joining::Joins;
 use super::live::{EdgeNumber, Live, Place};
+use super::mode::Mode;
 use super::refusal::{Fault, No, Refusal, Severity};
 use super::request::{Call, Caller, HomeFailure, HomeRequest, Output, StoredVerifier, Target};
 use super::{logs, reap, sql};
@@ -67,53 +68,6 @@ pub(super) enum Pushed {
     Envelope(Bytes),
     /// A change of a group: its number in the chain, and the encoded `SignedOperation`.
     Operation(u64, Bytes),
-}
-
-/// How much may be written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Mode {
-    /// Everything.
-    Normal,
-    /// The disk is full: only what hardly grows the database.
-    Full,
-    /// Not even that: only what is in memory.
-    Frozen,
-}
-
-impl Mode {
-    fn next(self) -> Self {
-        match self {
-            Self::Normal => Self::Full,
-            Self::Full | Self::Frozen => Self::Frozen,
-        }
-    }
-
-    /// Whether a request is done in this mode.
-    fn allows(self, request: &HomeRequest) -> bool {
-        match request {
-            HomeRequest::LookUp { .. }
-            | HomeRequest::Who { .. }
-            | HomeRequest::Cursor { .. }
-            | HomeRequest::Typing { .. }
-            | HomeRequest::TypingIn { .. }
-            | HomeRequest::GetRoster { .. }
-            | HomeRequest::JoinAsk { .. }
-            | HomeRequest::JoinProof { .. }
-            | HomeRequest::Detach => true,
-            HomeRequest::Login { .. }
-            | HomeRequest::Resume { .. }
-            | HomeRequest::Logout
-            | HomeRequest::ChangePassword { .. }
-            | HomeRequest::DeleteAccount { .. }
-            | HomeRequest::SetPresence { .. }
-            | HomeRequest::Open { .. } => self != Self::Frozen,
-            HomeRequest::SignUp { .. }
-            | HomeRequest::PutBundle { .. }
-            | HomeRequest::Block { .. }
-            | HomeRequest::Change { .. }
-            | HomeRequest::Append { .. } => self == Self::Normal,
-        }
-    }
 }
 
 /// What became of a COMMIT.

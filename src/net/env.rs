@@ -99,6 +99,12 @@ pub enum Bug {
     NoGapCheck,
     /// The client sends its cursor before its own COMMIT.
     ClientAckBeforeCommit,
+    /// The home pushes a group's entries on to who was removed.
+    RemovedStillReads,
+    /// The home stores messages that are sealed under an earlier key of the group.
+    StaleEpochAccepted,
+    /// The home takes an operation that does not follow the group's newest one.
+    OperationWithoutCas,
 }
 
 impl Env {

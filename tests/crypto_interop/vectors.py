@@ -149,6 +149,74 @@ def safety_number(*people):
     return " ".join(sorted(halves))
 
 
+# ---- groups
+
+group_key, invite_secret = bytes([0x43] * 32), bytes([0x33] * 16)
+TIME = 1_700_000_000_123
+
+
+def operation(group, prev, field, change):
+    out = data(1, group) + data(2, prev) + data(3, "alice") + fixed64(4, DEVICE) + uint(5, TIME)
+    return out + varint(field << 3 | 2) + varint(len(change)) + change
+
+
+def signed_operation(operation, invite=None):
+    bundle = signed_bundle()
+    signed = context("rf1", "operation") + sha256(operation) + sha256(bundle)
+    out = data(1, operation) + data(2, bundle) + data(3, device_key.sign(signed))
+    return out + (data(4, invite.sign(signed)) if invite else b"")
+
+
+def commit(group, epoch, key):
+    return sha256(context("rf1", "group-key") + group + struct.pack(">Q", epoch) + key)
+
+
+def create():
+    members = data(3, data(1, "alice") + data(2, alice_print))
+    members += data(3, data(1, "bob") + data(2, bob_print))
+    change = data(1, "team") + data(2, bytes([7] * 16)) + members
+    change += data(4, commit(bytes(32), 1, group_key)) + data(5, "The Team")
+    return operation(b"", b"", 6, change)
+
+
+group = sha256(create())
+
+
+def group_message():
+    head = uint(1, 1) + uint(2, 1) + data(3, "#" + group.hex()) + data(4, "alice")
+    head += fixed64(5, DEVICE) + uint(6, 301)
+    group_key_id = sha256(context("rf1", "key-id") + group_key)[:16]
+    head += data(8, group_key_id) + uint(9, 1)
+    inner = data(1, sha256(head)) + data(2, alice_print) + uint(4, 3) + uint(6, TIME)
+    inner += uint(7, 1) + data(8, "grüß euch alle") + data(10, group)
+    inner += data(9, bytes(-(len(inner) + 2) % 64))
+    assert len(inner) % 64 == 0
+    return envelope(head, data(3, fernet(group_key, inner)))
+
+
+def wrapped_for_bob():
+    label = context("rf1", "group-wrap") + group + struct.pack(">Q", 2) + bob_print
+    oaep = padding.OAEP(padding.MGF1(hashes.SHA256()), hashes.SHA256(), label)
+    return test_key("encryption", 1).public_key().encrypt(group_key, oaep)
+
+
+def invite_keys(secret):
+    seed, wrap = (
+        HKDF(hashes.SHA256(), 32, None, context("1", use) + group).derive(secret)
+        for use in ("invite-key", "invite-wrap")
+    )
+    return ed25519.Ed25519PrivateKey.from_private_bytes(seed), wrap
+
+
+def of_password(password):
+    password = unicodedata.normalize("NFC", password).encode()
+    return invite_keys(hash_secret_raw(password, group, 3, 64 * 1024, 1, 32, Type.ID))
+
+
+def public(key):
+    return key.public_key().public_bytes(*raw)
+
+
 resume = context("1", "resume") + name("s2") + name("alice") + struct.pack(">QQ", DEVICE, 9)
 auth_key, vault_key = stretched("pa\u0308ssword of Alice", "alice")
 print("key_id", key_id.hex())
@@ -159,3 +227,18 @@ print("vault_token", fernet(vault_key, bytes([0x17] * 32)).hex())
 print("safety_number", safety_number((spki(alice), "alice"), (spki(bob), "bob")))
 print("bundle", signed_bundle().hex())
 print("message", message().hex())
+
+invite, wrap = invite_keys(invite_secret)
+join = data(1, alice_print) + data(2, public(invite))
+proof = context("1", "invite-proof") + group + bytes([0x55] * 32) + name("alice")
+print("create", signed_operation(create()).hex())
+print("group_id", group.hex())
+print("group_commit", commit(group, 2, group_key).hex())
+print("group_message", group_message().hex())
+print("group_wrapped", wrapped_for_bob().hex())
+print("invite", public(invite).hex())
+print("invite_of_password", public(of_password("pa\u0308ssword of the team")[0]).hex())
+print("invite_sealed_wrap_key", fernet(group_key, wrap).hex())
+print("invite_wrapped_key", fernet(wrap, group_key).hex())
+print("invite_proof", invite.sign(proof + struct.pack(">Q", DEVICE)).hex())
+print("join", signed_operation(operation(group, group, 9, join), invite).hex())

@@ -27,8 +27,8 @@ use crate::wire::client::{
 use crate::wire::{Code, PROTOCOL_VERSION};
 
 /// Answers after which somebody tries again.
-const WAITS: [Code; 4] = [Code::SlowDown, Code::Busy, Code::HomeDown, Code::RetryLater];
-const PAUSE_MIN: Duration = Duration::from_millis(100);
+pub(super) const WAITS: [Code; 4] = [Code::SlowDown, Code::Busy, Code::HomeDown, Code::RetryLater];
+pub(super) const PAUSE_MIN: Duration = Duration::from_millis(100);
 /// UDP sockets for all sessions of a run: each is a receive buffer and a task of its own.
 const SOCKETS: usize = 16;
 
@@ -199,8 +199,9 @@ impl Dialer {
         let name = edge.server.as_str();
         let conn = self.connect(number, edge.addr, name, Target::Client).await?;
         let (send, recv) = conn.open_bi().await.map_err(unexpected)?;
-        let reader = FrameReader::new(recv, limits::FRAME_BYTES_MAX, self.frame_deadline());
-        let writer = FrameWriter::new(send, limits::FRAME_BYTES_MAX);
+        let reader =
+            FrameReader::new(recv, limits::OPERATION_FRAME_BYTES_MAX, self.frame_deadline());
+        let writer = FrameWriter::new(send, limits::OPERATION_FRAME_BYTES_MAX);
         let mut line = Line { conn, reader, writer, last_rid: 0 };
         let hello = Hello {
             version_min: PROTOCOL_VERSION,
@@ -245,7 +246,8 @@ impl Line {
         self.writer.push(&frame).map_err(unexpected)
     }
 
-    async fn request(
+    /// Asks, and waits for the answer. What comes meanwhile is nobody's.
+    pub(super) async fn request(
         &mut self,
         body: client_frame::Body,
     ) -> Result<server_frame::Body, BenchError> {

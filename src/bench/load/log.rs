@@ -11,7 +11,7 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::super::BenchError;
-use super::talk::Conversation;
+use super::talk::Talk;
 use super::tally::{Book, lock};
 use crate::limits::{CURSOR_INTERVAL, UNANSWERED_PER_LOG_MAX};
 use crate::wire::client::{Append, Cursor, Entry, Open, Opened, client_frame};
@@ -21,13 +21,13 @@ const REOPEN_PAUSE: Duration = Duration::from_millis(10);
 
 /// What one author writes into one log, with what became of it.
 pub(super) struct Stream {
-    pub(super) talk: Conversation,
+    pub(super) talk: Talk,
     pub(super) book: Mutex<Book>,
 }
 
 impl Stream {
     /// For so many readers.
-    pub(super) fn new(talk: Conversation, readers: usize) -> Self {
+    pub(super) fn new(talk: Talk, readers: usize) -> Self {
         Self { talk, book: Mutex::new(Book::new(readers)) }
     }
 }
@@ -243,8 +243,116 @@ impl Log {
         true
     }
 
-    /// Whose messages come by this log.
+    /// A stream that comes by this log, by its author.
     pub(super) fn author(&self, name: &str) -> Option<&Incoming> {
         self.reading.as_ref()?.authors.get(name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::people::{Person, RsaKeys};
+    use super::super::talk::Sealed;
+    use super::*;
+    use crate::net::Env;
+    use crate::types::{ClusterId, UserName};
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    async fn stream(readers: usize) -> Arc<Stream> {
+        let env = Env::system_for_tests();
+        let rsa = RsaKeys::generate(&env).await.unwrap();
+        let person = |name, number| {
+            let user = UserName::parse(name).unwrap();
+            Arc::new(Person::new(&env, &rsa, ClusterId([7; 32]), &user, number).unwrap())
+        };
+        let (ann, ben) = (person("ann", 0), person("ben", 1));
+        let talk = Talk::to_person(&ann, &ben, 16, Sealed::Pre).unwrap();
+        Arc::new(Stream::new(talk, readers))
+    }
+
+    /// As a group's: read and written.
+    async fn both() -> Log {
+        let reading = Reading::new(1, HashMap::new());
+        Log::new("#team".to_owned(), Some(reading), Some(Sending::new(stream(3).await)))
+    }
+
+    fn pushed(need: Need) -> client_frame::Body {
+        match need {
+            Need::Push(body) => body,
+            Need::At(at) => panic!("nothing before {at:?}"),
+            Need::Nothing => panic!("nothing"),
+        }
+    }
+
+    fn open(log: &mut Log, (head_seq, last_n): (u64, u64)) {
+        let client_frame::Body::Open(open) = pushed(log.need(Instant::now())) else { panic!() };
+        let Open { log: name, open_id, .. } = open;
+        let epoch = 9;
+        log.opened(&Opened { log: name, open_id, epoch, head_seq, last_n, ..Opened::default() });
+    }
+
+    fn entry(log: &Log, seq: u64) -> Entry {
+        Entry { open_id: log.open_id, seq, ..Entry::default() }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_cursor_is_told_at_once_and_then_at_most_every_interval() {
+        let mut log = both().await;
+        open(&mut log, (1, 0));
+        let told = |log: &mut Log| match pushed(log.need(Instant::now())) {
+            client_frame::Body::Cursor(cursor) => cursor.upto,
+            other => panic!("{other:?}"),
+        };
+        assert!(log.take(&entry(&log, 2), Instant::now()));
+        assert_eq!(told(&mut log), 2);
+        assert!(matches!(log.need(Instant::now()), Need::Nothing));
+        assert!(log.take(&entry(&log, 3), Instant::now()));
+        assert!(log.take(&entry(&log, 4), Instant::now()));
+        assert!(matches!(log.need(Instant::now()), Need::At(_)));
+        tokio::time::advance(CURSOR_INTERVAL).await;
+        assert_eq!(told(&mut log), 4);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn after_a_gap_the_log_is_opened_again_from_where_it_stands() {
+        let mut log = both().await;
+        open(&mut log, (1, 0));
+        let old = entry(&log, 2);
+        assert!(!log.take(&entry(&log, 3), Instant::now()));
+        let client_frame::Body::Open(again) = pushed(log.need(Instant::now())) else { panic!() };
+        assert_eq!((again.open_id, again.epoch, again.cursor), (2, 9, 1));
+        assert!(!log.take(&old, Instant::now()), "of the Open before");
+        assert!(log.take(&entry(&log, 2), Instant::now()));
+        assert!(!log.take(&entry(&log, 2), Instant::now()), "again");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_not_answered_goes_again_when_the_log_is_open_again() {
+        let mut log = both().await;
+        assert!(!log.has_room());
+        open(&mut log, (1, 40));
+        for _ in 0..3 {
+            assert_eq!(log.write(SECOND, 0).unwrap().unwrap().1, 3, "readers");
+        }
+        assert_eq!((log.answered(41), log.answered(41)), (Some(SECOND), None));
+        log.put_off(Instant::now(), Duration::ZERO);
+        assert!(!log.has_room() && matches!(log.need(Instant::now()), Need::At(_)));
+        tokio::time::advance(REOPEN_PAUSE).await;
+        open(&mut log, (1, 41));
+        let epochs = log.again().map(|body| match body {
+            client_frame::Body::Append(append) => (append.open_id, append.epoch),
+            other => panic!("{other:?}"),
+        });
+        assert_eq!(epochs.collect::<Vec<_>>(), [(2, 9); 2]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_another_run_left_in_an_inbox_is_passed_over() {
+        let mut log = Log::new("@ben".to_owned(), Some(Reading::new(0, HashMap::new())), None);
+        open(&mut log, (70, 0));
+        assert!(!log.is_open());
+        let client_frame::Body::Open(again) = pushed(log.need(Instant::now())) else { panic!() };
+        assert_eq!((again.open_id, again.cursor), (2, 70));
     }
 }

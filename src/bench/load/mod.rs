@@ -5,15 +5,17 @@
 //! measured and not this program. Latency counts from the moment a message was *meant* to go: with
 //! an open loop a server that stands still is charged for all that should have gone meanwhile.
 
+mod cast;
 mod dial;
+mod group;
 mod log;
+mod pace;
 mod pattern;
 mod people;
 mod session;
 mod talk;
 mod tally;
 
-use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -27,21 +29,21 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 pub use self::dial::Place;
-pub use self::pattern::{Gaps, Pace, Pattern};
+pub use self::pace::{Gaps, Pace};
+pub use self::pattern::{Pattern, Writers};
 pub use self::talk::Sealed;
 
-use self::dial::{Dialer, Line};
-use self::log::{Incoming, Log, Reading, Sending, Stream};
-use self::pattern::Writing;
+use self::cast::{Groups, Joined, cast};
+use self::dial::Dialer;
+use self::group::Group;
 use self::people::{Account, Person, RsaKeys};
-use self::session::{Part, Run, Session};
-use self::talk::Conversation;
+use self::session::{Run, Session};
 use self::tally::Totals;
 
 pub(super) use self::tally::lock;
 use super::{BenchError, Durations, process, unexpected};
 use crate::net::Env;
-use crate::types::{ClusterId, UserName};
+use crate::types::{ClusterId, GroupName, UserName};
 
 /// Sign-ups under way at a time.
 const SIGN_UPS_AT_ONCE: usize = 64;
@@ -94,15 +96,19 @@ pub struct Aim {
 pub struct Outcome {
     /// From the moment a message was meant to go until its author knew that it is on disk.
     pub sent: Durations,
-    /// From that moment until it was at its recipient's.
+    /// From that moment until it was at a recipient's: of a message to a group, once for each.
     pub delivered: Durations,
     /// Messages answered per second of the timed part.
     pub sent_per_s: f64,
-    /// Messages delivered per second of the timed part.
+    /// Deliveries per second of the timed part: a message to a group is one to each other member.
     pub delivered_per_s: f64,
     /// Messages written, warm-up included.
     pub written: u64,
-    /// Written, and not arrived until the end of the wait.
+    /// Times that these had to arrive: once at each of their readers.
+    pub expected: u64,
+    /// Groups that were written to.
+    pub groups: usize,
+    /// Not arrived until the end of the wait, counted at each reader.
     pub lost: u64,
     /// Arrived again.
     pub doubled: u64,
@@ -118,7 +124,7 @@ pub struct Outcome {
     pub joining: Duration,
     /// What the cluster's sign-up rate made them wait, the longest.
     pub waited: Duration,
-    /// Processor time of the watched processes in the timed part, per 1,000 messages.
+    /// Processor time of the watched processes in the timed part, per 1,000 deliveries.
     pub cpu_ms_per_1000: f64,
     /// An interval log of `HdrHistogram`: one interval a second, tags `sent` and `delivered`.
     pub log: Vec<u8>,
@@ -152,7 +158,7 @@ impl Keys {
 pub async fn run(env: &Env, aim: &Aim, load: &Load, keys: &Keys) -> Result<Outcome, BenchError> {
     let begun = Instant::now();
     let dialer = Arc::new(Dialer::new(env, &aim.place, aim.cluster, load.clients)?);
-    let joined = join(env, aim, load.clients, keys, &dialer).await?;
+    let mut joined = join(env, aim, load.clients, keys, &dialer).await?;
     let waited = joined.iter().map(|(_, _, waited)| *waited).max().unwrap_or_default();
     let end_at = load.warmup + load.duration;
     let run = Arc::new(Run {
@@ -160,7 +166,8 @@ pub async fn run(env: &Env, aim: &Aim, load: &Load, keys: &Keys) -> Result<Outco
         totals: Totals::new(load.warmup, end_at),
         over: CancellationToken::new(),
     });
-    let (streams, parts) = cast(load, joined)?;
+    let groups = found(env, load, &mut joined).await?;
+    let (streams, parts) = cast(env, load, joined, &groups)?;
     let mut preparing = JoinSet::new();
     for part in parts {
         preparing.spawn(Session::prepare(Arc::clone(&run), part));
@@ -186,6 +193,8 @@ pub async fn run(env: &Env, aim: &Aim, load: &Load, keys: &Keys) -> Result<Outco
         sent_per_s: of(&totals.answered_in_time) as f64 / seconds,
         delivered_per_s: in_time as f64 / seconds,
         written: of(&totals.written),
+        expected: of(&totals.expected),
+        groups: groups.len(),
         lost: streams.iter().map(|stream| lock(&stream.book).lost()).sum(),
         doubled: of(&totals.doubled),
         reordered: of(&totals.reordered),
@@ -212,8 +221,6 @@ async fn broken(mut running: JoinSet<Result<(), BenchError>>) -> (usize, Option<
     }
     (count, why)
 }
-
-type Joined = Vec<(Arc<Person>, Line, Duration)>;
 
 /// Connects everybody: the people of earlier runs, and as many new ones as are wanting.
 async fn join(
@@ -264,37 +271,19 @@ async fn join(
     }
 }
 
-/// Gives everybody their part.
-fn cast(load: &Load, joined: Joined) -> Result<(Vec<Arc<Stream>>, Vec<Part>), BenchError> {
+/// Makes the groups of the run.
+async fn found(env: &Env, load: &Load, joined: &mut Joined) -> Result<Groups, BenchError> {
+    let word = env.random_u64();
     let people: Vec<Arc<Person>> = joined.iter().map(|(person, ..)| Arc::clone(person)).collect();
-    let mut streams = Vec::new();
-    let mut inboxes: Vec<HashMap<String, Incoming>> =
-        people.iter().map(|_| HashMap::new()).collect();
-    let mut outs: Vec<Vec<Log>> = people.iter().map(|_| Vec::new()).collect();
-    for (from, (author, outs)) in people.iter().zip(&mut outs).enumerate() {
-        for to in load.pattern.targets(from, people.len()) {
-            let Some((recipient, inbox)) = people.get(to).zip(inboxes.get_mut(to)) else {
-                continue;
-            };
-            let talk = Conversation::new(author, recipient, load.size, load.sealed)?;
-            let stream = Arc::new(Stream::new(talk, 1));
-            let incoming = Incoming { stream: Arc::clone(&stream), reader: 0 };
-            inbox.insert(author.user.to_string(), incoming);
-            let sending = Sending::new(Arc::clone(&stream));
-            outs.push(Log::new(recipient.log.to_string(), None, Some(sending)));
-            streams.push(stream);
-        }
+    let mut groups = Vec::new();
+    for (number, places) in load.pattern.groups(people.len()).into_iter().enumerate() {
+        // The name decides where it lives.
+        let name = GroupName::parse(&format!("bench-{word:016x}-{number}")).map_err(unexpected)?;
+        let members = people.get(places.clone()).unwrap_or_default();
+        let Some((_, line, _)) = joined.get_mut(places.start) else { continue };
+        groups.push((places, Arc::new(Group::make(env, line, name, members).await?)));
     }
-    let senders = load.pattern.senders(people.len());
-    let (mut parts, mut index) = (Vec::new(), 0);
-    for (((me, line, _), inbox), outs) in joined.into_iter().zip(inboxes).zip(outs) {
-        let writing = Writing::new(load.pace, load.pattern, (index, senders), load.seed);
-        index += usize::from(!outs.is_empty());
-        let mut logs = vec![Log::new(me.log.to_string(), Some(Reading::new(0, inbox)), None)];
-        logs.extend(outs);
-        parts.push(Part { line, logs, writing, forget: load.forget });
-    }
-    Ok((streams, parts))
+    Ok(groups)
 }
 
 /// What the clock on the wall saw.

@@ -1,13 +1,8 @@
-//! Who writes to whom, and when: values made from numbers, so that a seed fixes a run.
+//! Who writes to whom: values made from numbers.
 //!
-//! Deliberately knows neither clock nor connection; times are offsets from the start of a run.
+//! Deliberately knows neither clock nor connection.
 
-use std::time::Duration;
-
-use rand::rngs::StdRng;
-use rand::{RngExt as _, SeedableRng as _};
-
-use crate::limits::UNANSWERED_PER_SESSION_MAX;
+use std::ops::Range;
 
 /// Messages of one burst.
 pub(super) const BURST: u64 = 16;
@@ -25,13 +20,110 @@ pub enum Pattern {
     AllToAll,
     /// As pairs, 16 messages at a time.
     Bursts,
+    /// Everybody is in one group.
+    Group {
+        /// Members of a group, from 2; the last group may differ.
+        size: usize,
+        /// Who of them writes.
+        writers: Writers,
+    },
+    /// Everybody is in one group and has one partner, and writes to both.
+    Mix {
+        /// Members of a group, as in [`Pattern::Group`].
+        size: usize,
+        /// Of 100 messages, those that go to the group.
+        percent: u8,
+    },
+}
+
+/// Who writes to a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Writers {
+    /// Every member.
+    All,
+    /// The first member alone.
+    One,
+}
+
+/// Whose turn it is among those that one session writes to.
+#[derive(Debug)]
+pub(super) enum Turns {
+    /// One after the other.
+    Round(usize),
+    /// So many of 100 messages to the last of them, the others to the first.
+    Share {
+        /// Of 100.
+        percent: u8,
+        /// Messages so far.
+        number: u64,
+    },
+}
+
+impl Turns {
+    /// The one of `count` that the next message goes to, from 0.
+    pub(super) fn next_of(&self, count: usize) -> usize {
+        match self {
+            Self::Round(turn) => turn % count.max(1),
+            Self::Share { percent, number } => {
+                // The share holds at any time, not only in the end.
+                let upto = |number: u64| number * u64::from(*percent) / 100;
+                if upto(number + 1) > upto(*number) { count.saturating_sub(1) } else { 0 }
+            }
+        }
+    }
+
+    /// That message is on its way.
+    pub(super) fn advance(&mut self) {
+        match self {
+            Self::Round(turn) => *turn += 1,
+            Self::Share { number, .. } => *number += 1,
+        }
+    }
 }
 
 impl Pattern {
-    /// Those to whom `sender` of `clients` writes, in turn.
+    /// The groups among `clients` people who stand in a row: first member, and one past the last.
+    pub(super) fn groups(self, clients: usize) -> Vec<Range<usize>> {
+        let (Self::Group { size, .. } | Self::Mix { size, .. }) = self else { return Vec::new() };
+        let size = size.max(2);
+        let mut starts: Vec<usize> = (0..clients).step_by(size).collect();
+        if starts.len() > 1 && clients % size == 1 {
+            // Nobody is a group alone: another one keeps them company, if one can be spared.
+            if let Some(last) = starts.pop().filter(|_| size > 2) {
+                starts.push(last - 1);
+            }
+        }
+        let ends = starts.iter().copied().skip(1).chain([clients]);
+        starts.iter().copied().zip(ends).map(|(from, to)| from..to).collect()
+    }
+
+    /// Whether the `place`th member of a group, from 0, writes to it.
+    pub(super) fn writes_to_group(self, place: usize) -> bool {
+        match self {
+            Self::Group { writers: Writers::One, .. } => place == 0,
+            Self::Group { writers: Writers::All, .. } | Self::Mix { .. } => true,
+            Self::Pairs | Self::AllToOne | Self::OneToAll | Self::AllToAll | Self::Bursts => false,
+        }
+    }
+
+    /// Who of those that a session writes to is next.
+    pub(super) fn turns(self) -> Turns {
+        match self {
+            Self::Mix { percent, .. } => Turns::Share { percent, number: 0 },
+            Self::Pairs
+            | Self::AllToOne
+            | Self::OneToAll
+            | Self::AllToAll
+            | Self::Bursts
+            | Self::Group { .. } => Turns::Round(0),
+        }
+    }
+
+    /// Those to whose inboxes `sender` of `clients` writes, in turn.
     pub(super) fn targets(self, sender: usize, clients: usize) -> Vec<usize> {
         match self {
-            Self::Pairs | Self::Bursts => {
+            Self::Group { .. } => Vec::new(),
+            Self::Pairs | Self::Bursts | Self::Mix { .. } => {
                 let partner = sender ^ 1;
                 let partner = if partner < clients { partner } else { 0 };
                 if partner == sender { Vec::new() } else { vec![partner] }
@@ -48,175 +140,26 @@ impl Pattern {
 
     /// How many write.
     pub(super) fn senders(self, clients: usize) -> usize {
-        (0..clients).filter(|&sender| !self.targets(sender, clients).is_empty()).count()
+        let groups = self.groups(clients);
+        if groups.is_empty() {
+            return (0..clients).filter(|&from| !self.targets(from, clients).is_empty()).count();
+        }
+        let writers = |group: Range<usize>| {
+            (0..group.len()).filter(|&place| self.writes_to_group(place)).count()
+        };
+        groups.into_iter().map(writers).sum()
     }
 
     /// Messages that go out together.
-    fn together(self) -> u64 {
+    pub(super) fn together(self) -> u64 {
         match self {
             Self::Bursts => BURST,
-            Self::Pairs | Self::AllToOne | Self::OneToAll | Self::AllToAll => 1,
-        }
-    }
-}
-
-/// How the messages of one sender lie apart.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Gaps {
-    /// Always the same, and the senders one after the other.
-    Even,
-    /// By chance, as if many people wrote independently.
-    Exponential,
-}
-
-/// What decides when the next message goes.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Pace {
-    /// So many messages of each sender are under way at any time: the next one waits for an
-    /// answer.
-    Closed {
-        /// Messages under way per sender.
-        window: usize,
-    },
-    /// So many messages a second of all senders together, whether answers come or not.
-    Open {
-        /// Messages a second.
-        per_s: f64,
-        /// How they lie apart.
-        gaps: Gaps,
-    },
-}
-
-/// When one sender's messages are meant to go, without end.
-#[derive(Debug)]
-pub(super) struct Schedule {
-    /// Between two departures of this sender, on average.
-    apart: Duration,
-    next: Duration,
-    together: u64,
-    left: u64,
-    chance: Option<StdRng>,
-}
-
-impl Schedule {
-    /// The `index`th of `senders` who together write `per_s` messages a second.
-    pub(super) fn new(
-        (per_s, gaps): (f64, Gaps),
-        pattern: Pattern,
-        (index, senders): (usize, usize),
-        seed: u64,
-    ) -> Self {
-        let together = pattern.together();
-        let apart = Duration::from_secs_f64(senders as f64 * together as f64 / per_s);
-        let mut schedule =
-            Self { apart, next: Duration::ZERO, together, left: together, chance: None };
-        match gaps {
-            Gaps::Even => schedule.next = apart.mul_f64(index as f64 / senders as f64),
-            Gaps::Exponential => {
-                // One sender's chance has nothing to do with another's.
-                let own = seed ^ (index as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-                schedule.chance = Some(StdRng::seed_from_u64(own));
-                schedule.next = schedule.gap();
-            }
-        }
-        schedule
-    }
-
-    fn gap(&mut self) -> Duration {
-        match &mut self.chance {
-            None => self.apart,
-            Some(chance) => {
-                let uniform: f64 = chance.random_range(0.0..1.0);
-                self.apart.mul_f64(-(1.0 - uniform).ln())
-            }
-        }
-    }
-
-    /// When the next message is meant to go.
-    pub(super) fn due(&self) -> Duration {
-        self.next
-    }
-
-    /// That one is on its way.
-    pub(super) fn advance(&mut self) {
-        self.left -= 1;
-        if self.left == 0 {
-            self.left = self.together;
-            let gap = self.gap();
-            self.next += gap;
-        }
-    }
-}
-
-/// What decides when one session writes.
-#[derive(Debug)]
-pub(super) enum Writing {
-    /// So many at a time.
-    Window(usize),
-    /// [`BURST`] at a time, as soon as all of the last burst are answered.
-    Bursts {
-        /// Of the burst that is being written.
-        left: u64,
-    },
-    /// By the clock.
-    Clock(Box<Schedule>),
-}
-
-/// What a session may do now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Next {
-    /// Write a message that was meant to go at that time.
-    Write {
-        /// Never later than now.
-        meant_at: Duration,
-    },
-    /// Nothing until that time.
-    At(Duration),
-    /// Nothing until something is answered, or nothing any more.
-    Later,
-}
-
-impl Writing {
-    /// The way of the `index`th of `senders`.
-    pub(super) fn new(
-        pace: Pace,
-        pattern: Pattern,
-        (index, senders): (usize, usize),
-        seed: u64,
-    ) -> Self {
-        match pace {
-            Pace::Closed { .. } if pattern == Pattern::Bursts => Self::Bursts { left: 0 },
-            Pace::Closed { window } => Self::Window(window),
-            Pace::Open { per_s, gaps } => {
-                let schedule = Schedule::new((per_s, gaps), pattern, (index, senders), seed);
-                Self::Clock(Box::new(schedule))
-            }
-        }
-    }
-
-    /// What to do at `now`, with so many messages unanswered. What it says to write counts as
-    /// written.
-    pub(super) fn next(&mut self, now: Duration, end: Duration, in_flight: usize) -> Next {
-        match self {
-            Self::Window(window) if now < end && in_flight < *window => {
-                Next::Write { meant_at: now }
-            }
-            Self::Bursts { left } if now < end && (*left > 0 || in_flight == 0) => {
-                *left = left.checked_sub(1).unwrap_or(BURST - 1);
-                Next::Write { meant_at: now }
-            }
-            Self::Clock(schedule)
-                if schedule.due() < end && in_flight < UNANSWERED_PER_SESSION_MAX =>
-            {
-                // However late it is: its time counts from when it was meant to go.
-                let meant_at = schedule.due();
-                if meant_at > now {
-                    return Next::At(meant_at);
-                }
-                schedule.advance();
-                Next::Write { meant_at }
-            }
-            Self::Window(_) | Self::Bursts { .. } | Self::Clock(_) => Next::Later,
+            Self::Pairs
+            | Self::AllToOne
+            | Self::OneToAll
+            | Self::AllToAll
+            | Self::Group { .. }
+            | Self::Mix { .. } => 1,
         }
     }
 }
@@ -240,95 +183,60 @@ mod tests {
         assert_eq!(Pattern::OneToAll.senders(7), 1);
     }
 
-    fn times(mut schedule: Schedule, count: usize) -> Vec<f64> {
-        (0..count)
-            .map(|_| {
-                let due = schedule.due().as_secs_f64();
-                schedule.advance();
-                due
-            })
-            .collect()
+    const fn group(size: usize) -> Pattern {
+        Pattern::Group { size, writers: Writers::All }
     }
 
     #[test]
-    fn even_messages_of_all_senders_make_one_even_row() {
-        let of = |index| Schedule::new((1_000.0, Gaps::Even), Pattern::Pairs, (index, 4), 0);
-        let mut row: Vec<f64> = (0..4).flat_map(|index| times(of(index), 50)).collect();
-        row.sort_by(f64::total_cmp);
-        for (number, due) in row.iter().enumerate() {
-            assert!((due - number as f64 / 1_000.0).abs() < 1e-6, "{number}: {due}");
-        }
-    }
-
-    #[test]
-    fn gaps_by_chance_keep_the_rate_and_depend_on_seed_and_sender_alone() {
-        let of = |index, seed| {
-            let pace = (100.0, Gaps::Exponential);
-            times(Schedule::new(pace, Pattern::Pairs, (index, 2), seed), 5_000)
+    fn everybody_is_dealt_into_one_group_and_nobody_is_alone() {
+        let sizes = |size, clients| -> Vec<usize> {
+            let groups = group(size).groups(clients);
+            let mut next = 0;
+            for range in &groups {
+                assert_eq!(range.start, next, "{groups:?}");
+                next = range.end;
+            }
+            assert_eq!(next, clients, "{groups:?}");
+            groups.iter().map(|range| range.len()).collect()
         };
-        let row = of(0, 7);
-        assert_eq!(row, of(0, 7));
-        assert_ne!(row, of(1, 7));
-        assert_ne!(row, of(0, 8));
-        // 5,000 messages at 50 a second: 100 s, give or take five standard deviations.
-        assert!((row.last().unwrap() - 100.0).abs() < 7.1, "{:?}", row.last());
+        assert_eq!(sizes(16, 100), [16, 16, 16, 16, 16, 16, 4]);
+        assert_eq!(sizes(16, 17), [15, 2], "one comes over");
+        assert_eq!(sizes(2, 5), [2, 3], "nobody can be spared");
+        assert_eq!((sizes(256, 257), sizes(16, 4), sizes(2, 2)), (vec![255, 2], vec![4], vec![2]));
+        assert!(Pattern::Pairs.groups(4).is_empty());
     }
 
     #[test]
-    fn a_burst_goes_together_and_keeps_the_rate() {
-        let pace = (160.0, Gaps::Even);
-        let row = times(Schedule::new(pace, Pattern::Bursts, (0, 1), 0), 48);
-        let expected: Vec<f64> = (0..48).map(|number| f64::from(number / 16) / 10.0).collect();
-        assert_eq!(row, expected);
+    fn all_members_write_or_one_of_each_group() {
+        assert_eq!(group(4).senders(10), 10);
+        let one = Pattern::Group { size: 4, writers: Writers::One };
+        assert_eq!(one.senders(10), 3);
+        assert_eq!([0, 1].map(|place| one.writes_to_group(place)), [true, false]);
+        let mix = Pattern::Mix { size: 4, percent: 50 };
+        assert_eq!((mix.senders(10), mix.targets(3, 10)), (10, vec![2]));
     }
-
-    const END: Duration = Duration::from_secs(2);
 
     #[test]
-    fn a_closed_loop_waits_for_answers_and_stops_at_the_end() {
-        let pace = Pace::Closed { window: 2 };
-        let mut window = Writing::new(pace, Pattern::Pairs, (0, 1), 0);
-        let now = Duration::from_secs(1);
-        assert_eq!(window.next(now, END, 1), Next::Write { meant_at: now });
-        assert_eq!(window.next(now, END, 2), Next::Later);
-        assert_eq!(window.next(END, END, 0), Next::Later);
-        let mut bursts = Writing::new(pace, Pattern::Bursts, (0, 1), 0);
-        for in_flight in 0..16 {
-            assert_eq!(bursts.next(now, END, in_flight), Next::Write { meant_at: now });
-        }
-        assert_eq!(bursts.next(now, END, 16), Next::Later);
-        assert_eq!(bursts.next(now, END, 1), Next::Later);
-        assert_eq!(bursts.next(now, END, 0), Next::Write { meant_at: now });
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn an_open_loop_that_was_held_up_charges_the_time_from_when_each_was_meant_to_go() {
-        let pace = Pace::Open { per_s: 100.0, gaps: Gaps::Even };
-        let mut clock = Writing::new(pace, Pattern::Pairs, (0, 1), 0);
-        let started = tokio::time::Instant::now();
-        let due = |number: u64| Duration::from_millis(10 * number);
-        // On time, one after the other.
-        for number in 0..10 {
-            let meant_at = due(number);
-            assert_eq!(clock.next(started.elapsed(), END, 0), Next::Write { meant_at });
-            let next = clock.next(started.elapsed(), END, 0);
-            assert_eq!(next, Next::At(due(number + 1)));
-            tokio::time::sleep_until(started + due(number + 1)).await;
-        }
-        // The server takes nothing for a second.
-        assert_eq!(clock.next(started.elapsed(), END, UNANSWERED_PER_SESSION_MAX), Next::Later);
-        tokio::time::advance(Duration::from_secs(1)).await;
-        for number in 10..=110 {
-            let meant_at = due(number);
-            assert_eq!(clock.next(started.elapsed(), END, 0), Next::Write { meant_at });
-        }
-        assert_eq!(clock.next(started.elapsed(), END, 0), Next::At(due(111)));
-        // Nothing is meant to go at the end or later, however late the last ones are.
-        let late = END * 2;
-        let rest = std::iter::from_fn(|| match clock.next(late, END, 0) {
-            Next::Write { meant_at } => Some(meant_at),
-            Next::At(_) | Next::Later => None,
+    fn a_share_of_the_messages_goes_to_the_group_at_any_time() {
+        let row = |percent, messages| -> Vec<usize> {
+            let mut turns = Pattern::Mix { size: 4, percent }.turns();
+            (0..messages)
+                .map(|_| {
+                    let next = turns.next_of(2);
+                    turns.advance();
+                    next
+                })
+                .collect()
+        };
+        assert_eq!(row(50, 6), [0, 1, 0, 1, 0, 1]);
+        assert_eq!((row(0, 3), row(100, 3)), (vec![0; 3], vec![1; 3]));
+        assert_eq!(row(30, 200).iter().sum::<usize>(), 60);
+        let mut round = Pattern::AllToAll.turns();
+        let of_three = [(); 4].map(|()| {
+            let next = round.next_of(3);
+            round.advance();
+            next
         });
-        assert_eq!(rest.last(), Some(due(199)));
+        assert_eq!(of_three, [0, 1, 2, 0]);
     }
 }

@@ -12,13 +12,15 @@ use tokio_util::sync::CancellationToken;
 
 use super::super::{BenchError, PATIENCE, unexpected};
 use super::dial::Line;
+use super::group::CLOSING;
 use super::log::{Log, Need};
-use super::pattern::{Next, Writing};
+use super::pace::{Next, Writing};
+use super::pattern::Turns;
 use super::tally::{Arrival, Timed, Totals, count, lock};
 use crate::crypto::parse_header;
 use crate::net::Env;
 use crate::wire::Code;
-use crate::wire::client::{Entry, Opened, Refused, server_frame};
+use crate::wire::client::{Entry, Opened, Refused, client_frame, server_frame};
 
 /// Longer than any run.
 const IDLE: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -37,12 +39,13 @@ pub(super) struct Session {
     run: Arc<Run>,
     logs: Vec<Log>,
     log_of_name: HashMap<String, usize>,
-    /// Those that are written to, in turn.
+    me: String,
+    /// Those that are written to.
     outs: Vec<usize>,
-    /// Whose turn it is.
-    turn: usize,
+    turns: Turns,
     in_flight: usize,
     writing: Writing,
+    close: Option<client_frame::Body>,
     /// Planted: the entry with this number is treated as if it had never come.
     forget: Option<u64>,
     started: Instant,
@@ -53,9 +56,13 @@ pub(super) struct Session {
 /// Who takes part in a session.
 pub(super) struct Part {
     pub(super) line: Line,
+    pub(super) me: String,
     /// The own inbox, and whatever else is read or written.
     pub(super) logs: Vec<Log>,
     pub(super) writing: Writing,
+    pub(super) turns: Turns,
+    /// What ends the group that this person made.
+    pub(super) close: Option<client_frame::Body>,
     pub(super) forget: Option<u64>,
 }
 
@@ -69,9 +76,11 @@ impl Session {
             log_of_name: (0..).zip(&logs).map(|(i, log)| (log.name().to_owned(), i)).collect(),
             outs: (0..).zip(&logs).filter(|(_, log)| log.is_written()).map(|(i, _)| i).collect(),
             logs,
-            turn: 0,
+            me: part.me,
+            turns: part.turns,
             in_flight: 0,
             writing: part.writing,
+            close: part.close,
             forget: part.forget,
             started: Instant::now(),
             idle_until: Instant::now() + IDLE,
@@ -115,6 +124,10 @@ impl Session {
                 () = &mut timer => {}
             }
         }
+        if let Some(close) = self.close.take() {
+            // What was measured does not depend on it.
+            let _ = timeout(CLOSING, self.line.request(close)).await;
+        }
         self.line.conn.close(0u32.into(), b"bye");
         Ok(())
     }
@@ -144,10 +157,10 @@ impl Session {
             return Ok(self.started);
         }
         let end_at = self.run.totals.end_at();
-        while let Some(log) = self.outs.get(self.turn).and_then(|&i| self.logs.get_mut(i)) {
-            if !log.has_room() {
-                break;
-            }
+        loop {
+            let turn = self.outs.get(self.turns.next_of(self.outs.len()));
+            let log = turn.and_then(|&index| self.logs.get_mut(index));
+            let Some(log) = log.filter(|log| log.has_room()) else { break };
             match self.writing.next(now - self.started, end_at, self.in_flight) {
                 Next::Write { meant_at } => {
                     if let Some((body, readers)) = log.write(meant_at, self.run.env.unix_ms())? {
@@ -155,7 +168,7 @@ impl Session {
                         self.run.totals.wrote(readers);
                         self.in_flight += 1;
                     }
-                    self.turn = (self.turn + 1) % self.outs.len();
+                    self.turns.advance();
                 }
                 Next::At(at) => return Ok(self.started + at),
                 Next::Later => break,
@@ -217,7 +230,9 @@ impl Session {
     fn entry(&mut self, entry: &Entry) {
         let forgotten = self.forget == Some(entry.seq);
         let Some(log) = self.log(&entry.log, entry.open_id) else { return };
-        if log.take(entry, Instant::now()) && !forgotten {
+        let follows = log.take(entry, Instant::now());
+        // Operations of a group are no messages.
+        if follows && !forgotten && entry.operation.is_empty() {
             self.count_entry(&entry.log, &entry.envelope);
         }
     }
@@ -226,6 +241,10 @@ impl Session {
         let (totals, now) = (&self.run.totals, self.since_start());
         let Ok(header) = parse_header(envelope) else { return count(&totals.damaged) };
         let log = self.log_of_name.get(log).and_then(|&index| self.logs.get(index));
+        if header.author.as_str() == self.me && log.is_some_and(Log::is_written) {
+            // A group hands everybody's messages to everybody.
+            return;
+        }
         let Some(incoming) = log.and_then(|log| log.author(header.author.as_str())) else {
             return count(&totals.damaged);
         };

@@ -33,18 +33,24 @@ pub(super) fn run(report: &Report) -> String {
         Some(servers) => format!("{servers} servers"),
         None => "a running cluster".to_owned(),
     };
+    // To a group, a message is delivered more than once.
+    let (delivered, what) = match report.groups {
+        0 => ("delivered", "messages"),
+        _ => ("deliveries", "deliveries"),
+    };
     let mut lines = vec![
         format!("{servers}, {}{}", report.load, build(report.environment.optimised)),
         head(),
         row("written to known to be on disk", &report.sent),
         row("written to at its recipient", &report.delivered),
         format!(
-            "{:<34}{:>9.0} sent, {:.0} delivered",
-            "messages a second", report.sent_per_s, report.delivered_per_s
+            "{:<34}{:>9.0} sent, {:.0} {}",
+            "messages a second", report.sent_per_s, report.delivered_per_s, delivered
         ),
     ];
     if let Some(cpu) = report.cpu_ms_per_1000 {
-        lines.push(format!("{:<34}{cpu:>9.1}", "ms of processor per 1,000 messages"));
+        let what = format!("ms of processor per 1,000 {what}");
+        lines.push(format!("{what:<34}{cpu:>9.1}"));
     }
     if report.sign_up_wait_ms > 0.0 {
         let seconds = report.sign_up_wait_ms / 1_000.0;

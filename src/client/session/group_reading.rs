@@ -188,9 +188,8 @@ impl Session<'_> {
             self.pause(chat, code, Duration::ZERO, "");
             return Ok(());
         };
-        let spread = self.env.jitter(Duration::from_secs(1)).as_secs_f64();
         if let Some(sender) = self.senders.get_mut(chat) {
-            sender.compare(code, spread);
+            sender.compare();
         }
         match code {
             // It has less than we have, for it was restored.

@@ -345,8 +345,9 @@ fn a_new_key_for_a_full_group_and_all_its_invitations_fits_and_there_is_an_end()
         let invited = invites.clone().map(invited).collect();
         Change::Rekey(NewKey { key_commit: [4; 32], keys: keys(bytes), invited })
     };
-    assert!(sign(&alices(rekey(384))).is_ok());
-    let refused = sign(&alices(rekey(512)));
+    let longest_keys_there_are = 512;
+    assert!(sign(&alices(rekey(longest_keys_there_are))).is_ok());
+    let refused = sign(&alices(rekey(600)));
     assert!(matches!(refused, Err(OperationError::TooLarge(_))), "{refused:?}");
 }
 

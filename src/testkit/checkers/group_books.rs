@@ -16,6 +16,16 @@ type Found = Result<Vec<String>, rusqlite::Error>;
 const RECORD_BYTES: usize = 32;
 
 impl Books {
+    /// Takes down the chain of a group, as a home would have it.
+    pub fn note_chain(&mut self, group: &GroupName, chain: Chain) {
+        self.groups.insert(group.clone(), chain);
+    }
+
+    /// Takes down where a number stands, as a home would have it.
+    pub fn note_place(&mut self, place: Place, seq: u64) {
+        self.places.insert(place, seq);
+    }
+
     /// Reads the chains and the places of what was appended; holds them against what they were.
     pub(super) fn audit_groups(&mut self, db: &Connection, server: &ServerId) -> Found {
         let mut wrong = Vec::new();
@@ -49,12 +59,12 @@ impl Books {
                 wrong.push(format!("I5: the members of {group} are not those of its chain"));
             }
             let (rows, room): (i64, i64) = db.query_row(
-                "SELECT (SELECT count(*) FROM entries WHERE log = id), head_seq + 1 - first_seq
-                 FROM logs WHERE id = ?1",
+                "SELECT (SELECT count(*) FROM entries e WHERE e.log = l.id AND seq >= first_seq),
+                   head_seq + 1 - first_seq FROM logs l WHERE l.id = ?1",
                 [log],
                 |row| Ok((row.get(0)?, row.get(1)?)),
             )?;
-            if rows > room {
+            if rows != room {
                 wrong.push(format!("{rows} rows for {room} entries of {group}"));
             }
             *before = chain;
@@ -84,7 +94,7 @@ impl Books {
                 let [n, upto, seq, _] = *record.as_chunks::<8>().0 else { continue };
                 let [n, upto, seq] = [n, upto, seq].map(u64::from_le_bytes);
                 for n in n..=upto {
-                    self.places.insert(Place::of(group, &author, device, n), seq);
+                    self.note_place(Place::of(group, &author, device, n), seq);
                 }
             }
         }
@@ -145,6 +155,15 @@ impl Books {
             }
         }
         wrong
+    }
+
+    /// Whether there was a time in which somebody could not write into a group.
+    pub fn was_out_of(&self, group: &GroupName, user: &UserName) -> bool {
+        self.groups.get(group).is_none_or(|chain| {
+            let stays = chain.stays();
+            let ended = |stays: &Vec<Stay>| stays.iter().any(|stay| stay.until.is_some());
+            chain.is_closed() || stays.get(user).is_none_or(ended)
+        })
     }
 
     /// No home believes a member to have on disk what their disk does not have.

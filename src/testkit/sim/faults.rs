@@ -7,8 +7,10 @@ use rand::RngExt;
 use tokio::time::sleep;
 
 use super::SetupError;
-use super::world::{World, client_ip, diary, server_ip};
+use super::world::{Life, World, client_ip, diary, server_ip};
+use crate::placement::slot_of_log;
 use crate::testkit::net::NetConfig;
+use crate::types::{ChatName, LogName};
 
 /// After a kill: until its last answers are where they were going. What is dead repairs nothing.
 const LAST_ANSWERS: Duration = Duration::from_millis(100);
@@ -16,9 +18,12 @@ const LAST_ANSWERS: Duration = Duration::from_millis(100);
 const BURST: usize = 8;
 
 impl World {
-    pub(super) async fn step(&mut self) -> Result<(), SetupError> {
+    pub(super) async fn step(&mut self, step: usize) -> Result<(), SetupError> {
         for _ in 0..self.pick(4) {
             self.write();
+        }
+        if self.has_groups {
+            self.step_groups(step)?;
         }
         // Half of the time something breaks while those texts are under way.
         let pause = if self.chance(60) { 0..80 } else { 80..1_500 };
@@ -46,15 +51,17 @@ impl World {
         if person.name == to {
             return;
         }
-        let Some((_, client)) = &person.running else { return };
+        let Some(life) = &person.running else { return };
         self.last_reader = Some(to.clone());
+        self.last_log = Some(LogName::inbox(to.clone()));
+        let to = ChatName::Person(to);
         for _ in 0..burst {
             self.texts += 1;
             let text = format!("{}>{to} #{}", person.name, self.texts);
-            match client.send_text(&to.clone().into(), &text) {
+            match life.client.send_text(&to, &text) {
                 Ok(id) => {
-                    person.taken.push((id, text.clone()));
-                    diary(&self.diary).wrote(&person.name, &to.clone().into(), &text);
+                    person.taken.push((id, text.clone(), to.clone()));
+                    diary(&self.diary).wrote(&person.name, &to, &text);
                 }
                 Err(error) => self.violations.push(format!("{text:?} was not taken: {error}")),
             }
@@ -63,7 +70,7 @@ impl World {
 
     async fn crash_server(&mut self) -> Result<(), SetupError> {
         let index = self.crash_target(|world| {
-            let home = world.map.home_of_user(&world.last_reader.clone()?)?;
+            let home = world.map.home_of_slot(slot_of_log(world.last_log.as_ref()?))?;
             world.map.servers.iter().position(|server| server.id == home.id)
         });
         let index = index.unwrap_or_else(|| self.pick(self.servers.len()));
@@ -100,7 +107,7 @@ impl World {
         });
         let index = index.unwrap_or_else(|| self.pick(self.people.len()));
         let running = self.people.get_mut(index).and_then(|person| person.running.take());
-        if let Some((killed, client)) = running {
+        if let Some(Life { killed, client, .. }) = running {
             drop(client);
             self.kill(killed).await;
             sleep(LAST_ANSWERS).await;

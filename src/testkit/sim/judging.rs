@@ -1,15 +1,18 @@
 //! The end of a run: everything is repaired, and what was promised is looked at.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio::time::sleep;
 
-use super::world::{Person, World, database, diary};
+use super::world::{Life, Person, World, database, diary};
 use super::{SetupError, SimReport};
-use crate::client::MessageState;
-use crate::testkit::checkers::Books;
+use crate::client::{MessageState, Refusal};
+use crate::testkit::checkers::{Books, groups};
 use crate::testkit::net::NetConfig;
+use crate::types::ChatName;
+use crate::wire::Code;
 
 /// After everything is repaired, all that was written must be shown within this.
 const HEALING: Duration = Duration::from_secs(120);
@@ -20,18 +23,92 @@ impl World {
         self.net.repair_all();
         self.net.configure(NetConfig::default());
         self.restart_something().await?;
-        let until = self.net.elapsed() + HEALING;
-        while self.net.elapsed() < until && !diary(&self.diary).missing().is_empty() {
-            sleep(Duration::from_millis(500)).await;
-            for person in &self.people {
-                if let Some((_, client)) = &person.running {
-                    client.retry()?;
-                }
-            }
+        self.wait_until_well().await?;
+        if self.has_groups {
+            self.write_last_texts()?;
+            self.wait_until_well().await?;
         }
         // The answers to the last of them.
         sleep(Duration::from_secs(2)).await;
-        self.audit()
+        self.audit()?;
+        let unwell = self.unwell()?;
+        self.violations.extend(unwell);
+        Ok(())
+    }
+
+    async fn wait_until_well(&mut self) -> Result<(), SetupError> {
+        let until = self.net.elapsed() + HEALING;
+        while self.net.elapsed() < until {
+            if diary(&self.diary).missing().is_empty() && self.unwell()?.is_empty() {
+                return Ok(());
+            }
+            sleep(Duration::from_millis(500)).await;
+            for person in &self.people {
+                if let Some(life) = &person.running {
+                    life.client.retry()?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What is not at an end yet: texts, changes of groups, and what people know of groups.
+    fn unwell(&mut self) -> Result<Vec<String>, SetupError> {
+        let mut unwell = self.note_outcomes()?;
+        if !self.has_groups {
+            return Ok(unwell);
+        }
+        if !self.groups.are_quiet() {
+            unwell.push("somebody waits for the answer to a change of a group".to_owned());
+        }
+        if unwell.is_empty() {
+            self.audit()?;
+            unwell.extend(groups::missing(&diary(&self.diary), &self.books));
+        }
+        for person in &self.people {
+            if let Some(life) = &person.running {
+                unwell.extend(self.books.audit_rosters(&person.name, &life.client.groups()?));
+            }
+        }
+        Ok(unwell)
+    }
+
+    /// Asks every client what became of its texts. What is not at an end, one line each.
+    fn note_outcomes(&self) -> Result<Vec<String>, SetupError> {
+        let mut open = Vec::new();
+        let mut diary = diary(&self.diary);
+        for person in &self.people {
+            let Some(Life { client, .. }) = &person.running else { continue };
+            for (id, text, chat) in &person.taken {
+                let Some(message) = client.message(*id)? else {
+                    open.push(format!("{text:?} is gone"));
+                    continue;
+                };
+                match message.state {
+                    Some(MessageState::Sent | MessageState::Delivered | MessageState::Read) => {
+                        diary.told_sent(text);
+                        if let Some(id) = &message.wire_id {
+                            diary.told_stored(&person.name, chat, id, text);
+                        }
+                    }
+                    Some(MessageState::Refused(Refusal::Server(Code::NotAMember)))
+                        if self.was_out_of(chat, person) =>
+                    {
+                        diary.told_refused(text);
+                    }
+                    state => open.push(format!("{text:?} ended as {state:?}")),
+                }
+            }
+        }
+        Ok(open)
+    }
+
+    /// Whether there was a time in which they could not write into this group.
+    fn was_out_of(&self, chat: &ChatName, person: &Person) -> bool {
+        match chat {
+            ChatName::Group(group) => self.books.was_out_of(group, &person.name),
+            ChatName::Person(_) => false,
+        }
     }
 
     pub(super) fn audit(&mut self) -> Result<(), SetupError> {
@@ -46,23 +123,27 @@ impl World {
         Ok(())
     }
 
-    pub(super) fn judge(mut self) -> Result<SimReport, SetupError> {
-        for person in &self.people {
-            let Some((_, client)) = &person.running else { continue };
-            for (id, text) in &person.taken {
-                match client.message(*id)?.and_then(|message| message.state) {
-                    Some(MessageState::Sent | MessageState::Delivered | MessageState::Read) => {
-                        diary(&self.diary).told_sent(text);
-                    }
-                    state => self.violations.push(format!("{text:?} ended as {state:?}")),
-                }
+    pub(super) async fn judge(mut self) -> Result<SimReport, SetupError> {
+        if self.has_groups {
+            for person in &self.people {
+                let profile = person.folder.join("profile.sqlite");
+                self.violations.extend(self.books.audit_member(&person.name, &profile)?);
             }
+            let panics = self.groups.panics().await;
+            if panics > 0 {
+                self.violations.push(format!("{panics} changes of groups ended in a panic"));
+            }
+            let (diary, tap) = (diary(&self.diary), &self.groups.tap);
+            self.violations.extend(groups::violations(&diary, &self.books, tap));
         }
         let databases: Vec<PathBuf> =
             self.map.servers.iter().map(|server| database(&self.folder, &server.id)).collect();
         let databases: Vec<&Path> = databases.iter().map(PathBuf::as_path).collect();
         self.violations.extend(Books::audit_slots(&databases)?);
         self.violations.extend(diary(&self.diary).violations());
+        // The end of healing has said some of it before.
+        let mut said = BTreeSet::new();
+        self.violations.retain(|what| said.insert(what.clone()));
         Ok(SimReport {
             trace_hash: self.net.trace_hash(),
             simulated: self.net.elapsed(),

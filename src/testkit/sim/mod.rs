@@ -5,6 +5,7 @@
 //! was not committed by then is lost. Only keys and password costs are cheaper than in life.
 
 mod faults;
+mod groups;
 mod judging;
 mod screen;
 mod world;
@@ -29,13 +30,15 @@ pub struct SimConfig {
     pub clients: usize,
     /// Steps: in each a few texts are written and perhaps something breaks.
     pub steps: usize,
+    /// Two groups besides, with members who come and go.
+    pub groups: bool,
     /// A bug planted in every process.
     pub bug: Option<Bug>,
 }
 
 impl Default for SimConfig {
     fn default() -> Self {
-        Self { servers: 3, clients: 8, steps: 24, bug: None }
+        Self { servers: 3, clients: 8, steps: 24, groups: true, bug: None }
     }
 }
 
@@ -78,7 +81,7 @@ pub fn time_to_leave_a_dead_edge(seed: u64) -> Result<Duration, SetupError> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build()?;
     let folder = Folder::new(seed)?;
-    let config = SimConfig { clients: 1, ..SimConfig::default() };
+    let config = SimConfig { clients: 1, groups: false, ..SimConfig::default() };
     runtime.block_on(async { World::new(seed, &config, &folder.0)?.leave_a_dead_edge().await })
 }
 

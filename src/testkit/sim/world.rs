@@ -12,6 +12,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
+use super::groups::Groups;
 use super::screen::Screen;
 use super::{SetupError, SimConfig, SimReport};
 use crate::admission::AdmissionKey;
@@ -26,7 +27,7 @@ use crate::placement::{PlacementMap, ServerEntry};
 use crate::server::{self, ServerConfig};
 use crate::testkit::checkers::{Books, Diary};
 use crate::testkit::net::{NetConfig, SimNet};
-use crate::types::{ClusterId, ServerId, UserName};
+use crate::types::{ChatName, ClusterId, LogName, ServerId, UserName};
 
 const BALANCER_PORT: u16 = 9000;
 const PASSWORD: &str = "correct horse battery";
@@ -67,15 +68,27 @@ pub(super) struct World {
     pub(super) texts: usize,
     /// To whom the last text was written.
     pub(super) last_reader: Option<UserName>,
+    /// Where the last text or change went.
+    pub(super) last_log: Option<LogName>,
+    /// Whether there are groups at all.
+    pub(super) has_groups: bool,
+    pub(super) groups: Groups,
 }
 
 pub(super) struct Person {
     pub(super) name: UserName,
     pub(super) folder: PathBuf,
     pub(super) unlock: Option<Zeroizing<Vec<u8>>>,
-    pub(super) running: Option<(CancellationToken, Client)>,
+    pub(super) running: Option<Life>,
     /// Texts handed to the client, to ask it about later.
-    pub(super) taken: Vec<(LocalId, String)>,
+    pub(super) taken: Vec<(LocalId, String, ChatName)>,
+}
+
+/// One life of a client.
+pub(super) struct Life {
+    pub(super) killed: CancellationToken,
+    pub(super) env: Env,
+    pub(super) client: Client,
 }
 
 impl World {
@@ -109,6 +122,7 @@ impl World {
             let folder = folder.join(name.as_str());
             people.push(Person { name, folder, unlock: None, running: None, taken: Vec::new() });
         }
+        let groups = Groups::new(seed, &map)?;
         Ok(Self {
             seed,
             rng: StdRng::seed_from_u64(seed ^ 0x5eed),
@@ -131,6 +145,9 @@ impl World {
             crashes: 0,
             texts: 0,
             last_reader: None,
+            last_log: None,
+            has_groups: config.groups,
+            groups,
         })
     }
 
@@ -148,11 +165,14 @@ impl World {
         for index in 0..self.people.len() {
             self.sign_up(index).await?;
         }
-        for _ in 0..self.steps {
-            self.step().await?;
+        if self.has_groups {
+            self.found_group().await?;
+        }
+        for step in 0..self.steps {
+            self.step(step).await?;
         }
         self.heal().await?;
-        self.judge()
+        self.judge().await
     }
 
     pub(super) async fn leave_a_dead_edge(mut self) -> Result<Duration, SetupError> {
@@ -181,7 +201,7 @@ impl World {
         not_to: Option<&ServerId>,
     ) -> Result<ServerId, SetupError> {
         let person = self.people.first().and_then(|person| person.running.as_ref());
-        let (_, client) = person.ok_or("nobody is there")?;
+        let client = &person.ok_or("nobody is there")?.client;
         for _ in 0..6_000 {
             match client.status()?.connected {
                 Some(server) if Some(&server) != not_to => return Ok(server),
@@ -234,6 +254,7 @@ impl World {
         };
         let killed = CancellationToken::new();
         let env = self.env(entry.addr.ip(), &killed);
+        env.set_way_out(Arc::new(self.groups.tap.clone()));
         let config = ServerConfig {
             id: entry.id.clone(),
             listen: entry.addr,
@@ -323,7 +344,7 @@ impl World {
             net: self.net.clone(),
         };
         env.spawn(screen.watch(events));
-        person.running = Some((killed, client));
+        person.running = Some(Life { killed, env: env.clone(), client });
     }
 }
 
