@@ -102,7 +102,7 @@ fn only_admins_change_a_group_and_the_last_one_hands_it_over(world: &World) {
         &["promote", "team", "bob"],
         &["rename", "team", "Mine"],
         &["invite", "team"],
-        &["password", "team", "--off"],
+        &["topic", "team", "mine"],
         &["close", "team", "--yes"],
     ] {
         let ran = world.run(&[&["-p", "bob", "group"], words].concat(), 8);
