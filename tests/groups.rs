@@ -9,9 +9,10 @@ use std::time::Duration;
 
 use fastchat::client::password::PasswordError;
 use fastchat::client::{
-    GroupCommand, GroupDone, GroupError, GroupView, JoinState, RequestError, Role, Standing,
+    GroupCommand, GroupDone, GroupError, GroupView, JoinState, LocalId, MessageState, RequestError,
+    Role, Standing,
 };
-use fastchat::types::{GroupName, UserName};
+use fastchat::types::{ChatName, GroupName, UserName};
 use fastchat::wire::client::server_frame::Body as Answer;
 use tokio::time::{sleep, timeout};
 use town::{LONG, Life, Town};
@@ -57,13 +58,19 @@ fn members(life: &Life) -> Vec<UserName> {
 }
 
 /// Waits until that is so.
-async fn until(what: impl Fn() -> bool) {
+#[track_caller]
+fn until(what: impl Fn() -> bool) -> impl Future<Output = ()> {
+    let from = std::panic::Location::caller();
+    async move { until_from(what, from).await }
+}
+
+async fn until_from(what: impl Fn() -> bool, from: &std::panic::Location<'_>) {
     let wait = async {
         while !what() {
             sleep(Duration::from_millis(50)).await;
         }
     };
-    assert!(timeout(LONG, wait).await.is_ok(), "that never happened");
+    assert!(timeout(LONG, wait).await.is_ok(), "{from}: that never happened");
 }
 
 async fn stands(life: &Life, standing: Standing) {
@@ -77,7 +84,9 @@ async fn agree(lives: &[&Life]) -> u64 {
             lives.iter().map(|life| view(life).map(|v| (v.changes, v.head))).collect();
         heads.iter().all(|head| head.is_some() && *head == heads[0])
     };
-    until(same).await;
+    let agreed = timeout(LONG / 2, until(same)).await;
+    let seen: Vec<_> = lives.iter().map(|life| view(life)).collect();
+    assert!(agreed.is_ok(), "they never agree: {seen:?}");
     view(lives[0]).unwrap().changes
 }
 
@@ -352,4 +361,76 @@ async fn a_join_whose_answer_is_lost_is_found_again() {
     let bob = town.restarted(bob).await;
     stands(&bob, Standing::Member).await;
     agree(&[&alice, &bob]).await;
+}
+
+fn team_chat() -> ChatName {
+    ChatName::Group(team())
+}
+
+fn says(life: &Life, text: &str) -> LocalId {
+    life.client.send_text(&team_chat(), text).unwrap()
+}
+
+async fn is_sent(life: &Life, id: LocalId) {
+    until(|| matches!(life.state(id), MessageState::Sent | MessageState::Delivered)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_somebody_left_the_next_one_who_writes_renews_the_key() {
+    let mut town = Town::new().await;
+    let [alice, bob, carol] = people(&mut town, ["alice", "bob", "carol"]).await;
+    made(&alice, &[&bob, &carol]).await;
+    let link = change(&alice, GroupCommand::Invite { uses: 0 }).await.unwrap().link.unwrap();
+    change(&bob, GroupCommand::Leave { successor: None }).await.unwrap();
+    agree(&[&alice, &carol]).await;
+    assert_eq!(view(&alice).unwrap().key_epoch, 1, "nobody has written");
+    is_sent(&carol, says(&carol, "now we are two")).await;
+    alice.reads_until("now we").await;
+    agree(&[&alice, &carol]).await;
+    assert_eq!(view(&alice).unwrap().key_epoch, 2);
+    // The invitation was carried on: by it the new key is found.
+    bob.client.join_by_link(&link).await.unwrap();
+    agree(&[&alice, &bob, &carol]).await;
+    is_sent(&alice, says(&alice, "three again")).await;
+    bob.reads_until("three again").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_who_write_at_once_after_somebody_left_renew_the_key_once() {
+    let mut town = Town::new().await;
+    let [alice, bob, carol] = people(&mut town, ["alice", "bob", "carol"]).await;
+    made(&alice, &[&bob, &carol]).await;
+    change(&bob, GroupCommand::Leave { successor: None }).await.unwrap();
+    agree(&[&alice, &carol]).await;
+    let (hers, theirs) = (says(&alice, "from alice"), says(&carol, "from carol"));
+    is_sent(&alice, hers).await;
+    is_sent(&carol, theirs).await;
+    alice.reads_until("from carol").await;
+    carol.reads_until("from alice").await;
+    agree(&[&alice, &carol]).await;
+    assert_eq!(view(&alice).unwrap().key_epoch, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_was_put_out_while_away_posts_nothing_and_reads_up_to_that() {
+    let mut town = Town::new().await;
+    let [alice, bob, carol] = people(&mut town, ["alice", "bob", "carol"]).await;
+    made(&alice, &[&bob, &carol]).await;
+    is_sent(&bob, says(&bob, "bob was here")).await;
+    carol.reads_until("bob was").await;
+    bob.client.stop().await;
+    let late = says(&bob, "too late");
+    is_sent(&alice, says(&alice, "before the end")).await;
+    change(&alice, GroupCommand::Kick(bob.name.clone())).await.unwrap();
+    is_sent(&alice, says(&alice, "behind his back")).await;
+    let bob = town.restarted(bob).await;
+    stands(&bob, Standing::Removed).await;
+    until(|| matches!(bob.state(late), MessageState::Refused(_))).await;
+    let read = bob.reads_until("before the end").await;
+    sleep(Duration::from_secs(10)).await;
+    let after = bob.client.take_unshown(100).unwrap();
+    let seen = format!("{read:?} {after:?}");
+    assert!(!seen.contains("behind his back"), "{seen}");
+    let carols = carol.reads_until("behind his back").await;
+    assert!(!carols.iter().any(|line| line.contains("too late")), "{carols:?}");
 }

@@ -12,14 +12,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use fastchat::client::{GroupCommand, Line, Standing};
 use fastchat::crypto::envelope::MessageRef;
-use fastchat::crypto::testpeople::Person;
 use fastchat::crypto::{Body, GroupKey, parse_header};
 use fastchat::types::{GroupName, KeyEpoch, OpHash};
 use fastchat::wire::client::server_frame::Body as Answer;
 use fastchat::wire::client::{Account, Entry, Envelope};
 use prost::Message;
 use tokio::time::sleep;
-use town::eve::{EVES, Eve, Sealing};
+use town::eve::Sealing;
 use town::scene::{altered, answers, is_trouble, sorted};
 use town::team::*;
 
@@ -191,7 +190,7 @@ async fn messages_of_a_group_out_of_order_leave_a_hole_that_is_told() {
 #[tokio::test(start_paused = true)]
 async fn what_somebody_writes_who_is_not_in_the_group_is_not_shown() {
     let mut team = team().await;
-    let mut mallory = Eve::as_user(&team.town, "mallory", EVES - 1).await;
+    let mut mallory = team.another_eve("mallory").await;
     let chain = team.eve.chain(&team.name).await;
     // Eve gave her the key, and the home takes her in.
     mallory.keys = team.eve.keys.clone();
@@ -223,7 +222,7 @@ async fn what_somebody_writes_after_their_removal_is_not_shown() {
 #[tokio::test(start_paused = true)]
 async fn a_member_who_goes_on_under_the_key_of_who_was_removed_is_not_shown() {
     let mut team = team().await;
-    let mallory = Eve::as_user(&team.town, "mallory", EVES - 1).await;
+    let mallory = team.another_eve("mallory").await;
     let hers = mallory.person.user.clone();
     team.does(GroupCommand::Add(vec![hers.clone()])).await;
     team.does(GroupCommand::Kick(hers)).await;
@@ -313,7 +312,7 @@ async fn another_identity_under_a_members_name_says_nothing_in_the_group() {
     let (alice, bob) = (team.alice.name.clone(), team.bob.name.clone());
     let chain = team.eve.chain(&team.name).await;
     // Sound in everything, but for whose key it is; and the server vouches for that key.
-    let fake = Person::new(&team.town.servers.authority.cluster_id(), alice.as_str(), EVES - 1);
+    let fake = team.stranger(alice.as_str(), 0);
     let vouched = fake.with_version(9).bundle.encoded().clone();
     let user = alice.to_string();
     let lie = answers(move |answer| match answer {

@@ -50,8 +50,18 @@ impl After {
         }
     }
 
-    /// The same about an Open, or about a log that goes round in circles: no number is concerned,
-    /// so what is not said of the whole log can only be waited out.
+    /// What is left to do when putting it right has helped too often to be true: to wait, and to say
+    /// so. Who is no member by the home's word, whatever the chain says, is told what was not taken.
+    pub(crate) fn in_vain(self) -> Self {
+        match self {
+            Self::Compare(Code::NotAMember) => Self::RefuseAll(Code::NotAMember),
+            Self::Compare(code) => Self::Pause { code, at_least: Duration::ZERO },
+            _ => self.of_open(Code::Busy),
+        }
+    }
+
+    /// The same about an Open: no number is concerned, so what is not said of the whole log can only
+    /// be waited out.
     pub(crate) fn of_open(self, code: Code) -> Self {
         match self {
             Self::RefuseAll(_) | Self::Compare(_) | Self::Pause { .. } => self,
@@ -174,8 +184,9 @@ impl Sender {
     }
 
     /// Waits until the chain of the group was compared with the home's.
-    pub(crate) fn compare(&mut self, code: Code, spread: f64) {
-        self.pause(code, COMPARE_PATIENCE, spread);
+    pub(crate) fn compare(&mut self) {
+        self.phase = Phase::Paused(Instant::now() + COMPARE_PATIENCE);
+        self.in_flight.clear();
         self.compares = true;
     }
 

@@ -1,6 +1,7 @@
 //! The key of a group: one Fernet key per epoch, committed to in the roster's chain.
 //!
-//! Deliberately knows no roster: which epoch counts, and for whom a key is wrapped, is the caller's.
+//! Deliberately knows no roster: which epoch counts, and for whom a key is wrapped, is the
+//! caller's.
 
 use std::fmt;
 

@@ -28,8 +28,8 @@
 //! ```
 //!
 //! **A group has a key per epoch**, a [`GroupKey`]. It never travels in the group's messages
-//! ([`seal_group`], [`open_group`]): it comes wrapped in a signed [`operation`], in a direct message,
-//! or out of an [`invite`], and counts only if it fits what the chain of operations says of it.
+//! ([`seal_group`], [`open_group`]): it comes wrapped in a signed [`operation`], in a direct
+//! message, or out of an [`invite`], and counts only if it fits what the chain of operations says.
 //!
 //! # One message from Alice to Bob
 //! ```
@@ -166,8 +166,8 @@
 //!
 //! `Envelope`, `SignedBundle` and `SignedOperation` MUST be in canonical encoding: fields in order
 //! of number, shortest lengths, empty fields left out, nothing else. That is what protobuf
-//! libraries write. What stands inside (`Header`, `Payload`, `Inner`, `Bundle`, `Operation`) counts as the
-//! bytes that were signed, and unknown fields in it are ignored.
+//! libraries write. What stands inside (`Header`, `Payload`, `Inner`, `Bundle`, `Operation`) counts
+//! as the bytes that were signed, and unknown fields in it are ignored.
 //!
 //! **Header**: `suite` 1; `n` from 1; `device` not 0; `log` is `@` and a name, or `#` and a group's
 //! id in 64 hexadecimal digits; `key_epoch` is from 1 in a message to a group, else 0. A message

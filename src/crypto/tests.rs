@@ -282,7 +282,7 @@ fn an_impossible_header_is_refused_by_servers_too() {
         (|header| header.log = "#bob".to_owned(), EnvelopeError::Malformed("not a log name")),
         (
             |header| header.log = format!("#{}", KeyId([1; 32])),
-            EnvelopeError::Malformed("the log of a group"),
+            EnvelopeError::Malformed("a message to a group without key epoch"),
         ),
         (|header| header.author = "Alice".to_owned(), EnvelopeError::Malformed("not a user name")),
     ];

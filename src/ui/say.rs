@@ -11,7 +11,7 @@ use crate::wire::Code;
 
 mod groups;
 
-pub use groups::{Place, candidates, group_error, is_only_admin, last_admin};
+pub use groups::{Place, candidates, group_error, is_only_admin, last_admin, not_there};
 
 /// What happened and what to do about it; the second may be empty.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fastchat::client::{GroupCommand, GroupDone, GroupView, Line, LocalId, MessageState, Standing};
+use fastchat::crypto::testkeys;
+use fastchat::crypto::testpeople::Person;
 use fastchat::types::{ChatName, GroupId, GroupName, UserName};
 use fastchat::ui::say;
 use fastchat::wire::client::Entry;
 use tokio::time::{sleep, timeout};
 
-use super::eve::Eve;
+use super::eve::{EVES, Eve};
 use super::{LONG, Life, Town};
 
 /// Everybody in `#team`, and each has read Alice's first message.
@@ -42,6 +44,26 @@ impl Team {
         assert_eq!(made.failed, []);
         self.says("hello team").await;
         self.reads_until(&self.bob, "hello team").await;
+    }
+
+    /// Somebody with keys that nobody here has: the clients draw theirs from the same small pot.
+    pub fn stranger(&self, name: &str, nth: usize) -> Person {
+        let number = self.free_key(nth);
+        Person::new(&self.town.servers.authority.cluster_id(), name, number)
+    }
+
+    /// Another one of Eve's kind, with such keys.
+    pub async fn another_eve(&self, salt: &str) -> Eve {
+        Eve::as_user(&self.town, salt, self.free_key(2)).await
+    }
+
+    fn free_key(&self, nth: usize) -> usize {
+        let taken = [&self.alice, &self.bob].map(|life| life.client.status().unwrap().fingerprint);
+        let is_free = |number: &usize| {
+            let fingerprint = testkeys::identity(*number).key_id().to_string();
+            *number != EVES && taken.iter().all(|taken| taken.replace(' ', "") != fingerprint)
+        };
+        (0..testkeys::COUNT).filter(is_free).nth(nth).unwrap()
     }
 
     pub fn chat(&self) -> ChatName {

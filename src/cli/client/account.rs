@@ -92,8 +92,12 @@ fn failed(error: PasswordError, user: &UserName) -> Stop {
             let groups: Vec<String> = groups.iter().map(ToString::to_string).collect();
             Stop::new(
                 Exit::Refused,
-                format!("You are the only admin of {}.", groups.join(", ")),
-                "Make somebody else an admin, or close the group; then delete the account.",
+                format!(
+                    "You are the only admin of {}. The account was not deleted.",
+                    groups.join(", ")
+                ),
+                "Hand it over: client group leave NAME --successor WHO   or close it: client group \
+                 close NAME",
             )
         }
         PasswordError::Refused(error) => failures::request(&error, None),

@@ -246,10 +246,11 @@ pub(super) fn any_chat(client: &Client, who: &Who) -> Result<ChatName, Stop> {
 /// There is a chat with anybody, but of a group only where this profile has it.
 pub(super) fn known(client: &Client, chat: &ChatName) -> Result<(), Stop> {
     let ChatName::Group(group) = chat else { return Ok(()) };
-    match client.group(group).map_err(|error| failures::request(&error, None))? {
-        Some(_) => Ok(()),
-        None => Err(failures::no_such_group(group)),
-    }
+    let local = |error| failures::request(&error, None);
+    // Of one that was forgotten, what was written is still here.
+    let is_known = client.group(group).map_err(local)?.is_some()
+        || !client.history(chat, 1).map_err(local)?.is_empty();
+    if is_known { Ok(()) } else { Err(failures::no_such_group(group)) }
 }
 
 /// Unlocks the profile and starts its client, unless it runs here already.

@@ -12,12 +12,13 @@ use crate::client::{Client, Draft, Event, Mode, SendError, Trust};
 use crate::limits::TEXT_BYTES_MAX;
 use crate::types::{ChatName, UserName};
 use crate::ui::line::TrustPolicy;
+use crate::ui::say;
 
 use super::args::{Goal, Send, Who};
 use super::batch::Batch;
 use super::open::Session;
 use super::report::{Outcome, Stop};
-use super::{Context, failures, open};
+use super::{Context, failures, group, open};
 
 /// Messages of one command that are under way at once.
 const UNDER_WAY_MAX: usize = 256;
@@ -301,7 +302,13 @@ pub(super) fn take(
         }
         other => other,
     }
-    .map_err(|error| failures::send(&error))
+    .map_err(|error| match &error {
+        SendError::NoSuchGroup(group) => match client.group(group) {
+            Ok(Some(view)) => group::failed(&say::not_there(&view), Some(group)),
+            Ok(None) | Err(_) => failures::send(&error),
+        },
+        _ => failures::send(&error),
+    })
 }
 
 #[cfg(test)]

@@ -103,7 +103,13 @@ impl Core {
         }
         match header.kind {
             Kind::Void => Ok(Verdict::Void.into()),
-            Kind::Message => Ok(self.decrypt_in_group(group.id, roster, &envelope, entry)?.into()),
+            Kind::Message => {
+                if header.key_epoch > roster.key_epoch() {
+                    // Its author knows of a key that the home keeps back from us.
+                    self.groups.wanted.insert(group.name.clone());
+                }
+                Ok(self.decrypt_in_group(group.id, roster, &envelope, entry)?.into())
+            }
         }
     }
 
@@ -158,8 +164,9 @@ impl Core {
             return Ok(genuine(Trouble::BadBinding));
         };
         // Its author may know less of the group than stood in the log before it, never more.
+        // A member alone can name anything: it is no proof that the home shows two histories.
         let Some((number, _)) = self.operation_place(&id, &opened.roster_head)? else {
-            return Ok(genuine(Trouble::Forked));
+            return Ok(genuine(Trouble::BadBinding));
         };
         // One that waited for its key may come behind later ones of its author.
         let named = if entry.tried { 0 } else { self.highest_named(&entry.log, header)? };

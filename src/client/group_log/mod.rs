@@ -292,7 +292,8 @@ impl Core {
         match self.take_operation(name, number, seq, &entry.envelope)? {
             TookOperation::NeedsRoster => return Ok(Step::NeedsRoster),
             // Whoever it concerns was told by the chain.
-            TookOperation::Known | TookOperation::Applied | TookOperation::Forked => {}
+            TookOperation::Known => self.operation_came(name, number, seq)?,
+            TookOperation::Applied | TookOperation::Forked => {}
         }
         self.members_moved(name)?;
         self.drop_entry(entry)

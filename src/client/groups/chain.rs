@@ -67,7 +67,7 @@ impl Core {
         }
         let group = group.clone();
         if number <= known {
-            return self.is_known(&group, number, seq, encoded);
+            return self.is_known(&group, number, encoded);
         }
         let Some((operation, roster)) = self.following(&group, encoded) else {
             self.fork(name, &Trouble::Forked)?;
@@ -98,21 +98,18 @@ impl Core {
         &mut self,
         group: &Group,
         number: u64,
-        seq: Seq,
         encoded: &Bytes,
     ) -> Result<TookOperation, StoreError> {
-        let row: Option<(Vec<u8>, Vec<u8>, i64)> = self
+        let row: Option<(Vec<u8>, Vec<u8>)> = self
             .profile
             .store
             .db()
             .prepare_cached(
-                "SELECT hash, operation, seq FROM roster_ops WHERE grp = ?1 AND number = ?2",
+                "SELECT hash, operation FROM roster_ops WHERE grp = ?1 AND number = ?2",
             )?
-            .query_row(params![group.id.0, bits(number)], |row| {
-                Ok((row.get(0)?, row.get(1)?, row.get(2)?))
-            })
+            .query_row(params![group.id.0, bits(number)], |row| Ok((row.get(0)?, row.get(1)?)))
             .optional()?;
-        let same = row.as_ref().is_some_and(|(hash, operation, _)| {
+        let same = row.as_ref().is_some_and(|(hash, operation)| {
             // The same change can come under other bytes: with another bundle of its author.
             operation == encoded
                 || self.verified(encoded).is_ok_and(|op| op.hash().0.as_slice() == hash)
@@ -121,16 +118,35 @@ impl Core {
             self.fork(&group.name, &Trouble::Forked)?;
             return Ok(TookOperation::Forked);
         }
-        // A restored home was handed it again.
-        if row.is_some_and(|(_, _, stored)| unbits(stored) != seq.0) {
+        Ok(TookOperation::Known)
+    }
+
+    /// An operation of the chain here came in the group's log: there is its place. A restored home
+    /// was handed it again, or had only claimed a place before. No other answer moves one, or a
+    /// removal could be put behind what the removed one wrote after it.
+    pub(crate) fn operation_came(
+        &mut self,
+        name: &GroupName,
+        number: u64,
+        seq: Seq,
+    ) -> Result<(), StoreError> {
+        let Some(id) = self.group(name)?.map(|group| group.id) else { return Ok(()) };
+        let place: Option<i64> = self
+            .profile
+            .store
+            .db()
+            .prepare_cached("SELECT seq FROM roster_ops WHERE grp = ?1 AND number = ?2")?
+            .query_row(params![id.0, bits(number)], |row| row.get(0))
+            .optional()?;
+        if place.is_some_and(|place| unbits(place) != seq.0) {
             self.profile.store.commit(|tx| {
                 tx.execute(
                     "UPDATE roster_ops SET seq = ?3 WHERE grp = ?1 AND number = ?2",
-                    params![group.id.0, bits(number), bits(seq.0)],
+                    params![id.0, bits(number), bits(seq.0)],
                 )
             })?;
         }
-        Ok(TookOperation::Known)
+        Ok(())
     }
 
     /// Nothing of this group is believed or sent any more, and the person is told why, once.

@@ -48,8 +48,8 @@ impl Client {
             return Err(GroupError::AlreadyAMember(own));
         }
         let offer = self.offer(name).await?;
-        let id = GroupId::from_bytes(&offer.group_id)
-            .ok_or_else(|| GroupError::Refused(Code::Malformed))?;
+        let id =
+            GroupId::from_bytes(&offer.group_id).ok_or(GroupError::Refused(Code::Malformed))?;
         let known = self.core.lock().group(name)?.map(|group| (group.id, group.standing));
         let another = expected.is_some_and(|expected| expected != id)
             || known.is_some_and(|(known, standing)| known != id || standing == Standing::Forked);
@@ -109,9 +109,10 @@ impl Client {
                 .ask(|reply| Request::Group(GroupRequest::Page { group, after, reply }))
                 .await
                 .map_err(|error| self.why_not(name, error))?;
-            let more = page.more && !page.entries.is_empty();
             self.disk(|core| core.take_chain(name, &page)).await?;
-            if !more {
+            let known = self.core.lock().group(name)?.map_or(0, Group::number);
+            // A home that shows the same again for ever is not listened to for ever.
+            if !page.more || known <= after {
                 return Ok(());
             }
         }

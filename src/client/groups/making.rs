@@ -109,7 +109,7 @@ impl Core {
 
     /// Plans a group of the owner and these people: its row, its key and its CREATE are on the disk
     /// when this returns.
-    pub(super) fn plan_group(
+    pub(crate) fn plan_group(
         &mut self,
         name: &GroupName,
         with: &[NewMember],
@@ -148,7 +148,7 @@ impl Core {
     }
 
     /// A person as a group takes them in: the key that is pinned, and no other is known.
-    pub(super) fn as_member(&mut self, user: &UserName) -> Result<NewMember, GroupError> {
+    pub(crate) fn as_member(&mut self, user: &UserName) -> Result<NewMember, GroupError> {
         let person = self.person(user)?;
         if person.is_some_and(|person| person.changed.is_some()) {
             return Err(GroupError::KeyChanged(user.clone()));

@@ -108,15 +108,14 @@ impl Herald<'_> {
             return self.another_group(tx);
         }
         let fits = (id, *epoch);
-        if fill_epoch(tx, self.at_rest, &self.cluster, (group, id, *epoch), key)? {
-            return Ok(Effect { rosters: vec![group.clone()], ..Effect::default() });
-        }
+        let filled = fill_epoch(tx, self.at_rest, &self.cluster, (group, id, *epoch), key)?;
+        // With the roster, what waited for the key is looked at.
+        let rosters = if filled { vec![group.clone()] } else { Vec::new() };
+        let key_only = Effect { rosters, ..Effect::default() };
         match known.map(|(_, standing)| standing) {
-            Some(Standing::Making | Standing::Closed | Standing::Forked) => {
-                return Ok(Effect::default());
-            }
-            // Of an epoch that the chain here has reached, there is nothing to add.
-            Some(Standing::Member) if has_epoch(tx, id, *epoch)? => return Ok(Effect::default()),
+            Some(Standing::Making | Standing::Closed | Standing::Forked) => return Ok(key_only),
+            // Of an epoch that the chain here has reached, there is nothing more to learn.
+            Some(Standing::Member) if has_epoch(tx, id, *epoch)? => return Ok(key_only),
             Some(Standing::Member | Standing::Joining) => {}
             Some(Standing::Removed | Standing::Left) => {
                 set_standing(tx, group, Standing::Joining)?;
@@ -128,7 +127,7 @@ impl Herald<'_> {
             "UPDATE groups SET inviter = ?2 WHERE name = ?1",
             params![group.as_str(), self.author.as_str()],
         )?;
-        if candidates(tx, id)? < CANDIDATES_MAX {
+        if !filled && candidates(tx, id)? < CANDIDATES_MAX {
             insert_candidate(tx, self.at_rest, &self.cluster, fits, key)?;
         }
         let events = vec![Event::Group { group: group.clone() }];

@@ -176,7 +176,9 @@ impl Session<'_> {
             let sender = self.senders.get(&ChatName::Group(name.clone()));
             sender.is_none_or(|sender| matches!(sender.phase, Phase::Paused(_)))
         };
-        self.to_read.is_empty()
+        // What is being fetched ends in a log to read, when somebody has brought us in.
+        !self.fetches_rosters()
+            && self.to_read.is_empty()
             && self.readers.iter().all(|(name, reader)| reader.is_caught_up() || away(name))
     }
 
@@ -186,9 +188,8 @@ impl Session<'_> {
             self.pause(chat, code, Duration::ZERO, "");
             return Ok(());
         };
-        let spread = self.env.jitter(Duration::from_secs(1)).as_secs_f64();
         if let Some(sender) = self.senders.get_mut(chat) {
-            sender.compare(code, spread);
+            sender.compare();
         }
         match code {
             // It has less than we have, for it was restored.

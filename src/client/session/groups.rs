@@ -68,6 +68,8 @@ pub(super) enum Asked {
     /// Where the home's chain ends: it is older than ours.
     Head {
         group: GroupName,
+        /// Asked for what comes after this number.
+        after: u64,
     },
     /// Our operation of this number, to a home that lost it.
     Given {
@@ -176,6 +178,12 @@ impl Session<'_> {
         self.fetch_page(name.clone(), reply.into_iter().collect())
     }
 
+    /// Whether the chain of a group is asked for at this moment.
+    pub(super) fn fetches_rosters(&self) -> bool {
+        let is_roster = |one: &Waiting| matches!(one, Waiting::Group(Asked::Roster { .. }));
+        self.waiting.values().any(is_roster)
+    }
+
     fn fetch_page(&mut self, group: GroupName, replies: Vec<Reply<()>>) -> Result<(), End> {
         let after = self.core.lock().group(&group)?.map(|group| group.number());
         let Some(after) = after else {
@@ -192,7 +200,7 @@ impl Session<'_> {
     /// The home's roster is older than ours: it was restored. It is given what it lost.
     pub(super) fn hand_in(&mut self, name: &GroupName) -> Result<(), End> {
         let under_way = self.waiting.values().any(|waiting| match waiting {
-            Waiting::Group(Asked::Head { group } | Asked::Given { group, .. }) => group == name,
+            Waiting::Group(Asked::Head { group, .. } | Asked::Given { group, .. }) => group == name,
             _ => false,
         });
         if under_way { Ok(()) } else { self.head(name.clone(), 0) }
@@ -201,7 +209,7 @@ impl Session<'_> {
     fn head(&mut self, group: GroupName, after: u64) -> Result<(), End> {
         let ask = GetRoster { group: group.as_str().to_owned(), after };
         let rid = self.push(client_frame::Body::GetRoster(ask))?;
-        self.asked_about(rid, Asked::Head { group });
+        self.asked_about(rid, Asked::Head { group, after });
         Ok(())
     }
 
@@ -246,10 +254,10 @@ impl Session<'_> {
                 let _ = reply.send(Ok(offer));
                 Ok(())
             }
-            (Asked::Head { group }, server_frame::Body::Roster(roster)) => {
-                self.head_page(group, &roster).await
+            (Asked::Head { group, after }, server_frame::Body::Roster(roster)) => {
+                self.head_page(group, after, &roster).await
             }
-            (Asked::Head { group }, _) => match error.map(|refused| refused.code) {
+            (Asked::Head { group, .. }, _) => match error.map(|refused| refused.code) {
                 Some(Code::NoSuchGroup) => self.give(group, 1).await,
                 code => {
                     self.pause_group(&group, code, Duration::ZERO);
@@ -335,12 +343,33 @@ impl Session<'_> {
         replies: Vec<Reply<()>>,
         roster: &Roster,
     ) -> Result<(), End> {
+        let before = self.chain_length(&group)?;
         let took = self.take_page(&group, roster).await?;
-        if took == Page::Progress && roster.more {
+        let is_longer = self.chain_length(&group)? > before;
+        if took == Page::Progress && roster.more && is_longer {
             return self.fetch_page(group, replies);
+        }
+        if is_longer {
+            self.in_vain.remove(&group);
+        } else {
+            self.in_vain.insert(group.clone());
         }
         self.disk(|core| core.roster_fetched(&group, Fetched::Whole)).await?;
         self.roster_is_here(&group, replies).await
+    }
+
+    fn chain_length(&self, group: &GroupName) -> Result<u64, End> {
+        Ok(self.core.lock().group(group)?.map_or(0, |group| group.number()))
+    }
+
+    /// An entry cannot be judged without more of the chain. A home that pushes what does not follow
+    /// from the chain that it shows is asked again, but not all the time.
+    pub(super) fn want_roster(&mut self, group: GroupName) {
+        if self.in_vain.contains(&group) {
+            self.ask_again.get_or_insert(Instant::now() + OWN_LOG_PAUSE);
+        } else {
+            self.core.lock().groups.wanted.insert(group);
+        }
     }
 
     async fn take_page(&mut self, group: &GroupName, roster: &Roster) -> Result<Page, End> {
@@ -396,10 +425,16 @@ impl Session<'_> {
         Ok(())
     }
 
-    async fn head_page(&mut self, group: GroupName, roster: &Roster) -> Result<(), End> {
+    async fn head_page(
+        &mut self,
+        group: GroupName,
+        after: u64,
+        roster: &Roster,
+    ) -> Result<(), End> {
         let took = self.take_page(&group, roster).await?;
-        let last = roster.entries.last().map_or(0, |entry| entry.number);
-        if took == Page::Progress && roster.more {
+        let last = roster.entries.last().map_or(after, |entry| entry.number);
+        // A home that shows the same again for ever is not listened to for ever.
+        if took == Page::Progress && roster.more && last > after {
             return self.head(group, last);
         }
         self.give(group, last.saturating_add(1)).await

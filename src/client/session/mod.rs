@@ -86,6 +86,8 @@ pub(crate) struct Session<'a> {
     asked: BTreeMap<UserName, BTreeSet<DeviceId>>,
     /// When to ask again for bundles that could not be had.
     ask_again: Option<Instant>,
+    /// Groups whose chain was asked for lately, and nothing new came.
+    in_vain: BTreeSet<GroupName>,
     /// When to reconnect and offer a bundle again that the home did not take.
     offer_again: Option<Instant>,
     /// When a read receipt that waits for its second can go.
@@ -127,6 +129,7 @@ impl<'a> Session<'a> {
             waiting: BTreeMap::new(),
             asked: BTreeMap::new(),
             ask_again: None,
+            in_vain: BTreeSet::new(),
             offer_again: None,
             read_due: None,
             to_follow: VecDeque::new(),
@@ -291,6 +294,7 @@ impl<'a> Session<'a> {
         if self.ask_again.is_some_and(|at| at <= now) {
             self.ask_again = None;
             self.asked.clear();
+            self.in_vain.clear();
             self.ask_for_recipients()?;
             self.open_entries().await?;
         }

@@ -99,7 +99,7 @@ impl Session<'_> {
                 }
             }
             for group in report.need_roster {
-                self.core.lock().groups.wanted.insert(group);
+                self.want_roster(group);
             }
             if report.foreign {
                 self.rolled_back().await?;

@@ -265,7 +265,7 @@ impl Session<'_> {
         detail: &str,
     ) -> Result<(), End> {
         let fruitless = self.senders.get_mut(chat).is_some_and(Sender::is_going_round);
-        let after = if fruitless { after.of_open(Code::Busy) } else { after };
+        let after = if fruitless { after.in_vain() } else { after };
         match after {
             After::Gap(expected) => self.disk(|core| core.fill_gap(chat, expected)).await?,
             After::Void(n, code) => self.disk(|core| core.refuse_message(chat, n, code)).await?,

@@ -5,6 +5,11 @@
 mod bundles;
 mod conversations;
 mod expiring;
+mod group_bed;
+mod group_inbox;
+mod group_outbox;
+mod group_talk;
+mod groups;
 mod hostile;
 mod incoming;
 mod outgoing;

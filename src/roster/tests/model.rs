@@ -84,7 +84,11 @@ enum What {
 }
 
 fn choices() -> impl Strategy<Value = Choice> {
-    let among = prop_oneof![5 => Just(Among::Admins), 2 => Just(Among::Members), 3 => Just(Among::Everybody)];
+    let among = prop_oneof![
+        5 => Just(Among::Admins),
+        2 => Just(Among::Members),
+        3 => Just(Among::Everybody),
+    ];
     let odds = prop::bool::weighted(0.05);
     (among, any::<Index>(), odds, odds).prop_map(|(among, at, impostor, other_bundle)| Choice {
         among,

@@ -32,7 +32,12 @@ impl Session {
     /// Whether a chat can be: with anybody, but only of a group that is known. Says so when not.
     pub(super) fn is_there(&mut self, chat: &ChatName) -> bool {
         let ChatName::Group(group) = chat else { return true };
-        if self.env.in_place(|| self.client.group(group)).is_ok_and(|known| known.is_some()) {
+        let is_known = self.env.in_place(|| {
+            // Of one that was forgotten, what was written is still here.
+            let known = self.client.group(group).is_ok_and(|known| known.is_some());
+            known || self.client.history(chat, 1).is_ok_and(|lines| !lines.is_empty())
+        });
+        if is_known {
             return true;
         }
         self.piped.mistakes += 1;

@@ -5,7 +5,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::client::{
-    ActionError, Author, Draft, Form, Line, LocalId, MessageState, MessageView, Trust,
+    ActionError, Author, Draft, Form, GroupView, Line, LocalId, MessageState, MessageView,
+    SendError, Trust,
 };
 use crate::types::{ChatName, UserName};
 use crate::ui::commands;
@@ -44,11 +45,19 @@ impl Session {
         match self.env.in_place(|| self.client.send(to, draft)) {
             Ok(id) => self.taken(id, to),
             Err(error) => {
+                if let (SendError::NoSuchGroup(group), Some(view)) = (&error, self.known_group(to))
+                {
+                    return self.group_failed(&say::not_there(&view), Some(group));
+                }
                 self.piped.mistakes += 1;
                 let line = self.screen.told(&say::send_error(&error));
                 self.reply(Above::Keep, line);
             }
         }
+    }
+
+    fn known_group(&self, chat: &ChatName) -> Option<GroupView> {
+        chat.group().and_then(|group| self.client.group(group).ok().flatten())
     }
 
     /// Who would get it and was never verified.

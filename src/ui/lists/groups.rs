@@ -114,7 +114,7 @@ fn member_line(screen: &Screen, member: &MemberView, me: &UserName) -> String {
     } else {
         notes.push(match member.trust {
             Trust::Unknown => "key not seen yet",
-            Trust::Pinned => "key trusted since the first contact",
+            Trust::Pinned => "not verified",
             Trust::Verified => "verified",
             Trust::Changed => "KEY CHANGED",
         });

@@ -1,6 +1,6 @@
 //! Sentences about groups: why something was not done, and what to do about it.
 
-use crate::client::{GroupError, GroupView, MemberView, Role};
+use crate::client::{GroupError, GroupView, MemberView, Role, Standing};
 use crate::types::{GroupName, UserName};
 
 use super::{Told, code, key_changed, request_error};
@@ -29,7 +29,7 @@ impl Place {
     fn members(self, group: &GroupName) -> String {
         self.say(
             format!("Who is in it: /members {group}"),
-            format!("Who is in it: client group show {group}"),
+            format!("Who is in it: client group show {}", group.as_str()),
         )
     }
 }
@@ -38,6 +38,20 @@ impl Place {
 pub fn candidates(group: &GroupView, me: &UserName) -> Vec<UserName> {
     let others = group.members.iter().filter(|member| member.user != *me);
     others.map(|member| member.user.clone()).collect()
+}
+
+/// Why nothing can be written to a group any more, if it is known here.
+pub fn not_there(group: &GroupView) -> GroupError {
+    let name = group.name.clone();
+    match group.standing {
+        Standing::Closed => GroupError::Closed(name),
+        Standing::Forked => GroupError::Forked(name),
+        Standing::Making
+        | Standing::Joining
+        | Standing::Member
+        | Standing::Removed
+        | Standing::Left => GroupError::NotAMember(name),
+    }
 }
 
 /// Whether `me` is the only admin of a group that has other members.
@@ -64,11 +78,13 @@ pub fn last_admin(group: &GroupName, candidates: &[UserName], place: Place) -> T
             format!(" (or {}{more})", names.join(", "))
         }
     };
+    // In a shell, a # would begin a comment.
+    let bare = group.as_str();
     let remedy = place.say(
         format!("Hand it over: /leave {who}{others}   or close it: /delgrp"),
         format!(
-            "Hand it over: client group leave {group} --successor {who}{others}   or close it: \
-             client group close {group}"
+            "Hand it over: client group leave {bare} --successor {who}{others}   or close it: \
+             client group close {bare}"
         ),
     );
     Told::new(format!("You are the only admin of {group}."), remedy)
@@ -99,7 +115,7 @@ pub fn group_error(error: &GroupError, group: Option<&GroupName>, place: Place) 
             place.say("Who is here: /who all".into(), "Look how it is written.".into()),
         ),
         GroupError::NotAMember(group) => Told::new(
-            format!("You are not in {group} any more."),
+            format!("You are not in {group}, or not any more."),
             place.say(
                 format!("Ask an admin to add you, or join: /join {}", group.as_str()),
                 format!("Ask an admin to add you, or join: client group join {}", group.as_str()),
@@ -109,7 +125,7 @@ pub fn group_error(error: &GroupError, group: Option<&GroupName>, place: Place) 
             format!("Only an admin of {group} may do that, and you are none."),
             place.say(
                 format!("Ask one of them; /members {group} marks them."),
-                format!("Ask one of them; client group show {group} marks them."),
+                format!("Ask one of them; client group show {} marks them.", group.as_str()),
             ),
         ),
         GroupError::AlreadyAMember(user) => {
@@ -145,7 +161,7 @@ pub fn group_error(error: &GroupError, group: Option<&GroupName>, place: Place) 
             format!("The server shows another history of {group} than before: nothing is sent."),
             place.say(
                 format!("Compare with the others what /members {group} says at its end."),
-                format!("Compare with the others what client group show {group} says."),
+                format!("Compare with the others: client group show {}", group.as_str()),
             ),
         ),
         GroupError::Busy(group) => Told::new(
@@ -198,6 +214,7 @@ mod tests {
                 assert!(told.what.ends_with('.') && !told.remedy.is_empty(), "{told:?}");
                 assert!(!told.what.contains(".."), "{told:?}");
                 assert!(!told.what.contains('_') || error == GroupError::Refused(Code::Internal));
+                assert!(place == Place::Line || !told.remedy.contains('#'), "{told:?}");
                 let slash = told.remedy.contains(" /") && place == Place::Shell;
                 assert!(!slash || error == GroupError::KeyChanged(user("bob")), "{told:?}");
             }

@@ -30,7 +30,8 @@ impl Screen {
         };
         let line = match (changed.chat, self.theme.rich()) {
             (ChatName::Group(group), true) => {
-                format!("[{}] {group}  {text}{again}", self.clock(changed.at_unix_ms))
+                let name = self.column(&group.to_string());
+                format!("[{}] {name}{text}{again}", self.clock(changed.at_unix_ms))
             }
             (ChatName::Person(_), true) => {
                 format!("[{}] {text}{again}", self.clock(changed.at_unix_ms))
@@ -171,7 +172,7 @@ mod tests {
             ("bob", GroupChange::Closed, "bob closed the group"),
         ] {
             let shown = screen(Style::Rich, 80).line(&line("#team", by, change.clone()));
-            assert_eq!(shown, format!("[12:01] #team  {said}"));
+            assert_eq!(shown, format!("[12:01] #team      {said}"));
             let shown = screen(Style::Plain, 80).line(&line("#team", by, change));
             assert_eq!(shown, format!("#team: {said}"));
         }

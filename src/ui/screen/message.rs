@@ -39,6 +39,16 @@ impl Screen {
         if self.theme.rich() { self.rich(message, &parts) } else { self.spoken(message, &parts) }
     }
 
+    fn is_narrow(&self) -> bool {
+        self.width.is_some_and(|width| width < NARROW)
+    }
+
+    /// A name and the room up to the text behind it.
+    pub(super) fn column(&self, name: &str) -> String {
+        let padding = if self.is_narrow() { 0 } else { NAME_COLUMNS.saturating_sub(columns(name)) };
+        format!("{name}{}  ", " ".repeat(padding.saturating_sub(1)))
+    }
+
     fn said(&self, message: &MessageView) -> String {
         if message.deleted {
             return "(deleted)".to_owned();
@@ -145,9 +155,8 @@ impl Screen {
             Ids::Hidden => String::new(),
         };
         let clock = format!("{id}[{}] ", self.clock(message.at_unix_ms));
-        let narrow = self.width.is_some_and(|width| width < NARROW);
-        let padding = if narrow { 0 } else { NAME_COLUMNS.saturating_sub(columns(&who)) };
-        let name = format!("{who}{}  ", " ".repeat(padding.saturating_sub(1)));
+        let narrow = self.is_narrow();
+        let name = self.column(&who);
         let start = columns(&clock) + columns(&name) + columns(&said);
         let indent = if narrow { 8 } else { start };
         let mut body = Vec::new();
