@@ -73,8 +73,9 @@ fn texts(life: &Life) -> Vec<String> {
     texts.collect()
 }
 
-async fn has(life: &Life, text: &str) {
-    until(|| texts(life).iter().any(|line| line == text)).await;
+#[track_caller]
+fn has(life: &Life, text: &str) -> impl Future<Output = ()> {
+    until(move || texts(life).iter().any(|line| line == text))
 }
 
 fn newest(life: &Life) -> MessageView {

@@ -2,7 +2,8 @@
 //! planted bug is caught.
 //!
 //! `FASTCHAT_SIM_SEEDS=10000 cargo test --release --test sim many_seeds` is the long campaign;
-//! `FASTCHAT_SIM_FIRST=4711 FASTCHAT_SIM_SEEDS=1` repeats one seed.
+//! `FASTCHAT_SIM_FIRST=4711 FASTCHAT_SIM_SEEDS=1` repeats one seed; with `FASTCHAT_SIM_TRACE=FILE`
+//! its last events are written there.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 use std::time::Duration;
@@ -33,14 +34,19 @@ fn what_is_promised_holds_on_many_seeds() {
             (first..).take(threads).map(|n| scope.spawn(move || run(n))).collect();
         workers.into_iter().flat_map(|worker| worker.join().unwrap()).collect()
     });
+    let mut broken = Vec::new();
     for (seed, report) in reports {
-        assert!(report.violations.is_empty(), "seed {seed}: {:#?}", report.violations);
+        if let Some(file) = std::env::var_os("FASTCHAT_SIM_TRACE") {
+            std::fs::write(file, report.trace_tail.join("\n")).unwrap();
+        }
+        broken.extend(report.violations.iter().map(|what| format!("seed {seed}: {what}")));
         simulated += report.simulated;
         crashes += report.crashes;
         texts += report.counts.0;
         shown += report.counts.2;
         datagrams += report.network.datagrams;
     }
+    assert!(broken.is_empty(), "{broken:#?}");
     println!(
         "{seeds} seeds, {} simulated seconds, {crashes} crashes, {texts} texts written, {shown} \
          shown once, {datagrams} datagrams: 0 lost, 0 doubled, 0 out of order",

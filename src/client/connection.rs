@@ -211,8 +211,8 @@ impl Dialer {
         let mut wire = Wire {
             conn,
             server: edge.server.clone(),
-            reader: FrameReader::new(recv, limits::FRAME_BYTES_MAX, partial),
-            writer: FrameWriter::new(send, limits::FRAME_BYTES_MAX),
+            reader: FrameReader::new(recv, limits::OPERATION_FRAME_BYTES_MAX, partial),
+            writer: FrameWriter::new(send, limits::OPERATION_FRAME_BYTES_MAX),
             last_rid: 0,
         };
         let hello = Hello {

@@ -5,9 +5,18 @@ use tokio::time::Instant;
 use super::Edge;
 use super::state::{Pending, Phase, State};
 use crate::limits;
-use crate::types::{GroupName, LogName};
+use crate::types::{GroupName, LogId, LogName};
 use crate::wire::Code;
 use crate::wire::client::{ClientFrame, client_frame::Body};
+
+/// Whether a header's log can be the one that is appended to.
+pub(super) fn names(header: &LogId, log: &str) -> bool {
+    match header {
+        LogId::Inbox(_) => header.to_string() == log,
+        // Which group it is for, its home will see.
+        LogId::Group(_) => log.starts_with('#'),
+    }
+}
 
 impl State {
     /// Bytes of a frame that the client may send now: strangers hand in no operations.

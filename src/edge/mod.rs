@@ -12,6 +12,7 @@ pub mod local;
 mod losses;
 mod outbox;
 pub mod passwords;
+mod proof;
 mod request;
 pub mod router;
 mod session;

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use crate::crypto::{EnvelopeError, parse_header};
 use crate::limits;
-use crate::types::{DeviceId, LogId, LogName, ServerId, UserName};
+use crate::types::{LogName, ServerId, UserName};
 use crate::wire::client::{Append, ClientFrame, Cursor, Hello, HelloOk, Open, WhoList};
 use crate::wire::client::{client_frame::Body, server_frame};
 use crate::wire::peer::Forward;
@@ -18,12 +18,11 @@ use crate::wire::{Code, PROTOCOL_VERSION};
 
 use super::Edge;
 use super::answer::{self, About, RETRY_AFTER};
+use super::groups::names;
+use super::proof::{AUTH_KEY_CHARS, Needs, read_proof};
 use super::router::{Generation, PortError, ToHome};
 use super::state::{OpenLog, Pending, Phase, State, Via};
 use super::who::WhoMerge;
-
-/// Characters of an auth key: base64 of 32 bytes.
-const AUTH_KEY_CHARS: usize = 44;
 
 /// In which phase a frame is allowed.
 #[derive(Clone, Copy)]
@@ -66,20 +65,6 @@ fn allowed(phase: &Phase, when: When) -> bool {
         Phase::Proving { .. } => matches!(when, When::Greeted),
         Phase::LoggedIn(_) => matches!(when, When::LoggedIn | When::Greeted),
     }
-}
-
-/// A login, sign-up or resume whose fields make sense.
-struct Proof {
-    user: UserName,
-    device: DeviceId,
-    needs: Needs,
-}
-
-/// What a proof has to bring besides itself.
-enum Needs {
-    Nothing,
-    SignUpTicket(bytes::Bytes),
-    LoginTicket(bytes::Bytes),
 }
 
 impl State {
@@ -402,12 +387,9 @@ impl State {
             }
             Err(error) => return self.malformed(0, &error.to_string(), edge.limits(), now),
         };
-        let log_fits = match &header.log {
-            LogId::Inbox(_) => header.log.to_string() == append.log,
-            // Which group it is for, its home will see.
-            LogId::Group(_) => append.log.starts_with('#'),
-        };
-        let fits = header.author == me.user && header.device == me.device && log_fits;
+        let fits = header.author == me.user
+            && header.device == me.device
+            && names(&header.log, &append.log);
         let log = append.log.clone();
         let about = About { log: &log, open_id: append.open_id, n: header.n.0 };
         if !fits {
@@ -470,34 +452,4 @@ impl State {
             self.outbox.answer(answer::closed(log, open_id, code, ""));
         }
     }
-}
-
-/// Reads a sign-up, login or resume; the ticket is taken out, for it is of use only here.
-fn read_proof(frame: &mut ClientFrame) -> Result<Proof, &'static str> {
-    let (user, device, needs) = match &mut frame.body {
-        Some(Body::SignUp(sign_up)) => {
-            if sign_up.auth_key.len() != AUTH_KEY_CHARS {
-                return Err("an auth key has 44 characters");
-            }
-            if sign_up.bundle.is_empty() || sign_up.bundle.len() > limits::BUNDLE_BYTES_MAX {
-                return Err("the bundle is missing or too long");
-            }
-            let ticket = std::mem::take(&mut sign_up.ticket);
-            (&sign_up.user, sign_up.device, Needs::SignUpTicket(ticket))
-        }
-        Some(Body::Login(login)) => {
-            if login.auth_key.len() != AUTH_KEY_CHARS {
-                return Err("an auth key has 44 characters");
-            }
-            let ticket = std::mem::take(&mut login.ticket);
-            (&login.user, login.device, Needs::LoginTicket(ticket))
-        }
-        Some(Body::Resume(resume)) => (&resume.user, resume.device, Needs::Nothing),
-        Some(_) | None => return Err("not a login"),
-    };
-    let user = UserName::canonical(user).map_err(|_| "not a user name")?;
-    if device == 0 {
-        return Err("a device is never 0");
-    }
-    Ok(Proof { user, device: DeviceId(device), needs })
 }

@@ -365,7 +365,7 @@ impl Logs {
     ) -> Result<Option<&mut Log>, Fault> {
         if !self.logs.contains_key(name) {
             let Some(log) = Log::load(conn, name)? else { return Ok(None) };
-            self.growths += 1 + log.unread.len();
+            self.growths += 1 + log.weight() / UNREAD_BYTES;
             self.logs.insert(name.clone(), log);
         }
         self.clock += 1;
@@ -382,6 +382,11 @@ impl Logs {
         if !self.dirty.contains(name) {
             self.dirty.insert(name.clone());
         }
+    }
+
+    /// Takes note that a roster of so many members is kept with a log.
+    pub(super) fn grown(&mut self, members: usize) {
+        self.growths += members;
     }
 
     /// Writes back what changed, inside the transaction that changed it.

@@ -60,7 +60,7 @@ pub(super) fn check_append(
 
 impl Home {
     /// A member reads from their cursor on, a former one up to the end of their membership.
-    pub(super) fn open_group(
+    pub(super) fn attach_to_group(
         &mut self,
         asker: Asker<'_>,
         user: &UserName,
@@ -259,6 +259,7 @@ impl Home {
                 }
             }
         }
+        let people = roster.members().len();
         rows::set_group(conn, id, roster.key_epoch(), roster.is_closed())?;
         if let Some(group) = &mut log.group {
             group.key_epoch = roster.key_epoch();
@@ -271,13 +272,14 @@ impl Home {
             self.moved.insert(name.clone());
         }
         self.logs.touch(name);
+        self.logs.grown(people);
         let what = Pushed::Operation(number, encoded.clone());
         let entry = Fresh { seq, what, since: asker.since };
         self.fresh.entry(name.clone()).or_default().push(entry);
         Ok(Body::Changed(wire::Changed { number, seq: seq.0 }))
     }
 
-    /// What the chain of a group comes to. Kept with the log; else every operation is applied again.
+    /// What the chain of a group comes to. Kept with the log; else applied again from CREATE on.
     pub(super) fn roster(&mut self, name: &LogName) -> Result<&Roster, No> {
         let conn = &self.database.conn;
         let log = self.logs.get(conn, name)?.ok_or(Code::NoSuchGroup)?;
@@ -290,8 +292,8 @@ impl Home {
         Ok(group.roster.insert(roster))
     }
 
-    /// A page of the chain: all of it for members and for who proved an invitation, up to the end of
-    /// their membership for who was one.
+    /// A page of the chain: all of it for members and for who proved an invitation; for who was a
+    /// member, up to the end of that.
     pub(super) fn get_roster(
         &mut self,
         asker: Asker<'_>,

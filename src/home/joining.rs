@@ -50,7 +50,7 @@ enum Undo {
     Wrong((UserName, GroupName), Option<Wrong>),
 }
 
-/// Nonces, grants and failures. Changes are undone with their transaction, which is then done again.
+/// Nonces, grants and failures. Changes are undone with their transaction, which comes again.
 #[derive(Default)]
 pub(super) struct Joins {
     nonces: BTreeMap<Place, Pass<[u8; 32]>>,

@@ -71,7 +71,7 @@ impl Home {
         }
         match open.log {
             LogName::Inbox(owner) => self.open_inbox(asker, user, owner, open),
-            LogName::Group(_) => self.open_group(asker, user, open),
+            LogName::Group(_) => self.attach_to_group(asker, user, open),
         }
     }
 

@@ -153,7 +153,7 @@ impl Group {
         self.parts.get(user).is_some_and(Part::is_present)
     }
 
-    /// The last entry that somebody may see: none for who never was a member, the newest for who is.
+    /// The last entry that somebody may see: the newest for a member, none for who never was one.
     pub(super) fn sees_upto(&self, user: &UserName, head: Seq) -> Option<Seq> {
         let last = self.parts.get(user)?.stays.last()?;
         Some(last.until.unwrap_or(head))

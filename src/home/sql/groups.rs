@@ -80,7 +80,8 @@ pub(in crate::home) fn insert_group(
     .execute([log])?;
     let operations = conn.last_insert_rowid();
     conn.prepare_cached(
-        "INSERT INTO groups (log, name, group_id, operations, key_epoch) VALUES (?1, ?2, ?3, ?4, 1)",
+        "INSERT INTO groups (log, name, group_id, operations, key_epoch)
+         VALUES (?1, ?2, ?3, ?4, 1)",
     )?
     .execute(params![log, name.as_str(), id.0, operations])?;
     Ok(RowId(log))

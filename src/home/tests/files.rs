@@ -150,10 +150,19 @@ async fn a_database_of_version_1_opens() {
     };
     let opened = bed.open(&bob.at(2, welcome.session_epoch), "alice", 1).await;
     assert_eq!((opened.head_seq, opened.last_n, opened.delivered_n), (3, 3, 2));
-    let Body::Welcome(_) = bed.ask(&stranger(1), Person::new("alice").resume(10, "e1")).await
-    else {
+    let alice = Person::new("alice");
+    let Body::Welcome(welcome) = bed.ask(&stranger(1), alice.resume(10, "e1")).await else {
         panic!("no welcome")
     };
+    // What version 3 brought works in it, and every row is where those that refer to it look.
+    let from = alice.at(1, welcome.session_epoch);
+    let team = bed.team_of(&alice, &from, "team", &["alice", "bob"]).await;
+    assert_eq!(bed.open_team(&from, &team, 1).await.opened.head_seq, 1);
+    let conn = rusqlite::Connection::open(bed.folder.path().join("v1.db")).unwrap();
+    assert!(!conn.prepare("PRAGMA foreign_key_check").unwrap().exists([]).unwrap());
+    let logs = "SELECT group_concat(id) FROM (SELECT id FROM logs ORDER BY id)";
+    let ids: String = conn.query_row(logs, [], |row| row.get(0)).unwrap();
+    assert_eq!(ids, "-1,1,2");
 }
 
 #[test]

@@ -59,12 +59,12 @@ impl Books {
                 wrong.push(format!("I5: the members of {group} are not those of its chain"));
             }
             let (rows, room): (i64, i64) = db.query_row(
-                "SELECT (SELECT count(*) FROM entries WHERE log = id), head_seq + 1 - first_seq
-                 FROM logs WHERE id = ?1",
+                "SELECT (SELECT count(*) FROM entries e WHERE e.log = l.id AND seq >= first_seq),
+                   head_seq + 1 - first_seq FROM logs l WHERE l.id = ?1",
                 [log],
                 |row| Ok((row.get(0)?, row.get(1)?)),
             )?;
-            if rows > room {
+            if rows != room {
                 wrong.push(format!("{rows} rows for {room} entries of {group}"));
             }
             *before = chain;

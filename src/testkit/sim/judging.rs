@@ -1,5 +1,6 @@
 //! The end of a run: everything is repaired, and what was promised is looked at.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -140,6 +141,9 @@ impl World {
         let databases: Vec<&Path> = databases.iter().map(PathBuf::as_path).collect();
         self.violations.extend(Books::audit_slots(&databases)?);
         self.violations.extend(diary(&self.diary).violations());
+        // The end of healing has said some of it before.
+        let mut said = BTreeSet::new();
+        self.violations.retain(|what| said.insert(what.clone()));
         Ok(SimReport {
             trace_hash: self.net.trace_hash(),
             simulated: self.net.elapsed(),

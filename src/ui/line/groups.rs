@@ -3,18 +3,20 @@
 
 use zeroize::Zeroizing;
 
-use crate::client::{
-    Client, GroupCommand, GroupDone, GroupError, GroupView, JoinState, Role, Standing,
-};
+use crate::client::{GroupCommand, GroupError, GroupView, JoinState, Role, Standing};
 use crate::types::{ChatName, GroupName, UserName};
 use crate::ui::commands::{Group, Known, Sure, Wish};
-use crate::ui::input::{Above, Secret, Times};
+use crate::ui::input::{Above, Times};
 use crate::ui::lists;
 use crate::ui::say::{self, Place};
-use crate::ui::screen::Screen;
 
 use super::drafts::{Asked, Input};
-use super::{Answer, Effect, REQUESTS_MAX, Session};
+use super::{Answer, Effect, Session};
+
+mod asking;
+mod told;
+
+use told::{added, came_in, made, not_done, with_rest};
 
 /// What a password is typed for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -396,179 +398,4 @@ impl Session {
             }
         });
     }
-
-    // --- questions and answers ---
-
-    fn ask_password(&mut self, purpose: Purpose, question: String, times: Times) {
-        self.input = Input::Password { purpose, given_up: false };
-        self.terminal.secret(String::new(), question, times);
-    }
-
-    /// Ctrl-C while a password is typed: the terminal has cleared it, and Enter ends the question.
-    pub(super) fn give_up_password(&mut self) -> bool {
-        match &mut self.input {
-            Input::Password { given_up, .. } => {
-                *given_up = true;
-                true
-            }
-            Input::Commands | Input::Lines { .. } | Input::Question(_) | Input::Elsewhere => false,
-        }
-    }
-
-    /// Ctrl-C while an answer is awaited: it is told when it comes.
-    pub(super) fn give_up_waiting(&mut self) -> bool {
-        if !std::mem::take(&mut self.held) {
-            return false;
-        }
-        let line = self.screen.notice("it goes on; how it ends is told here");
-        self.reply(Above::Keep, line);
-        true
-    }
-
-    pub(super) fn password_typed(&mut self, secret: Secret) {
-        let Input::Password { purpose, given_up } =
-            std::mem::replace(&mut self.input, Input::Commands)
-        else {
-            return self.reply(Above::Keep, String::new());
-        };
-        let password = match secret {
-            Secret::Given(password) if !given_up => password,
-            Secret::Different if !given_up => {
-                return self.mistake("That was not the same twice; nothing was done.");
-            }
-            Secret::Given(_) | Secret::Different | Secret::Dropped => {
-                let note = self.screen.notice("dropped; nothing was done");
-                return self.reply(Above::Keep, note);
-            }
-        };
-        let some = |password: Zeroizing<String>| (!password.is_empty()).then_some(password);
-        match purpose {
-            Purpose::Create { name, with } => self.make_group(name, with, some(password)),
-            Purpose::Set(group) => self.set_password(group, some(password)),
-            Purpose::Kick { group, who } => self.kick_now(group, who, true, some(password)),
-            Purpose::Join(_) if password.is_empty() => {
-                let note = self.screen.notice("no password, nothing was done");
-                self.reply(Above::Keep, note);
-            }
-            Purpose::Join(name) => self.join_with(name, password),
-        }
-    }
-
-    /// Asks a server, and reads the next line when its answer is here.
-    fn hold<F, Fut>(&mut self, work: F)
-    where
-        F: FnOnce(Client, Screen) -> Fut,
-        Fut: Future<Output = Answer> + Send + 'static,
-    {
-        if self.asked >= REQUESTS_MAX {
-            return self.mistake("Wait for the earlier answers first.");
-        }
-        self.held = true;
-        self.screen.width = self.terminal.columns();
-        self.request(work);
-    }
-
-    pub(super) fn group_answered(&mut self, text: String, then: Then) {
-        if !std::mem::take(&mut self.held) {
-            // The person went on meanwhile: what they type stays where it is going.
-            return self.terminal.notice(text);
-        }
-        match then {
-            Then::Nothing => self.reply(Above::Keep, text),
-            Then::Failed => {
-                self.piped.mistakes += 1;
-                self.reply(Above::Keep, text);
-            }
-            Then::Open(name) => {
-                let chat = ChatName::Group(name);
-                self.open(&chat);
-                self.take_draft_of(&chat);
-                self.reply(Above::Keep, text);
-            }
-            Then::Leave(name) => {
-                if self.chat.as_ref().and_then(ChatName::group) == Some(&name) {
-                    self.chat = None;
-                }
-                self.reply(Above::Keep, text);
-            }
-            Then::AskPassword(name) => {
-                let question = format!("Password of {name}: ");
-                self.ask_password(Purpose::Join(name), question, Times::Once);
-            }
-        }
-        self.show();
-    }
-}
-
-fn not_done(screen: &Screen, error: &GroupError, group: Option<&GroupName>) -> Answer {
-    let text = screen.told(&say::group_error(error, group, Place::Line));
-    Answer { text, effect: Effect::Group(Then::Failed) }
-}
-
-fn came_in(
-    screen: &Screen,
-    joined: Result<GroupView, GroupError>,
-    name: Option<GroupName>,
-) -> Answer {
-    match joined {
-        Ok(view) => {
-            let text = format!(
-                "you are in {}, with {} others; what was written before is not shown",
-                view.name,
-                view.members.len().saturating_sub(1)
-            );
-            Answer { text: screen.notice(&text), effect: Effect::Group(Then::Open(view.name)) }
-        }
-        Err(error) => not_done(screen, &error, name.as_ref()),
-    }
-}
-
-fn made(screen: &Screen, done: &GroupDone) -> String {
-    let name = &done.group.name;
-    let others: Vec<UserName> = say::candidates(&done.group, screen.me());
-    let with = match others.as_slice() {
-        [] => ", with nobody else yet: /add WHO".to_owned(),
-        others => format!(", with {}", screen.several(others)),
-    };
-    screen.notice(&format!("{name} is made{with}; what you type goes to {name}"))
-}
-
-/// Who of those named is in the group now and was not before.
-fn added(screen: &Screen, done: &GroupDone, people: &[UserName]) -> String {
-    let failed = |user: &UserName| done.failed.iter().any(|(who, _)| who == user);
-    let new: Vec<UserName> = people
-        .iter()
-        .filter(|user| !done.already.contains(user) && !failed(user))
-        .cloned()
-        .collect();
-    match new.as_slice() {
-        [] => String::new(),
-        [one] => {
-            screen.notice(&format!("{} is in {} now", screen.names.label(one), done.group.name))
-        }
-        several => {
-            screen.notice(&format!("{} are in {} now", screen.several(several), done.group.name))
-        }
-    }
-}
-
-/// `text`, and below it who was in already and who could not be had.
-fn with_rest(screen: &Screen, done: &GroupDone, text: String) -> String {
-    let name = &done.group.name;
-    let mut lines = vec![text];
-    if !done.already.is_empty() {
-        let who = screen.several(&done.already);
-        lines.push(screen.notice(&format!("in {name} already, and sent its key again: {who}")));
-    }
-    for (user, error) in &done.failed {
-        if *error == GroupError::Nothing {
-            lines.push(screen.notice(&format!("{}: that is so already", screen.names.label(user))));
-            continue;
-        }
-        let mut told = say::group_error(error, Some(name), Place::Line);
-        told.what = format!("Not {user}: {}", told.what);
-        lines.push(screen.told(&told));
-    }
-    lines.retain(|line| !line.is_empty());
-    lines.join("\n")
 }

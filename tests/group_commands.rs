@@ -1,0 +1,203 @@
+//! Groups as people and scripts use them: the real programs against a real cluster, by one-shot
+//! commands and on terminals.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod terminal;
+mod world;
+
+use std::fs;
+use std::path::Path;
+
+use terminal::Terminal;
+use world::World;
+
+const PASSWORD: &str = "open sesame, all of you";
+
+#[test]
+fn groups_are_made_joined_changed_and_left() {
+    let world = World::start();
+    world.register(&["alice", "bob", "carol", "dave"]);
+    let folder = tempfile::tempdir().unwrap();
+    a_script_makes_a_group_and_writes_to_it(&world, folder.path());
+    who_has_the_password_or_a_link_comes_in(&world, folder.path());
+    only_admins_change_a_group_and_the_last_one_hands_it_over(&world);
+    if terminal::possible() {
+        people_meet_in_a_group(&world);
+    }
+}
+
+fn file(folder: &Path, name: &str, line: &str) -> String {
+    let path = folder.join(name);
+    fs::write(&path, format!("{line}\n")).unwrap();
+    path.display().to_string()
+}
+
+fn a_script_makes_a_group_and_writes_to_it(world: &World, folder: &Path) {
+    let password = file(folder, "password", PASSWORD);
+    let words = ["-p", "alice", "group", "create", "team", "bob", "nobody"];
+    let words = [&words[..], &["--title", "The Team", "--join-password-file", &password]].concat();
+    let ran = world.run(&[&words[..], &["--json"]].concat(), 7);
+    let done = ran.json().remove(0);
+    assert_eq!((&done["type"], &done["did"]), (&"group_done".into(), &"created".into()));
+    assert_eq!(done["failed"][0]["user"], "nobody", "{done}");
+    assert_eq!(done["failed"][0]["code"], "not_found", "{done}");
+    world.run(&words, 8);
+
+    world.run_with_input(&["-p", "alice", "send", "#team"], "build green", 0);
+    // Bob has never heard of the group: what waits is read first.
+    world.run(&["-p", "bob", "send", "#team", "hurray"], 0);
+    let shown = world.run(&["-p", "bob", "recv", "--from", "#team", "--json"], 0).json();
+    let message = shown.iter().find(|line| line["type"] == "message").unwrap();
+    assert_eq!((&message["chat"], &message["to"]), (&"#team".into(), &"#team".into()));
+    assert_eq!((&message["from"], &message["text"]), (&"alice".into(), &"build green".into()));
+    assert!(shown.iter().any(|line| line["what"] == "created"), "{shown:?}");
+    let shown = world.run(&["-p", "bob", "recv"], 0).out();
+    assert!(shown.contains("alice added you to #team: /to #team"), "{shown}");
+
+    let group = world.run(&["-p", "bob", "group", "show", "#team", "--json"], 0).json().remove(0);
+    assert_eq!((&group["title"], &group["role"]), (&"The Team".into(), &"member".into()));
+    assert_eq!(group["members"][0]["user"], "alice");
+    assert_eq!(group["invites"][0]["password"], true);
+    let chats = world.run(&["-p", "bob", "chats"], 0).out();
+    assert!(chats.contains("#team"), "{chats}");
+    let history = world.run(&["-p", "alice", "history", "#team"], 0).out();
+    assert!(history.contains("you → #team  build green"), "{history}");
+    world.run(&["-p", "alice", "send", "#nothere", "x"], 5);
+    world.run(&["-p", "alice", "history", "#nothere"], 5);
+}
+
+fn who_has_the_password_or_a_link_comes_in(world: &World, folder: &Path) {
+    let (right, wrong) = (file(folder, "right", PASSWORD), file(folder, "wrong", "open barley"));
+    let ran = world.run(&["-p", "carol", "group", "join", "team"], 4);
+    assert!(ran.err().contains("client group join team --join-password-file"), "{}", ran.err());
+    let join = ["-p", "carol", "group", "join", "team", "--join-password-file"];
+    world.run(&[&join[..], &[&wrong]].concat(), 8);
+    world.run(&[&join[..], &[&right]].concat(), 0);
+    world.run(&[&join[..], &[&right]].concat(), 0);
+    world.run(&["-p", "carol", "send", "#team", "carol is here"], 0);
+    let shown = world.run(&["-p", "alice", "recv"], 0).out();
+    assert!(shown.contains("carol joined by an invitation"), "{shown}");
+    assert!(shown.contains("carol: carol is here"), "{shown}");
+
+    // Who is put out knows the password: it ends with that.
+    let ran = world.run(&["-p", "alice", "group", "remove", "team", "carol"], 0);
+    assert!(ran.err().contains("Invitations ended"), "{}", ran.err());
+    let shown = world.run(&["-p", "carol", "recv"], 0).out();
+    assert!(shown.contains("alice removed you from #team"), "{shown}");
+    world.run(&["-p", "carol", "send", "#team", "x"], 8);
+    world.run(&[&join[..], &[&right]].concat(), 8);
+
+    let link = world.run(&["-p", "alice", "group", "invite", "team", "--uses", "1"], 0).out();
+    let link = link.trim();
+    assert!(link.starts_with("fastchat://join/team/"), "{link}");
+    world.run(&["-p", "dave", "group", "join", link], 0);
+    world.run(&["-p", "carol", "group", "join", link], 8);
+    world.run(&["-p", "carol", "group", "join", "fastchat://join/team/x"], 2);
+}
+
+fn only_admins_change_a_group_and_the_last_one_hands_it_over(world: &World) {
+    for words in [
+        &["add", "team", "carol"][..],
+        &["remove", "team", "dave"],
+        &["promote", "team", "bob"],
+        &["rename", "team", "Mine"],
+        &["invite", "team"],
+        &["password", "team", "--off"],
+        &["close", "team", "--yes"],
+    ] {
+        let ran = world.run(&[&["-p", "bob", "group"], words].concat(), 8);
+        assert!(ran.err().contains("Only an admin of #team"), "{words:?}: {}", ran.err());
+    }
+    world.run(&["-p", "alice", "group", "add", "team", "carol", "nobody"], 7);
+    let ran = world.run(&["-p", "alice", "group", "add", "team", "bob"], 0);
+    assert!(ran.err().contains("bob is in #team already"), "{}", ran.err());
+    world.run(&["-p", "alice", "group", "topic", "team", "release", "on", "friday"], 0);
+    world.run(&["-p", "alice", "group", "forget", "team"], 8);
+    let ran = world.run(&["-p", "alice", "group", "leave", "team"], 8);
+    assert!(ran.err().contains("You are the only admin of #team."), "{}", ran.err());
+    assert!(ran.err().contains("--successor bob"), "{}", ran.err());
+    world.run(&["-p", "alice", "group", "leave", "team", "--successor", "bob"], 0);
+    let ran = world.run(&["-p", "alice", "send", "#team", "x"], 8);
+    assert!(ran.err().contains("You are not in #team"), "{}", ran.err());
+    world.run(&["-p", "bob", "group", "promote", "team", "dave"], 0);
+    let ran = world.run(&["-p", "bob", "group", "close", "team"], 4);
+    assert!(ran.err().contains("client group close team --yes"), "{}", ran.err());
+    world.run(&["-p", "bob", "group", "close", "team", "--yes"], 0);
+    let ran = world.run(&["-p", "bob", "send", "#team", "x"], 8);
+    assert!(ran.err().contains("#team is closed"), "{}", ran.err());
+    world.run(&["-p", "alice", "group", "forget", "team"], 0);
+    let history = world.run(&["-p", "alice", "history", "#team"], 0).out();
+    assert!(history.contains("build green"), "{history}");
+}
+
+/// Types a password where one is asked for.
+fn secretly(terminal: &mut Terminal, question: &str, password: &str) {
+    terminal.until_shown(question);
+    terminal.press(&format!("{password}\r"));
+}
+
+fn people_meet_in_a_group(world: &World) {
+    let mut bob = Terminal::sized(world, "-p bob --color never", 30, 40);
+    bob.until_prompt("bob> ");
+    let mut alice = Terminal::start(world, "-p alice --color never");
+    alice.until_prompt("alice> ");
+    alice.press("/create club bob\r");
+    secretly(&mut alice, "Password to join #club by (Enter: none):", PASSWORD);
+    secretly(&mut alice, "Once more:", PASSWORD);
+    alice.until_shown("#club is made, with bob");
+    alice.until_prompt("#club> ");
+
+    bob.until_shown("alice added you to #club");
+    bob.does("/to #club", "#club> ");
+    let shown = bob.does("hi @alice, nice", "you → #club  hi @alice");
+    assert!(shown.lines().all(|line| line.chars().count() <= 40), "{shown}");
+    alice.until_shown("#club      bob: hi @alice, nice");
+    bob.until_shown("read by all of #club");
+
+    let mut carol = Terminal::start(world, "-p carol --plain");
+    carol.press("/join club\r");
+    secretly(&mut carol, "Password of #club:", "open barley, all of you");
+    carol.until_shown("That does not open #club");
+    carol.press("\\join #club\r");
+    secretly(&mut carol, "Password of #club:", PASSWORD);
+    carol.until_shown("you are in #club, with 2 others");
+    alice.until_shown("carol joined by an invitation");
+    carol.press("group_message club good evening\r");
+    alice.until_shown("#club      carol: good evening");
+    alice.does("welcome, carol", "you → #club  welcome, carol");
+    carol.until_shown("alice says in #club: welcome, carol");
+
+    bob.does("/kick carol", "Only an admin of #club");
+    let shown = alice.does("/members", "3 members, you are an admin");
+    assert!(shown.contains("to join: the password (by alice)"), "{shown}");
+    // A command of a script goes through this client, who sees what it does.
+    let link = world.run(&["-p", "alice", "group", "invite", "club"], 0).out();
+    assert!(link.starts_with("fastchat://join/club/"), "{link}");
+
+    alice.press("/kick carol\r");
+    secretly(&mut alice, "ends with this. A new one (Enter: none):", "");
+    alice.until_shown("Invitations ended");
+    carol.until_shown("alice removed you from #club");
+    bob.until_shown("carol was removed by alice");
+    carol.does("/msg #club still here?", "You are not in #club");
+
+    let shown = alice.does("/leave", "You are the only admin of #club.");
+    assert!(shown.contains("Hand it over: /leave bob   or close it: /delgrp"), "{shown}");
+    alice.does("/leave bob", "you are out of #club");
+    alice.until_prompt("alice> ");
+    bob.until_shown("alice left");
+    bob.does("/topic just me", "the topic of #club is changed");
+    bob.does("anybody?", "you → #club  anybody?");
+    bob.does("/delgrp", "y/n> ");
+    bob.does("n", "nothing was closed");
+    bob.does("/delgrp", "(y or n)");
+    bob.press("y\r");
+    bob.until_shown("#club is closed for everybody");
+    for (mut terminal, prompt) in [(alice, "alice> "), (bob, "bob> ")] {
+        terminal.until_prompt(prompt);
+        terminal.press("/quit\r");
+        terminal.ends_with(0);
+    }
+    carol.press("/quit\r");
+    carol.ends_with(0);
+}
