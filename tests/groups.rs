@@ -137,7 +137,7 @@ async fn one_who_is_added_while_away_learns_of_it_on_return() {
     let told = bob.reads_until(&format!("* {} Added", alice.name)).await;
     assert!(told.iter().any(|line| line.contains("Added")), "{told:?}");
     let again = change(&alice, GroupCommand::Add(vec![bob.name.clone()])).await.unwrap();
-    assert_eq!(again.already, [bob.name.clone()]);
+    assert_eq!(again.already, std::slice::from_ref(&bob.name));
 }
 
 #[tokio::test(start_paused = true)]
