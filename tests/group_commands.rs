@@ -102,7 +102,7 @@ fn only_admins_change_a_group_and_the_last_one_hands_it_over(world: &World) {
         &["promote", "team", "bob"],
         &["rename", "team", "Mine"],
         &["invite", "team"],
-        &["password", "team", "--off"],
+        &["topic", "team", "mine"],
         &["close", "team", "--yes"],
     ] {
         let ran = world.run(&[&["-p", "bob", "group"], words].concat(), 8);
@@ -130,6 +130,12 @@ fn only_admins_change_a_group_and_the_last_one_hands_it_over(world: &World) {
     assert!(history.contains("build green"), "{history}");
 }
 
+/// The number in front of the first line that has one and holds `text`.
+fn number_of(shown: &str, text: &str) -> Option<u32> {
+    let lines = shown.lines().filter(|line| line.contains(text));
+    lines.filter_map(|line| line.split_whitespace().next()?.parse().ok()).next()
+}
+
 /// Types a password where one is asked for.
 fn secretly(terminal: &mut Terminal, question: &str, password: &str) {
     terminal.until_shown(question);
@@ -153,6 +159,11 @@ fn people_meet_in_a_group(world: &World) {
     assert!(shown.lines().all(|line| line.chars().count() <= 40), "{shown}");
     alice.until_shown("#club      bob: hi @alice, nice");
     bob.until_shown("read by all of #club");
+    bob.press("/ids on\r");
+    let shown = bob.until("a number", |shown| number_of(shown, "hi @alice").is_some());
+    let id = number_of(&shown, "hi @alice").unwrap();
+    bob.does(&format!("/seen {id}"), "read by alice (1 of 1)");
+    bob.does("/ids off", "numbers are hidden");
 
     let mut carol = Terminal::start(world, "-p carol --plain");
     carol.press("/join club\r");
