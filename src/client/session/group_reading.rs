@@ -12,8 +12,6 @@ use super::super::Mode;
 use super::super::connection::Unread;
 use super::super::group_log::Arrived;
 use super::super::sender::{Phase, Sender};
-use super::answers::Waiting;
-use super::groups::Asked;
 use super::reader::{Reader, Taken};
 use super::{End, Session};
 
