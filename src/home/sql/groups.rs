@@ -73,10 +73,7 @@ pub(in crate::home) fn group(conn: &Connection, name: &GroupName) -> Result<Opti
 }
 
 /// Makes a group without members and operations, and its log.
-pub(in crate::home) fn insert_group(
-    conn: &Connection,
-    group: &NewGroup<'_>,
-) -> Result<RowId> {
+pub(in crate::home) fn insert_group(conn: &Connection, group: &NewGroup<'_>) -> Result<RowId> {
     let log: i64 = conn
         .prepare_cached("SELECT COALESCE(MIN(log), 0) - 1 FROM groups")?
         .query_row([], |row| row.get(0))?;
