@@ -102,7 +102,7 @@ fn only_admins_change_a_group_and_the_last_one_hands_it_over(world: &World) {
         &["promote", "team", "bob"],
         &["rename", "team", "Mine"],
         &["invite", "team"],
-        &["password", "team", "--off"],
+        &["topic", "team", "mine"],
         &["close", "team", "--yes"],
     ] {
         let ran = world.run(&[&["-p", "bob", "group"], words].concat(), 8);
@@ -130,6 +130,12 @@ fn only_admins_change_a_group_and_the_last_one_hands_it_over(world: &World) {
     assert!(history.contains("build green"), "{history}");
 }
 
+/// The number in front of the first line that has one and holds `text`.
+fn number_of(shown: &str, text: &str) -> Option<u32> {
+    let lines = shown.lines().filter(|line| line.contains(text));
+    lines.filter_map(|line| line.split_whitespace().next()?.parse().ok()).next()
+}
+
 /// Types a password where one is asked for.
 fn secretly(terminal: &mut Terminal, question: &str, password: &str) {
     terminal.until_shown(question);
@@ -147,12 +153,17 @@ fn people_meet_in_a_group(world: &World) {
     alice.until_shown("#club is made, with bob");
     alice.until_prompt("#club> ");
 
-    bob.until_shown("alice added you to #club");
+    bob.until_shown("#club: /to #club");
     bob.does("/to #club", "#club> ");
     let shown = bob.does("hi @alice, nice", "you → #club  hi @alice");
     assert!(shown.lines().all(|line| line.chars().count() <= 40), "{shown}");
     alice.until_shown("#club      bob: hi @alice, nice");
     bob.until_shown("read by all of #club");
+    bob.press("/ids on\r");
+    let shown = bob.until("a number", |shown| number_of(shown, "hi @alice").is_some());
+    let id = number_of(&shown, "hi @alice").unwrap();
+    bob.does(&format!("/seen {id}"), "read by alice (1 of 1)");
+    bob.does("/ids off", "numbers are hidden");
 
     let mut carol = Terminal::start(world, "-p carol --plain");
     carol.press("/join club\r");
@@ -178,7 +189,7 @@ fn people_meet_in_a_group(world: &World) {
     secretly(&mut alice, "ends with this. A new one (Enter: none):", "");
     alice.until_shown("Invitations ended");
     carol.until_shown("alice removed you from #club");
-    bob.until_shown("carol was removed by alice");
+    bob.until_shown("carol was removed");
     carol.does("/msg #club still here?", "You are not in #club");
 
     let shown = alice.does("/leave", "You are the only admin of #club.");
@@ -188,9 +199,11 @@ fn people_meet_in_a_group(world: &World) {
     bob.until_shown("alice left");
     bob.does("/topic just me", "the topic of #club is changed");
     bob.does("anybody?", "you → #club  anybody?");
-    bob.does("/delgrp", "y/n> ");
+    bob.press("/delgrp\r");
+    bob.until_prompt("y/n> ");
     bob.does("n", "nothing was closed");
-    bob.does("/delgrp", "(y or n)");
+    bob.press("/delgrp\r");
+    bob.until_prompt("y/n> ");
     bob.press("y\r");
     bob.until_shown("#club is closed for everybody");
     for (mut terminal, prompt) in [(alice, "alice> "), (bob, "bob> ")] {

@@ -72,9 +72,12 @@ fn the_same_seed_is_the_same_run() {
 /// The first seed at which a planted bug is caught.
 fn caught_after(bug: Bug) -> Option<u64> {
     let config = SimConfig { bug: Some(bug), ..SimConfig::default() };
-    let caught = (1..=SEEDS_PER_BUG).find(|&seed| !simulate(seed, &config).violations.is_empty());
-    println!("{bug:?} is caught at seed {caught:?}");
-    caught
+    let caught = (1..=SEEDS_PER_BUG).find_map(|seed| {
+        let violations = simulate(seed, &config).violations;
+        violations.first().map(|first| (seed, first.clone()))
+    });
+    println!("{bug:?} is caught: {caught:?}");
+    caught.map(|(seed, _)| seed)
 }
 
 /// Each bug must be caught within this many seeds.
@@ -98,6 +101,21 @@ fn a_home_that_does_not_look_for_gaps_is_caught() {
 #[test]
 fn a_cursor_before_the_clients_commit_is_caught() {
     assert!(caught_after(Bug::ClientAckBeforeCommit).is_some());
+}
+
+#[test]
+fn a_removed_member_who_is_sent_more_is_caught() {
+    assert!(caught_after(Bug::RemovedStillReads).is_some());
+}
+
+#[test]
+fn a_message_under_an_old_key_of_its_group_is_caught() {
+    assert!(caught_after(Bug::StaleEpochAccepted).is_some());
+}
+
+#[test]
+fn an_operation_that_does_not_follow_the_newest_is_caught() {
+    assert!(caught_after(Bug::OperationWithoutCas).is_some());
 }
 
 #[test]

@@ -84,6 +84,15 @@ impl Client {
         Ok(())
     }
 
+    /// Whether nothing is left that this chat is to get: no message, and nothing that goes along
+    /// with one or with a change of a group, such as a key for who was brought in.
+    ///
+    /// # Errors
+    /// [`RequestError::Local`].
+    pub fn is_all_sent(&self, chat: &ChatName) -> Result<bool, RequestError> {
+        Ok(self.core.lock().is_all_sent(chat)?)
+    }
+
     /// Everybody who said that an own message of a group was shown to them, by name.
     ///
     /// # Errors

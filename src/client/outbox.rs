@@ -152,6 +152,16 @@ impl Core {
         Ok(rows.exists([chat])?)
     }
 
+    /// Whether nothing is left that this chat is to get, be it a message, a receipt or a key.
+    pub(crate) fn is_all_sent(&self, chat: &ChatName) -> Result<bool, StoreError> {
+        let mut rows = self.profile.store.db().prepare_cached(
+            "SELECT 1 FROM lines WHERE chat = ?1 AND kind = 0 AND state IN (0, 1)
+             UNION ALL SELECT 1 FROM notes WHERE chat = ?1 AND waits = 1
+             UNION ALL SELECT 1 FROM outgoing WHERE chat = ?1 AND answered = 0",
+        )?;
+        Ok(!rows.exists([chat])?)
+    }
+
     /// What may be sent for a chat now, from number `from` on, at most `max` envelopes.
     pub(crate) fn ready(
         &mut self,

@@ -20,6 +20,8 @@ type Rewrite = Box<dyn FnMut(ServerFrame) -> Vec<ServerFrame> + Send>;
 /// The positions that a reader was given in one log.
 struct Given {
     last: u64,
+    /// The highest genuine position so far.
+    genuine: u64,
     /// The first one given for each genuine position: read again, it has to be the same.
     first_for: BTreeMap<u64, u64>,
 }
@@ -27,7 +29,16 @@ struct Given {
 impl Given {
     /// Who begins to read at `seq` was given everything before it.
     fn before(seq: u64) -> Self {
-        Self { last: seq.saturating_sub(1), first_for: BTreeMap::new() }
+        let before = seq.saturating_sub(1);
+        Self { last: before, genuine: before, first_for: BTreeMap::new() }
+    }
+
+    /// The position for a genuine one. What the home itself leaves out, as what came while somebody
+    /// was in no group, stays left out.
+    fn place(&mut self, genuine: u64) -> u64 {
+        let step = genuine.saturating_sub(self.genuine).max(1);
+        self.genuine = self.genuine.max(genuine);
+        *self.first_for.entry(genuine).or_insert(self.last + step)
     }
 }
 
@@ -122,8 +133,7 @@ impl WayOut for Hostile {
             had.entry(place.clone()).or_default().push(entry.clone());
             genuine = entry.seq;
             let given = given.entry(place).or_insert_with(|| Given::before(genuine));
-            let first = *given.first_for.entry(genuine).or_insert(given.last + 1);
-            given.last = first - 1;
+            given.last = given.place(genuine) - 1;
         }
         let mut frames = match attacks.get_mut(to) {
             Some(rewrite) => rewrite(frame),

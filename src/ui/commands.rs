@@ -54,6 +54,8 @@ pub enum Command {
     Delete(LocalId),
     /// Send what waits now, or one refused message again.
     Retry(Option<LocalId>),
+    /// Who has read an own message.
+    Seen(LocalId),
     /// Show or hide the numbers of messages; `None` changes over.
     Ids(Option<Switch>),
     /// Write a text of several lines.

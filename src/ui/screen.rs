@@ -202,15 +202,24 @@ impl Screen {
 
     /// The mark of an own message (a word in plain style).
     pub fn mark(&self, state: &MessageState) -> String {
-        let (sign, word) = match state {
+        let (sign, word) = Self::sign_and_word(state);
+        if self.theme.rich() { sign.to_owned() } else { word.to_owned() }
+    }
+
+    /// The same as a word in every style.
+    pub fn state(&self, state: &MessageState) -> &'static str {
+        Self::sign_and_word(state).1
+    }
+
+    fn sign_and_word(state: &MessageState) -> (&'static str, &'static str) {
+        match state {
             MessageState::Waiting | MessageState::Pending => ("…", "waiting"),
             MessageState::Sent => ("·", "sent"),
             MessageState::Delivered => ("✓", "delivered"),
             MessageState::Read => ("✓✓", "read"),
             MessageState::Refused(_) => ("✗", "failed"),
             MessageState::Cancelled => ("✗", "cancelled"),
-        };
-        if self.theme.rich() { sign.to_owned() } else { word.to_owned() }
+        }
     }
 
     /// A text broken at the width of the screen; further lines start with `indent`.

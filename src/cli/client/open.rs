@@ -8,9 +8,7 @@ use zeroize::Zeroizing;
 
 use crate::cli::exit::Exit;
 use crate::client::profile::Owner;
-use crate::client::{
-    Client, Event, KeyView, Mode, Profile, ProfileError, RequestError, Standing, Unlocked,
-};
+use crate::client::{Client, Event, KeyView, Mode, Profile, ProfileError, RequestError, Unlocked};
 use crate::types::{ChatName, GroupName, UserName};
 use crate::ui::say;
 
@@ -114,29 +112,36 @@ impl Session {
         self.until(context, is_online).await
     }
 
-    /// Waits until there is a connection, and what waits at the home is here if a group is not
-    /// known yet: somebody may have brought the owner of the profile in.
+    /// Waits until everything that waits at the homes is here, and with it how a group stands now:
+    /// somebody may have brought the owner of the profile in, or made them an admin.
     pub(super) async fn group(&mut self, context: &Context, name: &GroupName) -> Result<(), Stop> {
-        self.online(context).await?;
-        let client = self.client.clone();
-        let settled = || match client.group(name) {
-            Ok(Some(group)) => !matches!(group.standing, Standing::Making | Standing::Joining),
-            Ok(None) | Err(_) => false,
-        };
         let deadline = Instant::now() + context.globals.timeout;
-        while !settled() {
+        let mut why = "there was no answer in time".to_owned();
+        loop {
             match timeout_at(deadline, self.events.recv()).await {
-                Ok(Some(Event::CaughtUp)) if !self.is_coming(name) => break,
+                Ok(Some(Event::CaughtUp)) => break,
+                Ok(Some(Event::SignedOut { code })) => {
+                    return Err(Stop::told(Exit::NotSignedIn, say::code(code, None, "", 0)));
+                }
+                Ok(Some(Event::Offline { reason })) => why = say::offline(&reason),
                 Ok(Some(_)) => {}
-                Ok(None) | Err(_) => break,
+                Ok(None) | Err(_) => {
+                    let status = self.client.status();
+                    match status.is_ok_and(|status| status.connected.is_some()) {
+                        true => break,
+                        false => return Err(self.cut_off(&why)),
+                    }
+                }
             }
         }
         known(&self.client, &ChatName::Group(name.clone()))
     }
 
-    /// Whether somebody has brought the owner of the profile into a group that is not all here.
-    fn is_coming(&self, name: &GroupName) -> bool {
-        self.client.group(name).is_ok_and(|known| known.is_some())
+    fn cut_off(&self, why: &str) -> Stop {
+        let server = self.client.status().map(|status| status.balancer);
+        let server = server.unwrap_or_else(|_| "the server".to_owned());
+        let what = format!("Cannot reach {server} ({why}).");
+        Stop::new(Exit::Unreachable, what, "Look why: client doctor")
     }
 
     /// Waits until something is so; whatever makes it so causes an event.
@@ -152,15 +157,7 @@ impl Session {
             let event = match timeout_at(soon, self.events.recv()).await {
                 Ok(Some(event)) => event,
                 Err(_) if Instant::now() < deadline => continue,
-                Ok(None) | Err(_) => {
-                    let server = self.client.status().map(|status| status.balancer);
-                    let server = server.unwrap_or_else(|_| "the server".to_owned());
-                    return Err(Stop::new(
-                        Exit::Unreachable,
-                        format!("Cannot reach {server} ({why})."),
-                        "Look why: client doctor",
-                    ));
-                }
+                Ok(None) | Err(_) => return Err(self.cut_off(&why)),
             };
             if let Event::SignedOut { code } = event {
                 return Err(Stop::told(Exit::NotSignedIn, say::code(code, None, "", 0)));

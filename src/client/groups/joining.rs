@@ -120,11 +120,11 @@ impl Client {
 }
 
 impl Core {
-    /// A row for a group that the owner joins. What is lost between the home and here is found again
-    /// by it: the chain is fetched when the next session begins.
+    /// A row for a group that the owner joins. What is lost between the home and here is found
+    /// again by it: the chain is fetched when the next session begins.
     fn begin_joining(&mut self, name: &GroupName, id: &GroupId) -> Result<(), GroupError> {
-        let known = self.group(name)?.is_some();
-        if !known
+        let known = self.group(name)?.map(|group| group.standing);
+        if known.is_none()
             && groups(self.profile.store.db()).map_err(StoreError::from)?
                 >= limits::GROUPS_PER_USER_MAX
         {
@@ -133,8 +133,18 @@ impl Core {
         self.profile
             .store
             .commit(|tx| match known {
-                true => set_standing(tx, name, Standing::Joining),
-                false => insert_group(tx, name, id, Standing::Joining, None),
+                None => insert_group(tx, name, id, Standing::Joining, None),
+                Some(Standing::Removed | Standing::Left) => {
+                    set_standing(tx, name, Standing::Joining)
+                }
+                // Somebody may have brought the owner in while the invitation was proven.
+                Some(
+                    Standing::Making
+                    | Standing::Joining
+                    | Standing::Member
+                    | Standing::Closed
+                    | Standing::Forked,
+                ) => Ok(()),
             })
             .map_err(StoreError::from)?;
         self.group_changed(name);

@@ -170,7 +170,7 @@ fn the_inside_has_to_fit_and_its_author_cannot_know_more_than_stood_there_or_for
             "#team! BadBinding",
             "#team! BadBinding",
             "#team! BadBinding",
-            "#team! Forked",
+            "#team! BadBinding",
             "#team: good",
             "#team! BadBinding",
             "#team: slow"

@@ -152,6 +152,7 @@ impl Books {
         profiles: &BTreeMap<UserName, PathBuf>,
     ) -> Result<Vec<String>, rusqlite::Error> {
         let db = Connection::open_with_flags(database, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+        let mut opened = Opened { profiles, connections: BTreeMap::new() };
         let mut rows = db.prepare(
             "SELECT a.name, l.epoch, max(c.seq) FROM cursors c JOIN logs l ON l.id = c.log
              JOIN accounts a ON a.id = l.id GROUP BY a.name",
@@ -160,9 +161,7 @@ impl Books {
         let mut wrong = Vec::new();
         while let Some(row) = rows.next()? {
             let (name, epoch, told): (String, i64, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
-            let profile = UserName::canonical(&name).ok().and_then(|name| profiles.get(&name));
-            let Some(profile) = profile else { continue };
-            let profile = Connection::open_with_flags(profile, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+            let Some(profile) = opened.of(&name)? else { continue };
             let number = |key: &str| -> Result<i64, rusqlite::Error> {
                 let sql = "SELECT coalesce(max(value), zeroblob(8)) FROM meta WHERE key = ?1";
                 let bytes: Vec<u8> = profile.query_row(sql, [key], |row| row.get(0))?;
@@ -173,7 +172,7 @@ impl Books {
                 wrong.push(format!("{name} told its cursor {told} with {stored} on disk"));
             }
         }
-        wrong.extend(Self::audit_group_cursors(&db, profiles)?);
+        wrong.extend(Self::audit_group_cursors(&db, &mut opened)?);
         Ok(wrong)
     }
 
@@ -196,6 +195,26 @@ impl Books {
             }
         }
         Ok(wrong)
+    }
+}
+
+/// Profiles, each opened once: reading the schema is what takes time.
+pub(super) struct Opened<'a> {
+    profiles: &'a BTreeMap<UserName, PathBuf>,
+    connections: BTreeMap<UserName, Connection>,
+}
+
+impl Opened<'_> {
+    /// `None`: nobody of that name is known.
+    pub(super) fn of(&mut self, name: &str) -> Result<Option<&Connection>, rusqlite::Error> {
+        let Ok(name) = UserName::canonical(name) else { return Ok(None) };
+        if let Some(path) = self.profiles.get(&name)
+            && !self.connections.contains_key(&name)
+        {
+            let flags = OpenFlags::SQLITE_OPEN_READ_ONLY;
+            self.connections.insert(name.clone(), Connection::open_with_flags(path, flags)?);
+        }
+        Ok(self.connections.get(&name))
     }
 }
 

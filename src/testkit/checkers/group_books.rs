@@ -1,11 +1,11 @@
 //! What the disks of homes and members say of groups.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension};
 
-use super::books::number;
+use super::books::{Opened, number};
 use super::{Books, Chain, Place, Stay, Step};
 use crate::client::{GroupView, Standing};
 use crate::types::{GroupName, ServerId, UserName};
@@ -167,10 +167,7 @@ impl Books {
     }
 
     /// No home believes a member to have on disk what their disk does not have.
-    pub(super) fn audit_group_cursors(
-        db: &Connection,
-        profiles: &BTreeMap<UserName, PathBuf>,
-    ) -> Found {
+    pub(super) fn audit_group_cursors(db: &Connection, opened: &mut Opened<'_>) -> Found {
         let mut rows = db.prepare(
             "SELECT g.name, c.user, l.epoch, max(c.seq),
                (SELECT max(since_seq) FROM members m WHERE m.log = c.log AND m.user = c.user)
@@ -182,9 +179,7 @@ impl Books {
         while let Some(row) = rows.next()? {
             let (group, user): (String, String) = (row.get(0)?, row.get(1)?);
             let (epoch, told, since): (i64, i64, i64) = (row.get(2)?, row.get(3)?, row.get(4)?);
-            let profile = UserName::canonical(&user).ok().and_then(|user| profiles.get(&user));
-            let Some(profile) = profile else { continue };
-            let profile = Connection::open_with_flags(profile, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+            let Some(profile) = opened.of(&user)? else { continue };
             let stored: Option<i64> = profile
                 .query_row(
                     "SELECT cursor FROM groups WHERE name = ?1 AND epoch = ?2",

@@ -11,6 +11,9 @@ use crate::testkit::checkers::Diary;
 use crate::testkit::net::SimNet;
 use crate::types::UserName;
 
+/// In groups, one line of so many is reacted to.
+const GROUP_REACTIONS: i64 = 5;
+
 /// A person in front of a client: sees what is shown, and remembers.
 pub(super) struct Screen {
     pub(super) env: Env,
@@ -47,7 +50,10 @@ impl Screen {
         for line in lines {
             // A client that stops takes nothing more, as if the person had not done it.
             let _ = self.client.mark_read(line.chat());
-            let _ = self.client.react(line.id(), Some("+"));
+            // In a group everybody answers everybody: not every time.
+            if line.chat().person().is_some() || line.id().0 % GROUP_REACTIONS == 0 {
+                let _ = self.client.react(line.id(), Some("+"));
+            }
         }
     }
 

@@ -86,6 +86,7 @@ impl Session {
             Command::Delete(id) => self.delete(id),
             Command::Retry(None) => self.retry(),
             Command::Retry(Some(id)) => self.retry_one(id),
+            Command::Seen(id) => self.say_who_has_read(id),
             Command::Ids(wanted) => self.show_ids(wanted),
             Command::Multi => self.begin_lines(Then::Send),
             Command::Paste => self.begin_lines(Then::Ask),

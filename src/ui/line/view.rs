@@ -209,7 +209,14 @@ impl Session {
             popup: if editor { self.options.popup } else { notify::Popup::None },
             preview: self.options.settings.notify_preview,
         };
-        let label = self.screen.names.chat(&message.chat);
+        let label = match (&message.author, message.chat.group()) {
+            (Author::Them(user), Some(group)) => {
+                format!("{} ({group})", self.screen.names.label(user))
+            }
+            (Author::Them(_), None) | (Author::Me, _) => {
+                self.screen.names.chat(&message.chat).into_owned()
+            }
+        };
         self.view.ringer.ring(taken, &label, message, Instant::now())
     }
 

@@ -235,6 +235,29 @@ impl Session {
         }
     }
 
+    pub(super) fn say_who_has_read(&mut self, id: LocalId) {
+        let Some(message) = self.one(id) else { return };
+        if message.author != Author::Me {
+            return self.not_done(&ActionError::NotYours, id);
+        }
+        let members = self.known_group(&message.chat).map(|group| group.members);
+        let text = match (members, self.env.in_place(|| self.client.read_by(id))) {
+            (_, Err(error)) => return self.failed(&error, None),
+            (None, Ok(_)) => match &message.state {
+                Some(state) => format!("message {id}: {}", self.screen.state(state)),
+                None => return self.not_done(&ActionError::NotAText, id),
+            },
+            (Some(members), Ok(read)) => {
+                let others = members.into_iter().map(|member| member.user);
+                let others = others.filter(|user| *user != self.options.me);
+                let (read, not): (Vec<_>, Vec<_>) = others.partition(|user| read.contains(user));
+                self.screen.read_by(&read, &not)
+            }
+        };
+        let line = self.screen.notice(&text);
+        self.reply(Above::Keep, line);
+    }
+
     pub(super) fn retry(&mut self) {
         match self.env.in_place(|| self.client.retry()) {
             Ok(waiting) => {

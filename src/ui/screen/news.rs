@@ -58,6 +58,19 @@ impl Screen {
         self.notice(&format!("{indent}{} is typing{place}", self.names.label(user)))
     }
 
+    /// Who of a group has read a message, as they say, and who has not yet.
+    pub fn read_by(&self, read: &[UserName], not: &[UserName]) -> String {
+        let counted = format!("{} of {}", read.len(), read.len() + not.len());
+        match (read, not) {
+            ([], _) => format!("read by nobody yet ({counted})"),
+            (read, []) => format!("read by {} ({counted})", self.several(read)),
+            (read, not) => {
+                let (read, not) = (self.several(read), self.several(not));
+                format!("read by {read} ({counted}); not yet: {not}")
+            }
+        }
+    }
+
     /// Some people came (or went).
     pub fn presence(&self, people: &[&UserName], online: bool) -> String {
         let names: Vec<&str> = people.iter().map(|user| self.names.label(user)).collect();

@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 
 use crate::cli::exit::Exit;
 use crate::client::{Client, GroupCommand, GroupDone, GroupError, GroupView, JoinState, Mode};
-use crate::types::GroupName;
+use crate::types::{GroupName, UserName};
 use crate::ui::say::{self, Place};
 use crate::ui::{commands, lists};
 
@@ -162,6 +162,19 @@ async fn change(
     said: impl Fn(&GroupDone) -> String,
 ) -> Outcome {
     session.group(context, group).await?;
+    let told = match &command {
+        GroupCommand::Add(people) => people.clone(),
+        GroupCommand::Kick(user) => vec![user.clone()],
+        GroupCommand::Grant(_)
+        | GroupCommand::Revoke(_)
+        | GroupCommand::Title(_)
+        | GroupCommand::Topic(_)
+        | GroupCommand::Password(_)
+        | GroupCommand::Invite { .. }
+        | GroupCommand::Withdraw
+        | GroupCommand::Leave { .. }
+        | GroupCommand::Close => Vec::new(),
+    };
     let done = session.client.change_group(group, command).await;
     let done = match done {
         // A script may say twice what is to be so.
@@ -171,15 +184,16 @@ async fn change(
         }
         done => done.map_err(|error| failed(&error, Some(group)))?,
     };
-    finish(context, session, &done, did, said(&done)).await
+    finish(context, session, &done, did, &told, said(&done)).await
 }
 
-/// Prints what was done, and waits until those whom it concerns are told.
+/// Prints what was done, and waits until `told`, whom it concerns, have their keys or know it.
 async fn finish(
     context: &Context,
     session: &mut Session,
     done: &GroupDone,
     did: &'static str,
+    told: &[UserName],
     text: String,
 ) -> Outcome {
     let record = Record::GroupDone(GroupDoneLine::new(done, did));
@@ -197,12 +211,12 @@ async fn finish(
             context.report.notice(&format!("{user}: that is so already."));
             continue;
         }
-        let told = say::group_error(error, Some(name), Place::Shell);
-        context.report.notice(&format!("Not {user}: {}", told.line()));
+        let why = say::group_error(error, Some(name), Place::Shell);
+        context.report.notice(&format!("Not {user}: {}", why.line()));
     }
     let client = session.client.clone();
-    let is_sent = || client.status().is_ok_and(|status| status.waiting == 0);
-    if session.until(context, is_sent).await.is_err() {
+    let has_theirs = |user: &UserName| client.is_all_sent(&user.clone().into()).unwrap_or(true);
+    if session.until(context, || told.iter().all(has_theirs)).await.is_err() {
         context.report.notice(
             "What others are to be told of it is kept, and goes first at the next contact: client \
              retry",
@@ -232,7 +246,7 @@ async fn create(context: &Context, session: &mut Session, options: &Create) -> O
         [] => format!("{name} is made, with nobody else yet."),
         others => format!("{name} is made, with {}.", names(others)),
     };
-    finish(context, session, &done, "created", text).await
+    finish(context, session, &done, "created", &people, text).await
 }
 
 async fn join(
@@ -280,7 +294,7 @@ async fn join(
     let done = GroupDone { group, link: None, already: Vec::new(), failed: Vec::new() };
     let others = done.group.members.len().saturating_sub(1);
     let text = format!("You are in {name}, with {others} others.");
-    finish(context, session, &done, "joined", text).await
+    finish(context, session, &done, "joined", &[], text).await
 }
 
 async fn remove(context: &Context, session: &mut Session, group: &GroupName, who: &Who) -> Outcome {

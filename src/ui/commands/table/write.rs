@@ -144,6 +144,17 @@ pub(super) static ROWS: &[Row] = &[
     ),
     row(
         Heading::Messages,
+        "seen",
+        "/seen ID",
+        "who has read your message",
+        &[("/seen 42", "in a group: who has read it, and who has not yet")],
+        |words| {
+            let (id, rest) = words.message()?;
+            rest.none(Command::Seen(id))
+        },
+    ),
+    row(
+        Heading::Messages,
         "ids",
         "/ids [on|off]",
         "show the numbers of messages",
