@@ -37,13 +37,15 @@ pub(super) fn cast(
     }
     let senders = load.pattern.senders(people.len());
     let (mut parts, mut index) = (Vec::new(), 0);
+    let follows_readers = load.follows_readers();
     for (place, ((me, line, _), logs)) in joined.into_iter().zip(made.logs()).enumerate() {
         let writing = Writing::new(load.pace, load.pattern, (index, senders), load.seed);
         index += usize::from(logs.iter().any(Log::is_written));
         let founded = groups.iter().find(|(members, _)| members.start == place);
         let close = founded.map(|(_, group)| group.close(env, &me)).transpose()?;
         let (user, turns) = (me.user.to_string(), load.pattern.turns());
-        parts.push(Part { line, me: user, logs, writing, turns, close, forget: load.forget });
+        let (me, forget) = (user, load.forget);
+        parts.push(Part { line, me, logs, writing, follows_readers, turns, close, forget });
     }
     Ok((made.streams, parts))
 }

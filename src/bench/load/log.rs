@@ -216,6 +216,11 @@ impl Log {
         Ok(Some((self.append(envelope), readers)))
     }
 
+    /// Messages written here that the slowest reader has not seen yet.
+    pub(super) fn behind(&self) -> usize {
+        self.sending.as_ref().map_or(0, |sending| lock(&sending.stream.book).behind())
+    }
+
     /// Takes the oldest message that was not answered, if that is up to `n`: when it was meant to
     /// go.
     pub(super) fn answered(&mut self, n: u64) -> Option<Duration> {

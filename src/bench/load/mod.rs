@@ -78,6 +78,15 @@ pub struct Load {
     pub forget: Option<u64>,
 }
 
+impl Load {
+    /// One writer to many readers, in a closed loop: alone with the answers it would only measure
+    /// how fast a queue grows, so it never gets further ahead of its readers than its window.
+    fn follows_readers(&self) -> bool {
+        let one = matches!(self.pattern, Pattern::Group { writers: Writers::One, .. });
+        one && matches!(self.pace, Pace::Closed { .. })
+    }
+}
+
 /// Where the load goes.
 #[derive(Clone, Debug)]
 pub struct Aim {

@@ -22,6 +22,8 @@ use crate::net::Env;
 use crate::wire::Code;
 use crate::wire::client::{Entry, Opened, Refused, client_frame, server_frame};
 
+/// Before a writer looks again how far its readers are.
+const READERS_LOOK: Duration = Duration::from_millis(1);
 /// Longer than any run.
 const IDLE: Duration = Duration::from_secs(7 * 24 * 3600);
 
@@ -45,6 +47,7 @@ pub(super) struct Session {
     turns: Turns,
     in_flight: usize,
     writing: Writing,
+    follows_readers: bool,
     close: Option<client_frame::Body>,
     /// Planted: the entry with this number is treated as if it had never come.
     forget: Option<u64>,
@@ -60,6 +63,8 @@ pub(super) struct Part {
     /// The own inbox, and whatever else is read or written.
     pub(super) logs: Vec<Log>,
     pub(super) writing: Writing,
+    /// What the readers have not seen yet counts as under way.
+    pub(super) follows_readers: bool,
     pub(super) turns: Turns,
     /// What ends the group that this person made.
     pub(super) close: Option<client_frame::Body>,
@@ -80,6 +85,7 @@ impl Session {
             turns: part.turns,
             in_flight: 0,
             writing: part.writing,
+            follows_readers: part.follows_readers,
             close: part.close,
             forget: part.forget,
             started: Instant::now(),
@@ -161,7 +167,8 @@ impl Session {
             let turn = self.outs.get(self.turns.next_of(self.outs.len()));
             let log = turn.and_then(|&index| self.logs.get_mut(index));
             let Some(log) = log.filter(|log| log.has_room()) else { break };
-            match self.writing.next(now - self.started, end_at, self.in_flight) {
+            let behind = if self.follows_readers { log.behind() } else { 0 };
+            match self.writing.next(now - self.started, end_at, self.in_flight.max(behind)) {
                 Next::Write { meant_at } => {
                     if let Some((body, readers)) = log.write(meant_at, self.run.env.unix_ms())? {
                         self.line.push(body)?;
@@ -171,6 +178,10 @@ impl Session {
                     self.turns.advance();
                 }
                 Next::At(at) => return Ok(self.started + at),
+                // Nobody tells this session what arrived at others.
+                Next::Later if behind > 0 && now < self.started + end_at => {
+                    return Ok(now + READERS_LOOK);
+                }
                 Next::Later => break,
             }
         }

@@ -86,6 +86,13 @@ impl Book {
         if reader.missing.remove(&n) { Arrival::Late(at) } else { Arrival::Again }
     }
 
+    /// Messages that the slowest reader has not seen yet.
+    pub(super) fn behind(&self) -> usize {
+        let last = self.base + self.meant_at.len() as u64;
+        let slowest = self.readers.iter().map(|reader| reader.high).min();
+        usize::try_from(last - slowest.unwrap_or(last).min(last)).unwrap_or(usize::MAX)
+    }
+
     /// Written, and not arrived: each message once for each reader who misses it.
     pub(super) fn lost(&self) -> u64 {
         let last = self.base + self.meant_at.len() as u64;
