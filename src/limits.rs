@@ -253,6 +253,11 @@ pub struct Limits {
     pub group_author_entries_max: u64,
     /// Bytes of one group from one author that some member has not read.
     pub group_author_bytes_max: u64,
+    /// Operations of one group in a day (UTC). What defends a group is taken up to twice the
+    /// number.
+    pub group_changes_per_day: u64,
+    /// Groups one user makes at one home in a day (UTC).
+    pub groups_made_per_day: u32,
     /// People one account may write to for the first time, per hour.
     pub new_peers_per_hour: u32,
     /// Bundle versions of one account per day.
@@ -293,6 +298,8 @@ impl Default for Limits {
             group_bytes_max: 256 * 1024 * 1024,
             group_author_entries_max: 5_000,
             group_author_bytes_max: 32 * 1024 * 1024,
+            group_changes_per_day: 1_000,
+            groups_made_per_day: 50,
             new_peers_per_hour: 30,
             bundles_per_day: 10,
             account_grace_ms: 7 * 24 * 3600 * 1000,
@@ -351,6 +358,8 @@ impl Limits {
             ("inbox_author_entries_max", self.inbox_author_entries_max),
             ("group_entries_max", self.group_entries_max),
             ("group_author_entries_max", self.group_author_entries_max),
+            ("group_changes_per_day", self.group_changes_per_day),
+            ("groups_made_per_day", u64::from(self.groups_made_per_day)),
             ("new_peers_per_hour", u64::from(self.new_peers_per_hour)),
             ("bundles_per_day", u64::from(self.bundles_per_day)),
         ] {

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use fastchat::client::password::PasswordError;
 use fastchat::client::{
-    GroupCommand, GroupDone, GroupError, GroupView, JoinState, LocalId, MessageState, RequestError,
-    Role, Standing,
+    Client, GroupCommand, GroupDone, GroupError, GroupView, JoinState, LocalId, MessageState,
+    RequestError, Role, Standing,
 };
 use fastchat::types::{ChatName, GroupName, UserName};
 use fastchat::wire::client::server_frame::Body as Answer;
@@ -137,7 +137,7 @@ async fn one_who_is_added_while_away_learns_of_it_on_return() {
     let told = bob.reads_until(&format!("* {} Added", alice.name)).await;
     assert!(told.iter().any(|line| line.contains("Added")), "{told:?}");
     let again = change(&alice, GroupCommand::Add(vec![bob.name.clone()])).await.unwrap();
-    assert_eq!(again.already, [bob.name.clone()]);
+    assert_eq!(again.already, std::slice::from_ref(&bob.name));
 }
 
 #[tokio::test(start_paused = true)]
@@ -433,4 +433,13 @@ async fn who_was_put_out_while_away_posts_nothing_and_reads_up_to_that() {
     assert!(!seen.contains("behind his back"), "{seen}");
     let carols = carol.reads_until("behind his back").await;
     assert!(!carols.iter().any(|line| line.contains("too late")), "{carols:?}");
+}
+
+#[test]
+fn what_is_asked_of_groups_can_be_asked_from_any_task() {
+    fn can<T: Send>(_: impl FnOnce(&'static Client) -> T) {}
+    can(|client| client.join_by_link("fastchat://join/team/"));
+    can(|client| client.join_by_password(Box::leak(Box::new(team())), secret("x")));
+    can(|client| client.create_group(Box::leak(Box::new(team())), &[], "", None));
+    can(|client| client.change_group(Box::leak(Box::new(team())), GroupCommand::Close));
 }

@@ -434,6 +434,29 @@ async fn a_chain_that_never_ends_is_not_read_for_ever() {
     is_well(&team).await;
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_group_that_was_given_up_can_be_forgotten_and_found_again() {
+    let mut team = team().await;
+    let chain = team.eve.chain(&team.name).await;
+    let ghost = team.stranger("ghost", 0);
+    let add = team.eve.signs(&chain, Change::Add(ghost.member()));
+    let seen = given(&team, add.encoded(), chain.number() + 1).await;
+    is_given_up(&team, &seen).await;
+    team.bob.client.forget_group(&team.name).unwrap();
+    // The server is honest again, and somebody gives Bob the key again.
+    let again = team.does(GroupCommand::Add(vec![team.bob.name.clone()])).await;
+    assert_eq!(again.already, std::slice::from_ref(&team.bob.name));
+    let found = async {
+        while team.bob.client.group(&team.name).unwrap().is_none_or(|view| view.members.is_empty())
+        {
+            sleep(Duration::from_millis(50)).await;
+        }
+    };
+    timeout(LONG, found).await.expect("it was not found again");
+    is_well(&team).await;
+    assert_eq!(team.seen_by(&team.bob).members.len(), chain.roster.members().len());
+}
+
 // ---------------------------------------------------------------- which group it is
 
 #[tokio::test(start_paused = true)]
@@ -591,7 +614,7 @@ async fn a_welcome_with_a_key_that_does_not_fit_is_not_used() {
     is_trouble(troubles[0], "no_key", "sealed to a key that this device does not have");
     // Alice gives her the right one.
     let again = team.does(GroupCommand::Add(vec![carol.name.clone()])).await;
-    assert_eq!(again.already, [carol.name.clone()]);
+    assert_eq!(again.already, std::slice::from_ref(&carol.name));
     lines_until(&carol, &team.chat(), "two").await;
     is_well(&team).await;
 }
@@ -622,9 +645,10 @@ async fn joins_under(attack: impl FnMut(&mut Answer) + Send + 'static) -> (Team,
 
 #[tokio::test(start_paused = true)]
 async fn a_link_leads_to_no_other_group() {
-    let (team, _carol, refused) = joins_under(|answer| match answer {
-        Answer::JoinOffer(offer) => offer.group_id = Bytes::from_static(&[7; 32]),
-        _ => {}
+    let (team, _carol, refused) = joins_under(|answer| {
+        if let Answer::JoinOffer(offer) = answer {
+            offer.group_id = Bytes::from_static(&[7; 32]);
+        }
     })
     .await;
     assert_eq!(refused, GroupError::Forked(team.name.clone()));

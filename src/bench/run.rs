@@ -43,6 +43,8 @@ group_entries_max = 10000000
 group_bytes_max = 10000000000
 group_author_entries_max = 10000000
 group_author_bytes_max = 10000000000
+group_changes_per_day = 10000000
+groups_made_per_day = 1000000
 new_peers_per_hour = 100000
 ";
 

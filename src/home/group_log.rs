@@ -40,7 +40,30 @@ impl Log {
         };
         sql::groups::put_day(conn, self.id, day, self.head)?;
         group.day = day;
+        group.before_day = None;
         Ok(())
+    }
+
+    /// Operations that came on `day`, of which `newest` is the number of the last. A clock that was
+    /// set back goes on with the day it had begun.
+    pub(super) fn changes_of(
+        &mut self,
+        conn: &Connection,
+        day: u64,
+        newest: u64,
+    ) -> Result<u64, Fault> {
+        let Some(group) = self.group.as_mut().filter(|group| group.day >= day) else {
+            return Ok(0);
+        };
+        let before = match group.before_day {
+            Some(before) => before,
+            None => {
+                let upto = sql::groups::before_day(conn, self.id, group.day, self.head)?;
+                sql::groups::number_upto(conn, self.id, upto)?
+            }
+        };
+        group.before_day = Some(before);
+        Ok(newest.saturating_sub(before))
     }
 
     /// Moves one member's cursor forwards, and with it perhaps the slowest one.

@@ -8,13 +8,14 @@ use rusqlite::Connection;
 use sha2::{Digest, Sha256};
 
 use super::accounts::is_active;
+use super::daily;
 use super::live::{Place, Reader};
 use super::logs::{NOT_ACTIVE, Open, opened};
 use super::members::{Group, Sight};
 use super::reap::day_of;
 use super::refusal::{Fault, No, Refusal};
 use super::sql;
-use super::sql::groups::{self as rows, NewOperation};
+use super::sql::groups::{self as rows, NewGroup, NewOperation};
 use super::sql::logs::{EntryKind, NewEntry, insert_entry};
 use super::state::{Asker, Fresh, Home, Pushed};
 use crate::crypto::operation::{Change, OperationError, VerifiedOperation, verify_operation};
@@ -177,6 +178,7 @@ impl Home {
             self.joins.check_pace(user, group)?;
         }
         let mut roster = self.roster(&name)?.clone();
+        let newest = roster.number();
         let applied = if self.env.has_bug(Bug::OperationWithoutCas) {
             roster.follow(&operation)
         } else {
@@ -191,6 +193,10 @@ impl Home {
         if let Some(new) = comes_in(change, user) {
             self.check_groups_of(new)?;
         }
+        let conn = &self.database.conn;
+        let log = self.logs.get(conn, &name)?.ok_or(Code::NoSuchGroup)?;
+        let (now_ms, changes_max) = (self.env.unix_ms(), self.limits.group_changes_per_day);
+        daily::check_changes(conn, log, change, newest, now_ms, changes_max)?;
         self.store_operation(asker, &name, &operation, roster)
     }
 
@@ -208,8 +214,17 @@ impl Home {
         for member in roster.members().keys() {
             self.check_groups_of(member)?;
         }
+        let now_ms = self.env.unix_ms();
+        daily::check_groups_made(self.conn(), user, now_ms, self.limits.groups_made_per_day)?;
         let epoch = LogEpoch(self.env.random_id());
-        rows::insert_group(self.conn(), roster.name(), roster.id(), epoch)?;
+        let new = NewGroup {
+            name: roster.name(),
+            id: roster.id(),
+            epoch,
+            maker: user,
+            day: day_of(now_ms),
+        };
+        rows::insert_group(self.conn(), &new)?;
         self.has_days = true;
         self.store_operation(asker, name, operation, roster)
     }

@@ -56,6 +56,8 @@ pub(super) struct Group {
     pub(super) roster: Option<Roster>,
     /// The last day on which something came.
     pub(super) day: u64,
+    /// Number of the newest operation before that day, once it was needed.
+    pub(super) before_day: Option<u64>,
     parts: BTreeMap<UserName, Part>,
     /// The cursors of those present, and how many stand there.
     cursors: BTreeMap<Seq, usize>,
@@ -74,6 +76,7 @@ impl Group {
             closed: false,
             roster: None,
             day: 0,
+            before_day: None,
             parts: BTreeMap::new(),
             cursors: BTreeMap::new(),
             dirty: BTreeSet::new(),

@@ -8,6 +8,7 @@
 
 mod accounts;
 mod cache;
+mod daily;
 mod edges;
 mod farewell;
 mod file;

@@ -23,7 +23,7 @@ pub(super) const REAP_ENTRIES_MIN: u64 = 1_000;
 /// Entries deleted in one transaction.
 const REAP_ENTRIES_MAX: u64 = 10_000;
 /// Entries of groups are as old as their day.
-const DAY_MS: u64 = 24 * 3600 * 1000;
+pub(super) const DAY_MS: u64 = 24 * 3600 * 1000;
 
 /// The day, counted from 1970, in UTC.
 pub(super) fn day_of(unix_ms: u64) -> u64 {

@@ -231,10 +231,10 @@ pub fn safety_number_alone(screen: &Screen, view: &KeyView) -> String {
     let groups: Vec<&str> = view.safety_number.split_whitespace().collect();
     let rows: Vec<String> = groups.chunks(4).map(|row| format!("  {}", row.join(" "))).collect();
     let mut out = format!("Safety number with {user}:\n{}", rows.join("\n"));
-    if screen.theme.rich() {
-        if let Some(picture) = qr(&groups.concat()) {
-            let _ = write!(out, "\n{picture}");
-        }
+    if screen.theme.rich()
+        && let Some(picture) = qr(&groups.concat())
+    {
+        let _ = write!(out, "\n{picture}");
     }
     let standing = match view.trust {
         Trust::Verified => format!("You have verified {user}."),

@@ -98,7 +98,7 @@ impl Core {
         // What lies before the operation that brought us in again was never ours to read.
         let explained = from > before.1 && first_seq <= from;
         let expired = same && jump && before.1.0 > 0 && !explained;
-        let whole = before.0.0 == 0 && !jump || group.whole && !jump;
+        let whole = !jump && (before.0.0 == 0 || group.whole);
         let (now, chat) = (self.now(), ChatName::Group(name.clone()));
         self.profile.store.commit(|tx| {
             tx.execute(

@@ -120,8 +120,8 @@ impl Client {
 }
 
 impl Core {
-    /// A row for a group that the owner joins. What is lost between the home and here is found again
-    /// by it: the chain is fetched when the next session begins.
+    /// A row for a group that the owner joins. What is lost between the home and here is found
+    /// again by it: the chain is fetched when the next session begins.
     fn begin_joining(&mut self, name: &GroupName, id: &GroupId) -> Result<(), GroupError> {
         let known = self.group(name)?.map(|group| group.standing);
         if known.is_none()

@@ -188,8 +188,8 @@ impl Core {
         })
     }
 
-    /// A new key for everybody but `without`, and for the invitations that live on; on the disk when
-    /// this returns.
+    /// A new key for everybody but `without`, and for the invitations that live on; on the disk
+    /// when this returns.
     pub(super) fn plan_key(
         &mut self,
         roster: &Roster,
@@ -218,8 +218,8 @@ impl Core {
         Ok(NewKey { key_commit: key.commit(&cluster, &id, epoch), keys, invited })
     }
 
-    /// The key for one member. One whose bundle is not to be had, or is of another identity than the
-    /// group's, gets none until they are removed and added again.
+    /// The key for one member. One whose bundle is not to be had, or is of another identity than
+    /// the group's, gets none until they are removed and added again.
     fn wrap_for(
         &mut self,
         key: &GroupKey,

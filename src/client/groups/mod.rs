@@ -142,8 +142,8 @@ impl Core {
             .optional()?)
     }
 
-    /// The groups whose logs are to be open: those the owner is in, and those with something left to
-    /// read up to the operation that ended it.
+    /// The groups whose logs are to be open: those the owner is in, and those with something left
+    /// to read up to the operation that ended it.
     pub(crate) fn groups_to_open(&self) -> Result<Vec<GroupName>, StoreError> {
         self.group_names(
             "SELECT name FROM groups g WHERE standing = 2

@@ -132,8 +132,8 @@ pub(super) fn insert_epoch(
     Ok(sealed.is_some())
 }
 
-/// Stores the key of an epoch of the chain, if it fits. True when it was missing: what waited for it
-/// is tried again.
+/// Stores the key of an epoch of the chain, if it fits. True when it was missing: what waited for
+/// it is tried again.
 pub(super) fn fill_epoch(
     tx: &Transaction<'_>,
     at_rest: &DbKey,

@@ -26,8 +26,8 @@ pub(crate) enum Fetched {
 }
 
 impl Core {
-    /// Groups to begin a session with: those that are being made, with their CREATE, and those whose
-    /// chain is to be fetched.
+    /// Groups to begin a session with: those that are being made, with their CREATE, and those
+    /// whose chain is to be fetched.
     pub(crate) fn unsettled_groups(&self) -> Result<Vec<(GroupName, Option<Bytes>)>, StoreError> {
         let mut rows =
             self.profile.store.db().prepare_cached(

@@ -1,7 +1,5 @@
-//! Groups on this connection: changes handed in, rosters fetched, invitations proven; and the
-//! look-ups of many people that a new key needs.
+//! Groups on this connection: changes handed in, rosters fetched, invitations proven.
 
-use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -21,7 +19,7 @@ use super::answers::Waiting;
 use super::reading::OWN_LOG_PAUSE;
 use super::{End, Session};
 
-type Reply<T> = oneshot::Sender<Result<T, RequestError>>;
+pub(super) type Reply<T> = oneshot::Sender<Result<T, RequestError>>;
 
 /// What the front end's calls ask about groups.
 pub(crate) enum GroupRequest {
@@ -95,20 +93,6 @@ impl Asked {
     }
 }
 
-/// People who are looked up together.
-pub(super) struct Gathering {
-    todo: VecDeque<UserName>,
-    open: BTreeSet<UserName>,
-    /// Some could not be asked.
-    error: Option<RequestError>,
-    then: Then,
-}
-
-enum Then {
-    Reply(Reply<()>),
-    Renew(GroupName),
-}
-
 impl Session<'_> {
     pub(super) async fn group_request(&mut self, request: GroupRequest) -> Result<(), End> {
         match request {
@@ -138,7 +122,7 @@ impl Session<'_> {
                 self.waiting.insert(rid, Waiting::Done(reply));
                 Ok(())
             }
-            GroupRequest::LookUp { users, reply } => self.gather(users, Then::Reply(reply)).await,
+            GroupRequest::LookUp { users, reply } => self.look_up_all(users, reply).await,
         }
     }
 
@@ -217,7 +201,7 @@ impl Session<'_> {
         self.waiting.insert(rid, Waiting::Group(asked));
     }
 
-    fn change(
+    pub(super) fn change(
         &mut self,
         group: GroupName,
         operation: Bytes,
@@ -456,86 +440,12 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// Somebody left: the key is renewed before anything is sealed. What waits goes on after it.
-    pub(super) async fn renew_key(&mut self, name: &GroupName) -> Result<(), End> {
-        if !self.renewing.insert(name.clone()) {
-            return Ok(());
-        }
-        let members = self.core.lock().others_in(name)?;
-        self.gather(members, Then::Renew(name.clone())).await
-    }
-
-    async fn gather(&mut self, users: Vec<UserName>, then: Then) -> Result<(), End> {
-        let gathering = Gathering { todo: users.into(), open: BTreeSet::new(), error: None, then };
-        self.gatherings.push(gathering);
-        self.gather_on().await
-    }
-
-    /// Somebody was looked up, and answered or not.
-    pub(super) async fn gathered(
+    pub(super) fn pause_group(
         &mut self,
-        user: &UserName,
-        error: Option<RequestError>,
-    ) -> Result<(), End> {
-        for gathering in &mut self.gatherings {
-            if gathering.open.remove(user) && error.is_some() {
-                gathering.error.clone_from(&error);
-            }
-        }
-        self.gather_on().await
-    }
-
-    /// Asks for the next ones of each gathering, and ends those that are whole.
-    async fn gather_on(&mut self) -> Result<(), End> {
-        let mut ended = Vec::new();
-        let mut ask = Vec::new();
-        for mut gathering in std::mem::take(&mut self.gatherings) {
-            while gathering.open.len() < LOOKED_UP_AT_ONCE
-                && let Some(user) = gathering.todo.pop_front()
-            {
-                gathering.open.insert(user.clone());
-                ask.push(user);
-            }
-            if gathering.open.is_empty() {
-                ended.push(gathering);
-            } else {
-                self.gatherings.push(gathering);
-            }
-        }
-        for user in ask {
-            self.look_up(user, None)?;
-        }
-        for Gathering { error, then, .. } in ended {
-            match then {
-                Then::Reply(reply) => drop(reply.send(error.map_or(Ok(()), Err))),
-                Then::Renew(group) => self.renew_now(group, error).await?,
-            }
-        }
-        Ok(())
-    }
-
-    async fn renew_now(
-        &mut self,
-        group: GroupName,
-        error: Option<RequestError>,
-    ) -> Result<(), End> {
-        let operation = match error {
-            Some(_) => None,
-            None => self.disk(|core| core.renewal(&group)).await?,
-        };
-        match operation {
-            Some(operation) => self.change(group, operation, None),
-            None => {
-                self.renewing.remove(&group);
-                if self.core.lock().rekey_due(&group)? {
-                    self.pause_group(&group, None, Duration::ZERO);
-                }
-                Ok(())
-            }
-        }
-    }
-
-    fn pause_group(&mut self, group: &GroupName, code: Option<Code>, at_least: Duration) {
+        group: &GroupName,
+        code: Option<Code>,
+        at_least: Duration,
+    ) {
         let chat = ChatName::Group(group.clone());
         self.pause(&chat, code.unwrap_or(Code::RetryLater), at_least, "");
     }
@@ -548,6 +458,3 @@ enum Page {
     /// There was nothing in it, or nothing that follows.
     End,
 }
-
-/// Look-ups of one gathering that are under way at the same time.
-const LOOKED_UP_AT_ONCE: usize = 32;

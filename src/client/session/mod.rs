@@ -4,10 +4,11 @@
 //! Here the loop and its timers; `requests` come from the front end, `frames` from the edge,
 //! `answers` belong to the one by the number of the other. `sending` is the chats on this
 //! connection, `reading` the own log, `group_reading` those of groups, both with `reader`; `groups`
-//! is their changes and rosters.
+//! is their changes and rosters, `gathering` what a new key needs.
 
 mod answers;
 mod frames;
+mod gathering;
 mod group_reading;
 mod groups;
 mod reader;
@@ -41,7 +42,7 @@ pub(crate) use requests::Request;
 
 use answers::Waiting;
 use frames::read;
-use groups::Gathering;
+use gathering::Gathering;
 use reader::Reader;
 
 /// Why a session ended.

@@ -111,10 +111,12 @@ fn whoever_is_put_out_hears_that_their_messages_failed_and_goes_on_when_let_in_a
     alice.core.log_opened(&team.chat(), EPOCH, N(1)).unwrap();
     alice.core.queue_text(&team.chat(), "back").unwrap();
     let void = alice.sends_to(&team.chat());
-    assert_eq!(numbers(&void), [(2, 2)]);
+    assert_eq!(numbers(&void), [(2, 2), (3, 3)]);
     assert_eq!(parse_header(&void[0].envelope).unwrap().kind, Kind::Void);
     team.stores(&mut alice, &void);
-    assert_eq!(epochs(&alice.sends_to(&team.chat())), [(3, KeyEpoch(2))]);
+    let again = alice.core.queue_text(&team.chat(), "and again").unwrap();
+    assert_eq!(epochs(&alice.sends_to(&team.chat())), [(4, KeyEpoch(2))]);
+    assert_eq!(alice.state(again), MessageState::Pending);
 }
 
 #[test]

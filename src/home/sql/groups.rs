@@ -16,6 +16,16 @@ pub(in crate::home) struct GroupRow {
     pub(in crate::home) closed: bool,
 }
 
+/// A group as it is to be made.
+pub(in crate::home) struct NewGroup<'a> {
+    pub(in crate::home) name: &'a GroupName,
+    pub(in crate::home) id: GroupId,
+    pub(in crate::home) epoch: LogEpoch,
+    /// Who handed in its CREATE.
+    pub(in crate::home) maker: &'a UserName,
+    pub(in crate::home) day: u64,
+}
+
 /// Somebody's time in a group.
 pub(in crate::home) struct StayRow {
     pub(in crate::home) user: String,
@@ -63,16 +73,11 @@ pub(in crate::home) fn group(conn: &Connection, name: &GroupName) -> Result<Opti
 }
 
 /// Makes a group without members and operations, and its log.
-pub(in crate::home) fn insert_group(
-    conn: &Connection,
-    name: &GroupName,
-    id: GroupId,
-    epoch: LogEpoch,
-) -> Result<RowId> {
+pub(in crate::home) fn insert_group(conn: &Connection, group: &NewGroup<'_>) -> Result<RowId> {
     let log: i64 = conn
         .prepare_cached("SELECT COALESCE(MIN(log), 0) - 1 FROM groups")?
         .query_row([], |row| row.get(0))?;
-    super::logs::insert_log(conn, RowId(log), epoch)?;
+    super::logs::insert_log(conn, RowId(log), group.epoch)?;
     // No author has an empty name.
     conn.prepare_cached(
         "INSERT INTO producers (log, author, device, last_n, recent) VALUES (?1, '', 0, 0, x'')",
@@ -80,10 +85,17 @@ pub(in crate::home) fn insert_group(
     .execute([log])?;
     let operations = conn.last_insert_rowid();
     conn.prepare_cached(
-        "INSERT INTO groups (log, name, group_id, operations, key_epoch)
-         VALUES (?1, ?2, ?3, ?4, 1)",
+        "INSERT INTO groups (log, name, group_id, operations, key_epoch, maker, made_day)
+         VALUES (?1, ?2, ?3, ?4, 1, ?5, ?6)",
     )?
-    .execute(params![log, name.as_str(), id.0, operations])?;
+    .execute(params![
+        log,
+        group.name.as_str(),
+        group.id.0,
+        operations,
+        group.maker.as_str(),
+        int(group.day)
+    ])?;
     Ok(RowId(log))
 }
 
@@ -105,6 +117,12 @@ pub(in crate::home) fn groups_of(conn: &Connection, user: &UserName) -> Result<u
          WHERE m.user = ?1 AND m.until_seq IS NULL AND g.closed = 0",
     )?
     .query_row([user.as_str()], |row| row.get(0).map(num))
+}
+
+/// Groups that somebody made on this day or, by a clock that was wrong, on later ones.
+pub(in crate::home) fn made_since(conn: &Connection, maker: &UserName, day: u64) -> Result<u64> {
+    conn.prepare_cached("SELECT count(*) FROM groups WHERE maker = ?1 AND made_day >= ?2")?
+        .query_row(params![maker.as_str(), int(day)], |row| row.get(0).map(num))
 }
 
 pub(in crate::home) fn insert_operation(
@@ -133,6 +151,17 @@ pub(in crate::home) fn operation(
     conn.prepare_cached("SELECT number, seq FROM roster_ops WHERE log = ?1 AND hash = ?2")?
         .query_row(params![log.0, hash.0], |row| Ok((num(row.get(0)?), Seq(num(row.get(1)?)))))
         .optional()
+}
+
+/// Number of the newest operation that is not beyond `upto`; 0: there is none.
+pub(in crate::home) fn number_upto(conn: &Connection, log: RowId, upto: Seq) -> Result<u64> {
+    // Backwards by number: it goes through no more than came since.
+    conn.prepare_cached(
+        "SELECT number FROM roster_ops WHERE log = ?1 AND seq <= ?2 ORDER BY number DESC LIMIT 1",
+    )?
+    .query_row(params![log.0, int(upto.0)], |row| row.get(0).map(num))
+    .optional()
+    .map(Option::unwrap_or_default)
 }
 
 /// Operations after the one numbered `after` and not beyond `upto`, until `bytes_max` is reached;

@@ -1,5 +1,6 @@
 //! The file: made once, checked at every open, never recreated or deleted.
 
+use super::groups::open_of;
 use super::*;
 
 fn path(bed: &Bed) -> PathBuf {
@@ -163,6 +164,48 @@ async fn a_database_of_version_1_opens() {
     let logs = "SELECT group_concat(id) FROM (SELECT id FROM logs ORDER BY id)";
     let ids: String = conn.query_row(logs, [], |row| row.get(0)).unwrap();
     assert_eq!(ids, "-1,1,2");
+}
+
+/// `testdata/v2.sql` is the same file after the second migration: Alice has asked to be deleted,
+/// and Carol is gone.
+#[tokio::test(start_paused = true)]
+async fn a_database_of_version_2_opens_and_has_groups() {
+    let mut bed = closed().await;
+    let database = path(&bed);
+    std::fs::remove_file(&database).unwrap();
+    let conn = rusqlite::Connection::open(&database).unwrap();
+    conn.execute_batch(include_str!("testdata/v2.sql")).unwrap();
+    drop(conn);
+    bed.reopen();
+    let (alice, bob) = (Person::new("alice"), Person::new("bob"));
+    let carol = HomeRequest::LookUp { user: name("carol") };
+    assert_eq!(code(bed.ask(&stranger(3), carol).await), Code::NoSuchUser);
+    // Whoever is to be deleted comes back with the password only.
+    assert_eq!(code(bed.ask(&stranger(1), alice.resume(10, "e1")).await), Code::ResumeRefused);
+    let Body::Welcome(welcome) = bed.ask(&stranger(1), alice.login(Takeover::Replace)).await else {
+        panic!("no welcome")
+    };
+    let at_alice = alice.at(1, welcome.session_epoch);
+    let Body::Welcome(welcome) = bed.ask(&stranger(2), bob.resume(10, "e1")).await else {
+        panic!("no welcome")
+    };
+    let at_bob = bob.at(2, welcome.session_epoch);
+    let opened = bed.open(&at_bob, "alice", 1).await;
+    assert_eq!((opened.head_seq, opened.last_n, opened.delivered_n), (3, 3, 2));
+    let mut team = bed.team_of(&alice, &at_alice, "team", &["alice", "bob"]).await;
+    let open = bed.open_team(&at_bob, &team, 1).await;
+    appended(bed.ask_quietly(&at_bob, open.append(team.message(&at_bob, 1))).await);
+    let remove = team.remove(&alice, "bob");
+    bed.change(&at_alice, &mut team, &remove).await;
+    // And all of it is still there, with what was there before.
+    bed.kill().await;
+    assert_eq!(bed.chain(&at_alice, &team).await, [(1, 1), (2, 3)]);
+    assert_eq!(bed.open_team(&at_alice, &team, 2).await.opened.head_seq, 3);
+    let own = bed.ask_quietly(&at_alice, open_of(&inbox("alice"), 3, 0, 0)).await;
+    let Body::Opened(own) = own else { panic!("{own:?}") };
+    assert_eq!((own.first_seq, own.head_seq), (1, 3));
+    let conn = rusqlite::Connection::open(&database).unwrap();
+    assert!(!conn.prepare("PRAGMA foreign_key_check").unwrap().exists([]).unwrap());
 }
 
 #[test]

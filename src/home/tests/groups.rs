@@ -5,6 +5,8 @@ use crate::crypto::group::GroupKey;
 use crate::crypto::operation::{Change, KeyFor, NewKey, NewMember, Operation, SignedOperation};
 use crate::types::{GroupId, GroupName, KeyId, OpHash};
 
+mod crashes;
+mod daily;
 mod joining;
 mod keeping;
 mod members;

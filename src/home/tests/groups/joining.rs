@@ -4,7 +4,7 @@ use super::*;
 use crate::crypto::invite::{InviteClaim, InviteKey, InviteSecret};
 use crate::crypto::operation::Invitation;
 
-fn invite_key(team: &Team) -> InviteKey {
+pub(super) fn invite_key(team: &Team) -> InviteKey {
     InviteSecret::from_bytes(&[5; InviteSecret::BYTES]).unwrap().invite_key(&cluster(), &team.id)
 }
 
@@ -12,11 +12,15 @@ fn wrong_key(team: &Team) -> InviteKey {
     InviteSecret::from_bytes(&[6; InviteSecret::BYTES]).unwrap().invite_key(&cluster(), &team.id)
 }
 
-async fn invite(bed: &mut Bed, team: &mut Team, by: &Person, from: &Caller, uses: u32) {
+pub(super) fn invitation(team: &Team, by: &Person, uses: u32) -> SignedOperation {
     let key = invite_key(team);
     let wrapped = key.wrap.wrap(key.public(), &GroupKey::generate());
     let change = Change::Invite(Invitation { key: wrapped, password: false, uses });
-    let operation = sign(by, Some(team), change);
+    sign(by, Some(team), change)
+}
+
+async fn invite(bed: &mut Bed, team: &mut Team, by: &Person, from: &Caller, uses: u32) {
+    let operation = invitation(team, by, uses);
     bed.change(from, team, &operation).await;
 }
 
@@ -41,7 +45,7 @@ fn proof(team: &Team, from: &Caller, key: &InviteKey, nonce: &[u8; 32]) -> HomeR
     HomeRequest::JoinProof { group: team.name.clone(), invite, signature }
 }
 
-fn join(team: &Team, by: &Person, key: &InviteKey) -> SignedOperation {
+pub(super) fn join(team: &Team, by: &Person, key: &InviteKey) -> SignedOperation {
     let change = Change::Join { identity: identity(), invite: key.public() };
     sign_with(by, Some(team), change, Some(key))
 }

@@ -158,7 +158,8 @@ async fn a_long_chain_comes_in_pages_that_fit_a_frame() {
 
 #[tokio::test(start_paused = true)]
 async fn a_group_has_256_members_and_a_user_256_groups() {
-    let mut bed = Bed::new();
+    let limits = Limits { groups_made_per_day: 1_000, ..Limits::default() };
+    let mut bed = Bed::with(limits, TestOptions::default());
     let people = ["alice", "bob"].map(Person::new);
     let alice = bed.sign_up_quietly(&people[0], 1).await;
     let names: Vec<String> = (0..255).map(|number| format!("m{number}")).collect();
