@@ -391,7 +391,7 @@ impl World {
     fn write_one(&mut self) {
         let count = self.people.len();
         if let Some(group) = self.group.clone()
-            && self.written % GROUP_EVERY == 0
+            && self.written.is_multiple_of(GROUP_EVERY)
         {
             let from = &self.people[self.to_group % MEMBERS];
             self.written += 1;
