@@ -1,5 +1,5 @@
 //! Real server processes killed with signal 9 again and again, and twenty people who notice nothing
-//! but a pause: what was written is shown, once, in order.
+//! but a pause: what was written is shown, once, in order; in a group, to everybody in it.
 //!
 //! Servers and balancer are processes with real disks and real ports; each client is a thread with
 //! a runtime of its own, so that dropping the runtime ends it as a kill would. Only keys and the
@@ -19,11 +19,11 @@ use std::time::{Duration, Instant};
 
 use fastchat::client::account::{self, Cluster, Where};
 use fastchat::client::{
-    Author, Client, Event, Line, LocalId, MessageState, Mode, Profile, Unlocked,
+    Author, Client, Event, Line, LocalId, MessageState, Mode, Profile, Standing, Unlocked,
 };
 use fastchat::net::{CaCert, Env};
-use fastchat::testkit::checkers::{Books, Diary};
-use fastchat::types::UserName;
+use fastchat::testkit::checkers::{Books, Diary, Tap, groups};
+use fastchat::types::{ChatName, GroupName, UserName};
 use processes::{Place, Running, send};
 use rustix::process::Signal;
 use tokio::sync::mpsc;
@@ -45,9 +45,16 @@ const SILENCE_MAX: Duration = Duration::from_secs(30);
 /// All of it, on a busy machine.
 const RUN_MAX: Duration = Duration::from_secs(300);
 
+/// People in the group, the first ones of all.
+const MEMBERS: usize = 16;
+/// One text of so many goes to the group.
+const GROUP_EVERY: usize = 10;
+
 /// What a person is told to do.
 enum Order {
-    Write(UserName, String),
+    Write(ChatName, String),
+    /// Make the group with these people.
+    MakeGroup(GroupName, Vec<UserName>),
     /// The machine fails at once.
     Crash,
     /// The machine fails when the next lines are on the screen and not yet noted as shown.
@@ -61,7 +68,9 @@ enum Order {
 /// What the person at the screen noticed.
 enum News {
     Ready,
-    Saw(String),
+    Saw(UserName, String),
+    /// The person is in the group now.
+    InGroup,
     /// One life of the client is over and the next begins.
     Reopened,
     /// The person went home.
@@ -96,6 +105,7 @@ struct Living {
     may_come_again: bool,
     crash_while_showing: bool,
     is_over: bool,
+    is_in_group: bool,
     taken: Vec<(LocalId, String)>,
 }
 
@@ -150,6 +160,10 @@ impl Living {
                 biased;
                 order = self.orders.recv(), if !self.is_over => match order {
                     Some(Order::Write(to, text)) => self.write(&client, &to, &text),
+                    Some(Order::MakeGroup(name, with)) => {
+                        let done = client.create_group(&name, &with, "", None).await.unwrap();
+                        assert!(done.failed.is_empty(), "{done:?}");
+                    }
                     Some(Order::Crash) => return End::Crashed,
                     Some(Order::CrashWhileShowing) => self.crash_while_showing = true,
                     Some(Order::Reopen) => {
@@ -165,6 +179,14 @@ impl Living {
                     Some(Event::State { id, state: MessageState::Sent, .. }) => {
                         self.note_sent(&client, id);
                     }
+                    Some(Event::Group { group }) if !self.is_in_group => {
+                        let view = client.group(&group).unwrap();
+                        self.is_in_group =
+                            view.is_some_and(|view| view.standing == Standing::Member);
+                        if self.is_in_group {
+                            self.tell(News::InGroup);
+                        }
+                    }
                     Some(Event::LocalData { .. } | Event::SessionReplaced | Event::RolledBack
                         | Event::SignedOut { .. } | Event::KeyChanged { .. }) | None => {
                         panic!("{}: {event:?}", self.name)
@@ -175,10 +197,10 @@ impl Living {
         }
     }
 
-    fn write(&mut self, client: &Client, to: &UserName, text: &str) {
+    fn write(&mut self, client: &Client, to: &ChatName, text: &str) {
         // First on paper: it can be on the other screen before this thread goes on.
-        self.diary.lock().unwrap().wrote(&self.name, &to.clone().into(), text);
-        let id = client.send_text(&to.clone().into(), text).unwrap();
+        self.diary.lock().unwrap().wrote(&self.name, to, text);
+        let id = client.send_text(to, text).unwrap();
         self.taken.push((id, text.to_owned()));
     }
 
@@ -194,7 +216,7 @@ impl Living {
                     && message.author != Author::Me
                 {
                     assert!(self.may_come_again || !message.again, "again: {message:?}");
-                    self.tell(News::Saw(message.text.clone()));
+                    self.tell(News::Saw(self.name.clone(), message.text.clone()));
                 }
             }
             if std::mem::take(&mut self.crash_while_showing) {
@@ -239,8 +261,15 @@ struct World {
     people: Vec<Person>,
     diary: Arc<Mutex<Diary>>,
     news: plain::Receiver<News>,
+    /// Who has seen what.
+    saw: BTreeSet<(UserName, String)>,
+    /// Screens on which a text is still to stand.
+    expected: BTreeMap<String, usize>,
+    /// Texts that stand wherever they have to.
     shown: BTreeSet<String>,
     written: usize,
+    group: Option<GroupName>,
+    to_group: usize,
     began: Instant,
     /// The process of each server that was killed last.
     killed: BTreeMap<u16, u32>,
@@ -274,6 +303,7 @@ impl World {
                 may_come_again: false,
                 crash_while_showing: false,
                 is_over: false,
+                is_in_group: false,
                 taken: Vec::new(),
             };
             let thread = std::thread::spawn(move || living.live());
@@ -287,8 +317,12 @@ impl World {
             people,
             diary,
             news,
+            saw: BTreeSet::new(),
+            expected: BTreeMap::new(),
             shown: BTreeSet::new(),
             written: 0,
+            group: None,
+            to_group: 0,
             began: Instant::now(),
             killed: BTreeMap::new(),
             kills: 0,
@@ -322,22 +356,58 @@ impl World {
                 self.write_one();
             }
             match self.next() {
-                News::Saw(text) => drop(self.shown.insert(text)),
+                News::Saw(reader, text) => self.saw(reader, text),
                 News::Reopened => self.reopened += 1,
-                News::Ready | News::Over => {}
+                News::Ready | News::InGroup | News::Over => {}
             }
         }
     }
 
-    /// Everybody writes in turn, to each of the others in turn.
+    fn saw(&mut self, reader: UserName, text: String) {
+        if !self.saw.insert((reader, text.clone())) {
+            return;
+        }
+        let left = self.expected.get_mut(&text).unwrap();
+        *left -= 1;
+        if *left == 0 {
+            self.shown.insert(text);
+        }
+    }
+
+    /// The first person makes a group with the next ones.
+    fn make_group(&mut self) {
+        let group = GroupName::parse("team").unwrap();
+        let names = self.people.iter().take(MEMBERS).skip(1).map(|person| person.name.clone());
+        let with: Vec<UserName> = names.collect();
+        self.people[0].orders.send(Order::MakeGroup(group.clone(), with)).unwrap();
+        let mut waiting = MEMBERS;
+        while waiting > 0 {
+            waiting -= usize::from(matches!(self.next(), News::InGroup));
+        }
+        self.group = Some(group);
+    }
+
+    /// Everybody writes in turn, to each of the others in turn, or to the group.
     fn write_one(&mut self) {
         let count = self.people.len();
+        if let Some(group) = self.group.clone()
+            && self.written.is_multiple_of(GROUP_EVERY)
+        {
+            let from = &self.people[self.to_group % MEMBERS];
+            self.written += 1;
+            self.to_group += 1;
+            let text = format!("{}>{group} #{}", from.name, self.written);
+            self.expected.insert(text.clone(), MEMBERS - 1);
+            from.orders.send(Order::Write(ChatName::Group(group), text)).unwrap();
+            return;
+        }
         let (from, round) = (self.written % count, self.written / count);
         let to = (from + 1 + round % (count - 1)) % count;
         self.written += 1;
         let (from, to) = (&self.people[from], &self.people[to].name);
         let text = format!("{}>{to} #{}", from.name, self.written);
-        from.orders.send(Order::Write(to.clone(), text)).unwrap();
+        self.expected.insert(text.clone(), 1);
+        from.orders.send(Order::Write(to.clone().into(), text)).unwrap();
     }
 
     /// Kills this server, if it has come back since the last time.
@@ -373,23 +443,27 @@ impl World {
         self.running.take().unwrap().stop();
         let diary = self.diary.lock().unwrap();
         let mut violations = diary.violations();
-        let mut databases = Vec::new();
+        let (mut databases, mut books) = (Vec::new(), Books::default());
         for server in &self.place.map().servers {
             let database = self.place.path(&format!("databases/{}.sqlite", server.id));
-            violations.extend(Books::default().audit(&server.id, &database, &diary).unwrap());
+            violations.extend(books.audit(&server.id, &database, &diary).unwrap());
             violations.extend(Books::audit_cursors(&database, &profiles).unwrap());
             databases.push(database);
         }
         let databases: Vec<_> = databases.iter().map(PathBuf::as_path).collect();
         violations.extend(Books::audit_slots(&databases).unwrap());
+        violations.extend(groups::violations(&diary, &books, &Tap::default()));
         assert!(violations.is_empty(), "{violations:#?}");
         let (written, sent, shown) = diary.counts();
-        assert_eq!((written, sent, shown), (self.written, self.written, self.written));
+        let screens = self.written + self.to_group * (MEMBERS - 2);
+        assert_eq!((written, sent, shown), (self.written, self.written, screens));
         println!(
             "{} servers killed with signal 9, {} clients ended and reopened; \
-             {written} messages written, {sent} sent, {shown} shown, in {:.1} s",
+             {written} messages written, {sent} sent, {} of them to the group; on screens {shown} \
+             times; in {:.1} s",
             self.kills,
             self.reopened,
+            self.to_group,
             self.began.elapsed().as_secs_f64(),
         );
     }
@@ -407,6 +481,7 @@ fn twenty_people_lose_nothing_while_servers_and_clients_are_killed() {
     const TOTAL: usize = 2_000;
     const PER_KILL: usize = 125;
     let mut world = World::new(3, 20);
+    world.make_group();
     for round in 1..=TOTAL / PER_KILL {
         world.go_on_until(round * PER_KILL, TOTAL);
         let order = match round % 3 {

@@ -193,12 +193,19 @@ fn a_text_that_nobody_wrote_and_one_of_which_its_author_was_told_no_are_found() 
 
 #[test]
 fn a_trouble_on_a_screen_is_found() {
+    let line = |trouble| {
+        let (id, chat) = (LocalId(9), ChatName::Group(team()));
+        Line::Trouble { id, chat, trouble, at_unix_ms: 0, again: false }
+    };
     let mut day = Day::new().all_see_theirs();
-    let (id, chat) = (LocalId(9), ChatName::Group(team()));
-    let trouble = Trouble::NotAMember;
-    let line = Line::Trouble { id, chat, trouble, at_unix_ms: 0, again: false };
-    day.diary.saw(&user("carol"), &line);
+    day.diary.saw(&user("carol"), &line(Trouble::NotAMember));
     day.check("on the screen of carol, chat #team: NotAMember");
+    // What came while somebody was in goes without them once they are out.
+    let mut day = Day::new().all_see_theirs();
+    day.diary.saw(&user("bob"), &line(Trouble::Expired));
+    assert_eq!(day.found(), Vec::<String>::new());
+    day.diary.saw(&user("carol"), &line(Trouble::Expired));
+    day.check("carol was in #team all the time, and something expired");
 }
 
 #[test]

@@ -132,6 +132,10 @@ impl Diary {
             *before = (*before).max(*n);
         }
         for (reader, chat, trouble) in &self.troubles {
+            if *trouble == Trouble::Expired && chat.person().is_none() {
+                // Who is out does not hold up what goes: the judge of groups knows who that is.
+                continue;
+            }
             found.push(format!("on the screen of {reader}, chat {chat}: {trouble:?}"));
         }
         found

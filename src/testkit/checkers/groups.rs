@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Books, Chain, Diary, Place, Stay, Tap};
+use crate::client::Trouble;
 use crate::types::{ChatName, GroupName, UserName};
 
 /// Texts that are sent, and those who were in the group from then on and have not seen them.
@@ -57,6 +58,13 @@ pub fn violations(diary: &Diary, books: &Books, tap: &Tap) -> Vec<String> {
             found.push(format!("{reader} saw {seq} of {group} after {before}: {text:?}"));
         }
         *before = (*before).max(seq);
+    }
+    for (reader, chat, trouble) in &diary.troubles {
+        let ChatName::Group(group) = chat else { continue };
+        let was_out = stays_of(group, reader).iter().any(|stay| stay.until.is_some());
+        if *trouble == Trouble::Expired && !was_out {
+            found.push(format!("{reader} was in {group} all the time, and something expired"));
+        }
     }
     found.extend(disagreements(diary));
     for (reader, group, seqs) in tap.all() {

@@ -38,7 +38,7 @@ pub struct SimConfig {
 
 impl Default for SimConfig {
     fn default() -> Self {
-        Self { servers: 3, clients: 8, steps: 24, groups: true, bug: None }
+        Self { servers: 3, clients: 8, steps: 18, groups: true, bug: None }
     }
 }
 
