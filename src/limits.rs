@@ -253,7 +253,8 @@ pub struct Limits {
     pub group_author_entries_max: u64,
     /// Bytes of one group from one author that some member has not read.
     pub group_author_bytes_max: u64,
-    /// Operations of one group in a day (UTC). What defends a group is taken up to twice the number.
+    /// Operations of one group in a day (UTC). What defends a group is taken up to twice the
+    /// number.
     pub group_changes_per_day: u64,
     /// Groups one user makes at one home in a day (UTC).
     pub groups_made_per_day: u32,

@@ -185,7 +185,7 @@ async fn messages_of_a_group_out_of_order_leave_a_hole_that_is_told() {
     assert_eq!(seen[1..], ["three", "honest"]);
 }
 
-// ---------------------------------------------------------------- who may write, and under what key
+// ---------------------------------------------------------------- who may write, under what key
 
 #[tokio::test(start_paused = true)]
 async fn what_somebody_writes_who_is_not_in_the_group_is_not_shown() {

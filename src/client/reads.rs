@@ -1,7 +1,8 @@
 //! Read receipts, both ways: what was shown here, and what others say was shown there.
 //!
 //! What was read is noted on disk with the last number that was told, so that nothing is told
-//! twice; the telling itself waits until a second has passed since the one before, in a group longer.
+//! twice; the telling itself waits until a second has passed since the one before, in a group
+//! longer.
 
 use rusqlite::{Transaction, params};
 use tokio::time::Instant;

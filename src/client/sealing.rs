@@ -1,5 +1,5 @@
-//! Sealing: for one person, with the conversation key of this direction and when it rides along; for
-//! a group, with its key.
+//! Sealing: for one person, with the conversation key of this direction and when it rides along;
+//! for a group, with its key.
 //!
 //! Knows nothing of what is sealed or when; that is `outbox`.
 

@@ -50,8 +50,9 @@ impl After {
         }
     }
 
-    /// What is left to do when putting it right has helped too often to be true: to wait, and to say
-    /// so. Who is no member by the home's word, whatever the chain says, is told what was not taken.
+    /// What is left to do when putting it right has helped too often to be true: to wait, and to
+    /// say so. Who is no member by the home's word, whatever the chain says, is told what was not
+    /// taken.
     pub(crate) fn in_vain(self) -> Self {
         match self {
             Self::Compare(Code::NotAMember) => Self::RefuseAll(Code::NotAMember),
@@ -60,8 +61,8 @@ impl After {
         }
     }
 
-    /// The same about an Open: no number is concerned, so what is not said of the whole log can only
-    /// be waited out.
+    /// The same about an Open: no number is concerned, so what is not said of the whole log can
+    /// only be waited out.
     pub(crate) fn of_open(self, code: Code) -> Self {
         match self {
             Self::RefuseAll(_) | Self::Compare(_) | Self::Pause { .. } => self,

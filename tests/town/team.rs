@@ -176,8 +176,8 @@ pub async fn lines_until(life: &Life, chat: &ChatName, last: &str) -> Vec<String
     seen
 }
 
-/// What somebody has not read of a chat yet: texts, troubles as "! word: sentence". What the group's
-/// changes are called is told elsewhere: "* who".
+/// What somebody has not read of a chat yet: texts, troubles as "! word: sentence". What the
+/// group's changes are called is told elsewhere: "* who".
 pub fn unread(life: &Life, chat: &ChatName) -> Vec<String> {
     let lines = life.client.take_unshown_of(chat, 100).unwrap();
     let ids: Vec<LocalId> = lines.iter().map(Line::id).collect();

@@ -179,7 +179,8 @@ pub enum Trouble {
     NoKey,
     /// The author's identity key changed.
     KeyChanged,
-    /// A group's message by somebody who was not in the group, or under an old or foreign key of it.
+    /// A group's message by somebody who was not in the group, or under an old or foreign key of
+    /// it.
     NotAMember,
     /// The server showed a change of a group that does not follow from the ones before it: it has
     /// left some out, or shows others another history.

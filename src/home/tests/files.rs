@@ -166,8 +166,8 @@ async fn a_database_of_version_1_opens() {
     assert_eq!(ids, "-1,1,2");
 }
 
-/// `testdata/v2.sql` is the same file after the second migration: Alice has asked to be deleted, and
-/// Carol is gone.
+/// `testdata/v2.sql` is the same file after the second migration: Alice has asked to be deleted,
+/// and Carol is gone.
 #[tokio::test(start_paused = true)]
 async fn a_database_of_version_2_opens_and_has_groups() {
     let mut bed = closed().await;
