@@ -4,8 +4,8 @@
 //! [`screen`](super::screen)'s. It signs nobody in and ends no process: [`run`] says how it ended.
 //!
 //! Its chapters: `typed` is what a line leads to, `writing` what goes to people, `moving` what goes
-//! from chat to chat, `people`, `groups`, `quiet` and `client` the other commands; `events` is what
-//! the client tells, `view` what is on the screen and who looks at it, `drafts` what is not
+//! from chat to chat, `people`, `groups`, `quiet` and `client` the other commands; `events` is
+//! what the client tells, `view` what is on the screen and who looks at it, `drafts` what is not
 //! finished.
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -25,8 +25,8 @@ pub(super) use super::subcommands::{Account, Config, Contact, Key};
 mod tests;
 
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 a bug, 2 usage, 3 not reached in time (a kept \
-    message says so), 4 not signed in, 5 no such user, group or file, 6 key new or changed, 7 partly \
-    done, 8 refused, 9 local data locked or damaged, 10 nothing arrived in time, 130 Ctrl-C.";
+    message says so), 4 not signed in, 5 no such user, group or file, 6 key new or changed, 7 \
+    partly done, 8 refused, 9 local data locked or damaged, 10 nothing arrived in time, 130 Ctrl-C.";
 
 /// Chat with people on a FastChat cluster. Without a command: the line client.
 ///
