@@ -322,7 +322,11 @@ pub fn trouble(trouble: &Trouble, chat: &dyn fmt::Display) -> Told {
             "Nothing is sent there any more. Compare with the others: /members",
         ),
         Trouble::AnotherGroup => Told::new(
-            format!("The server shows another group under the name of {chat}."),
+            if chat.to_string().starts_with('#') {
+                format!("The server shows another group under the name of {chat}.")
+            } else {
+                format!("{chat} spoke of another group under the name of one that you know.")
+            },
             "Nothing is sent there. Ask the others what they see.",
         ),
     }
