@@ -27,7 +27,15 @@ fn what_is_promised_holds_on_many_seeds() {
     let (mut crashes, mut texts, mut shown, mut datagrams) = (0, 0, 0, 0);
     let run = |start: u64| {
         let seeds = (start..first + seeds).step_by(threads);
-        seeds.map(|seed| (seed, simulate(seed, &SimConfig::default()))).collect::<Vec<_>>()
+        let report = |seed| {
+            let report = simulate(seed, &SimConfig::default());
+            if let Some(first) = report.violations.first() {
+                // At once: a long campaign may never come to its end.
+                eprintln!("seed {seed}: {first}");
+            }
+            (seed, report)
+        };
+        seeds.map(report).collect::<Vec<_>>()
     };
     let reports: Vec<(u64, SimReport)> = std::thread::scope(|scope| {
         let workers: Vec<_> =
