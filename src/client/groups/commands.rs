@@ -1,6 +1,7 @@
 //! Changing a group: the operation is made on the newest roster that is here, handed in, and made
 //! again when somebody else was first.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -333,14 +334,25 @@ impl Client {
                 return Err(GroupError::NotAnAdmin(name.clone()));
             }
         }
-        // A key wrapped to an encryption key that they have destroyed is lost on them.
-        let others = self.core.lock().others_in(name)?;
-        self.look_up_all(others).await?;
-        self.submit(name, |core, roster| {
-            let key = core.plan_key(roster, Some(user))?;
-            Ok(Change::Remove { user: user.clone(), key })
-        })
-        .await
+        for _ in 0..TRIES {
+            // A key wrapped to an encryption key that they have destroyed is lost on them.
+            let others = self.core.lock().others_in(name)?;
+            let asked: BTreeSet<UserName> = others.iter().cloned().collect();
+            self.look_up_all(others).await?;
+            let done = self
+                .submit(name, |core, roster| {
+                    let key = core.plan_key(roster, Some(user), &asked)?;
+                    Ok(Change::Remove { user: user.clone(), key })
+                })
+                .await;
+            let others = self.core.lock().others_in(name)?;
+            match done {
+                // Somebody came in meanwhile.
+                Err(GroupError::Busy(_)) if !others.iter().all(|user| asked.contains(user)) => {}
+                done => return done,
+            }
+        }
+        Err(GroupError::Busy(name.clone()))
     }
 
     async fn grant(

@@ -2,6 +2,8 @@
 //!
 //! A new key is on this disk before the operation that opens its epoch leaves it.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 
 use crate::crypto::bundle::VerifiedBundle;
@@ -189,12 +191,18 @@ impl Core {
     }
 
     /// A new key for everybody but `without`, and for the invitations that live on; on the disk
-    /// when this returns.
+    /// when this returns. `asked`: who was looked up for it; [`GroupError::Busy`] when somebody has
+    /// come in since, who would be left without the key.
     pub(super) fn plan_key(
         &mut self,
         roster: &Roster,
         without: Option<&UserName>,
+        asked: &BTreeSet<UserName>,
     ) -> Result<NewKey, GroupError> {
+        let unasked = |user: &UserName| Some(user) != without && !asked.contains(user);
+        if roster.members().keys().any(|user| user != self.user() && unasked(user)) {
+            return Err(GroupError::Busy(roster.name().clone()));
+        }
         let (id, epoch) = (roster.id(), KeyEpoch(roster.key_epoch().0.saturating_add(1)));
         let (cluster, key) = (self.cluster(), GroupKey::generate());
         let mut keys = Vec::new();
@@ -259,12 +267,16 @@ impl Core {
     }
 
     /// The REKEY that is due, if it still is and can be made here.
-    pub(crate) fn renewal(&mut self, name: &GroupName) -> Result<Option<Bytes>, StoreError> {
+    pub(crate) fn renewal(
+        &mut self,
+        name: &GroupName,
+        asked: &BTreeSet<UserName>,
+    ) -> Result<Option<Bytes>, StoreError> {
         if !self.rekey_due(name)? {
             return Ok(None);
         }
         let made = self.own_group(name).and_then(|(_, roster)| {
-            let key = self.plan_key(&roster, None)?;
+            let key = self.plan_key(&roster, None, asked)?;
             self.sign_after(&roster, Change::Rekey(key), None)
         });
         match made {

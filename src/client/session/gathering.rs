@@ -13,6 +13,8 @@ use super::{End, Session};
 pub(super) struct Gathering {
     todo: VecDeque<UserName>,
     open: BTreeSet<UserName>,
+    /// All of them.
+    asked: BTreeSet<UserName>,
     /// Some could not be asked.
     error: Option<RequestError>,
     then: Then,
@@ -21,6 +23,13 @@ pub(super) struct Gathering {
 enum Then {
     Reply(Reply<()>),
     Renew(GroupName),
+}
+
+impl Gathering {
+    fn new(users: Vec<UserName>, then: Then) -> Self {
+        let asked = users.iter().cloned().collect();
+        Self { todo: users.into(), open: BTreeSet::new(), asked, error: None, then }
+    }
 }
 
 impl Session<'_> {
@@ -43,8 +52,7 @@ impl Session<'_> {
     }
 
     async fn gather(&mut self, users: Vec<UserName>, then: Then) -> Result<(), End> {
-        let gathering = Gathering { todo: users.into(), open: BTreeSet::new(), error: None, then };
-        self.gatherings.push(gathering);
+        self.gatherings.push(Gathering::new(users, then));
         self.gather_on().await
     }
 
@@ -62,8 +70,15 @@ impl Session<'_> {
         self.gather_on().await
     }
 
-    /// Asks for the next ones of each gathering, and ends those that are whole.
+    /// Asks for the next ones of each gathering, and ends those that are whole. An end can begin
+    /// another one.
     async fn gather_on(&mut self) -> Result<(), End> {
+        while self.gather_once().await? {}
+        Ok(())
+    }
+
+    /// True when some ended.
+    async fn gather_once(&mut self) -> Result<bool, End> {
         let mut ended = Vec::new();
         let mut ask = Vec::new();
         for mut gathering in std::mem::take(&mut self.gatherings) {
@@ -82,23 +97,33 @@ impl Session<'_> {
         for user in ask {
             self.look_up(user, None)?;
         }
-        for Gathering { error, then, .. } in ended {
+        let some = !ended.is_empty();
+        for Gathering { error, then, asked, .. } in ended {
             match then {
                 Then::Reply(reply) => drop(reply.send(error.map_or(Ok(()), Err))),
-                Then::Renew(group) => self.renew_now(group, error).await?,
+                Then::Renew(group) => self.renew_now(group, &asked, error).await?,
             }
         }
-        Ok(())
+        Ok(some)
     }
 
     async fn renew_now(
         &mut self,
         group: GroupName,
+        asked: &BTreeSet<UserName>,
         error: Option<RequestError>,
     ) -> Result<(), End> {
+        if error.is_none() {
+            let others = self.core.lock().others_in(&group)?;
+            // Whoever came in meanwhile gets the key like everybody else.
+            if !others.iter().all(|user| asked.contains(user)) {
+                self.gatherings.push(Gathering::new(others, Then::Renew(group)));
+                return Ok(());
+            }
+        }
         let operation = match error {
             Some(_) => None,
-            None => self.disk(|core| core.renewal(&group)).await?,
+            None => self.disk(|core| core.renewal(&group, asked)).await?,
         };
         match operation {
             Some(operation) => self.change(group, operation, None),
