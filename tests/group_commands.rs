@@ -185,9 +185,25 @@ fn people_meet_in_a_group(world: &World) {
     let link = world.run(&["-p", "alice", "group", "invite", "club"], 0).out();
     assert!(link.starts_with("fastchat://join/club/"), "{link}");
 
+    // Broken by the terminal alone: what is copied there is one line.
+    alice.press("/invite\r");
+    alice.until_shown("can join #club, until");
+    let row = |terminal: &Terminal| {
+        let rows: Vec<String> = terminal.screen.screen().rows(0, 80).collect();
+        rows.iter().position(|row| row.starts_with("fastchat://join/club/"))
+    };
+    alice.when("a link", |terminal| row(terminal).is_some());
+    let begins = u16::try_from(row(&alice).unwrap()).unwrap();
+    assert!(alice.screen.screen().row_wrapped(begins), "{}", alice.shown());
+
     alice.press("/kick carol\r");
-    secretly(&mut alice, "ends with this. A new one (Enter: none):", "");
+    // It is done before anything is asked, and stays done when the answer is of no use.
+    alice.until_shown("carol is out of #club");
     alice.until_shown("Invitations ended");
+    carol.until_shown("alice removed you from #club");
+    secretly(&mut alice, "A new password to join #club by (Enter: none):", "123");
+    secretly(&mut alice, "Once more:", "321");
+    alice.until_shown("not the same twice; no password was set");
     carol.until_shown("alice removed you from #club");
     bob.until_shown("carol was removed");
     carol.does("/msg #club still here?", "You are not in #club");
