@@ -80,7 +80,11 @@ fn another_identity_under_a_members_name_is_nobody() {
     alice.sees();
     team.gets([team.text(&new, 1, "it is me")]);
     team.pushes(&mut alice);
-    assert_eq!(alice.opens(), [bob.user.clone()], "perhaps a newer bundle has this device");
+    assert_eq!(
+        alice.opens(),
+        std::slice::from_ref(&bob.user),
+        "perhaps a newer bundle has this device"
+    );
     let devices = [new.device].into();
     alice.core.bundle_arrived(&bob.user, &devices, Some(new.bundle.encoded())).unwrap();
     alice.opens();
@@ -216,7 +220,7 @@ fn an_unknown_author_holds_the_log_up_until_the_look_up_is_answered() {
     alice.sees();
     team.gets([team.text(&carol, 1, "one"), team.text(&bob, 1, "two")]);
     team.pushes(&mut alice);
-    assert_eq!(alice.opens(), [carol.user.clone()]);
+    assert_eq!(alice.opens(), std::slice::from_ref(&carol.user));
     assert!(alice.sees().is_empty(), "the order is the log's");
     let mut alice = alice.restarted(|_| ());
     let devices = [carol.device].into();

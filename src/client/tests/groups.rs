@@ -24,10 +24,6 @@ fn team() -> GroupName {
     GroupName::parse("team").unwrap()
 }
 
-fn team_chat() -> ChatName {
-    ChatName::Group(team())
-}
-
 impl Scene {
     /// Bob is in it from the first operation on; Carol too.
     fn new() -> Self {

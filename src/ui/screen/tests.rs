@@ -221,8 +221,8 @@ fn in_a_group_the_group_and_the_author_stand_in_front() {
     assert_eq!(plain().typing(&team, &name("bob")), "bob is typing in #team");
     assert_eq!(rich(80).prompt(Some(&team)), "#team> ");
     let (bob, carol) = (name("bob"), name("carol"));
-    assert_eq!(plain().read_by(&[], &[bob.clone()]), "read by nobody yet (0 of 1)");
-    assert_eq!(plain().read_by(&[bob.clone()], &[]), "read by bob (1 of 1)");
+    assert_eq!(plain().read_by(&[], std::slice::from_ref(&bob)), "read by nobody yet (0 of 1)");
+    assert_eq!(plain().read_by(std::slice::from_ref(&bob), &[]), "read by bob (1 of 1)");
     assert_eq!(plain().read_by(&[bob], &[carol]), "read by bob (1 of 2); not yet: carol");
 }
 

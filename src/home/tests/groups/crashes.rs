@@ -51,11 +51,11 @@ struct State {
     /// Name, epoch of the key, closed, oldest entry kept, head.
     groups: Vec<(String, i64, bool, i64, i64)>,
     /// Number, seq, operation.
-    chain: Vec<(u64, u64, Vec<u8>)>,
+    chain: Vec<(i64, i64, Vec<u8>)>,
     /// User, since, until.
     members: Vec<(String, i64, Option<i64>)>,
     /// Seq, n, kind, bytes.
-    entries: Vec<(u64, i64, i64, Vec<u8>)>,
+    entries: Vec<(i64, i64, i64, Vec<u8>)>,
     /// Author, the last n.
     producers: Vec<(String, i64)>,
 }
@@ -110,7 +110,10 @@ async fn agree(bed: &mut Bed, script: &Script, callers: &[Caller; 4]) -> State {
     let Body::Roster(page) = bed.roster_page(&callers[0], &script.team, 0).await else {
         panic!("no chain")
     };
-    let told = page.entries.iter().map(|row| (row.number, row.seq, row.operation.to_vec()));
+    let told = page
+        .entries
+        .iter()
+        .map(|row| (row.number.cast_signed(), row.seq.cast_signed(), row.operation.to_vec()));
     assert_eq!(told.collect::<Vec<_>>(), found.chain);
     let mut roster: Option<Roster> = None;
     for (_, seq, encoded) in &found.chain {
@@ -122,12 +125,12 @@ async fn agree(bed: &mut Bed, script: &Script, callers: &[Caller; 4]) -> State {
         assert!(found.entries.iter().any(|entry| entry.0 == *seq && entry.3 == *encoded));
     }
     let roster = roster.unwrap();
-    assert_eq!(roster.key_epoch().0, u64::try_from(key_epoch).unwrap());
+    assert_eq!(roster.key_epoch().0, key_epoch.cast_unsigned());
     let listed: BTreeSet<&str> = roster.members().keys().map(UserName::as_str).collect();
     let present = found.members.iter().filter(|member| member.2.is_none());
     assert_eq!(present.map(|member| member.0.as_str()).collect::<BTreeSet<_>>(), listed);
-    let seqs: Vec<u64> = found.entries.iter().map(|entry| entry.0).collect();
-    assert_eq!((first, seqs), (1, (1..=u64::try_from(head).unwrap()).collect::<Vec<_>>()));
+    let seqs: Vec<i64> = found.entries.iter().map(|entry| entry.0).collect();
+    assert_eq!((first, seqs), (1, (1..=head).collect::<Vec<_>>()));
     // Everybody sees their part of it, up to the end of their time.
     for (sid, (person, caller)) in (1..).zip(NAMES.iter().zip(callers)) {
         let answer = bed.ask_quietly(caller, open_of(&script.team.log(), 90, 0, 0)).await;
@@ -137,13 +140,13 @@ async fn agree(bed: &mut Bed, script: &Script, callers: &[Caller; 4]) -> State {
             continue;
         };
         let Body::Opened(opened) = answer else { panic!("{answer:?}") };
-        let (since, until) = (*since as u64, until.unwrap_or(head) as u64);
+        let (since, until) = (since.cast_unsigned(), until.unwrap_or(head).cast_unsigned());
         assert_eq!((opened.first_seq, opened.head_seq), (since, until));
         let mut seen = pushed_to(&bed.settle_all().await, sid);
         seen.retain(|seq| *seq != 0);
         assert_eq!(seen, (since..=until).collect::<Vec<_>>());
         let last = found.producers.iter().find(|row| row.0 == *person).map_or(0, |row| row.1);
-        assert_eq!(opened.last_n, last as u64);
+        assert_eq!(opened.last_n, last.cast_unsigned());
     }
     found
 }
