@@ -145,7 +145,7 @@ fn secretly(terminal: &mut Terminal, question: &str, password: &str) {
 fn people_meet_in_a_group(world: &World) {
     let mut bob = Terminal::sized(world, "-p bob --color never", 30, 40);
     bob.until_prompt("bob> ");
-    let mut alice = Terminal::start(world, "-p alice --color never");
+    let mut alice = Terminal::sized(world, "-p alice --color never", 60, 80);
     alice.until_prompt("alice> ");
     alice.press("/create club bob\r");
     secretly(&mut alice, "Password to join #club by (Enter: none):", PASSWORD);
