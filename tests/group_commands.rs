@@ -21,6 +21,7 @@ fn groups_are_made_joined_changed_and_left() {
     a_script_makes_a_group_and_writes_to_it(&world, folder.path());
     who_has_the_password_or_a_link_comes_in(&world, folder.path());
     only_admins_change_a_group_and_the_last_one_hands_it_over(&world);
+    who_was_brought_in_while_away_reads_it_all_at_once(&world);
     if terminal::possible() {
         people_meet_in_a_group(&world);
     }
@@ -128,6 +129,28 @@ fn only_admins_change_a_group_and_the_last_one_hands_it_over(world: &World) {
     world.run(&["-p", "alice", "group", "forget", "team"], 0);
     let history = world.run(&["-p", "alice", "history", "#team"], 0).out();
     assert!(history.contains("build green"), "{history}");
+}
+
+fn who_was_brought_in_while_away_reads_it_all_at_once(world: &World) {
+    for (name, read) in [
+        ("one", &["recv", "--json"][..]),
+        ("two", &["recv", "--json", "-n", "3"]),
+        ("three", &["recv", "--json", "--peek"]),
+    ] {
+        let group = format!("#{name}");
+        world.run(&["-p", "alice", "group", "create", name, "bob", "carol"], 0);
+        world.run(&["-p", "alice", "send", &group, "good morning"], 0);
+        let shown = world.run(&[&["-p", "carol"], read].concat(), 0).json();
+        let place = |wanted: &dyn Fn(&serde_json::Value) -> bool| {
+            shown.iter().position(wanted).unwrap_or_else(|| panic!("{read:?}: {shown:?}"))
+        };
+        let added = place(&|line| line["what"] == "added" && line["group"] == *group);
+        let made = place(&|line| line["what"] == "created" && line["chat"] == *group);
+        let said = place(&|line| line["text"] == "good morning" && line["chat"] == *group);
+        assert!(made < said && added < said, "{read:?}: {shown:?}");
+        world.run(&["-p", "carol", "send", &group, "hi"], 0);
+        world.run(&["-p", "carol", "recv"], 0);
+    }
 }
 
 /// The number in front of the first line that has one and holds `text`.
