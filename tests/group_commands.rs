@@ -85,7 +85,11 @@ fn who_has_the_password_or_a_link_comes_in(world: &World, folder: &Path) {
     assert!(ran.err().contains("Invitations ended"), "{}", ran.err());
     let shown = world.run(&["-p", "carol", "recv"], 0).out();
     assert!(shown.contains("alice removed you from #team"), "{shown}");
-    world.run(&["-p", "carol", "send", "#team", "x"], 8);
+    let ran = world.run(&["-p", "carol", "send", "#team", "x"], 8);
+    assert!(ran.err().contains("You are not in #team any more: alice removed you."));
+    assert!(ran.err().contains("client group join team"), "{}", ran.err());
+    let history = world.run(&["-p", "carol", "history", "#team"], 0).out();
+    assert!(history.contains("carol is here"), "{history}");
     world.run(&[&join[..], &[&right]].concat(), 8);
 
     let link = world.run(&["-p", "alice", "group", "invite", "team", "--uses", "1"], 0).out();
@@ -119,7 +123,7 @@ fn only_admins_change_a_group_and_the_last_one_hands_it_over(world: &World) {
     assert!(ran.err().contains("--successor bob"), "{}", ran.err());
     world.run(&["-p", "alice", "group", "leave", "team", "--successor", "bob"], 0);
     let ran = world.run(&["-p", "alice", "send", "#team", "x"], 8);
-    assert!(ran.err().contains("You are not in #team"), "{}", ran.err());
+    assert!(ran.err().contains("You are not in #team any more: you left."), "{}", ran.err());
     world.run(&["-p", "bob", "group", "promote", "team", "dave"], 0);
     let ran = world.run(&["-p", "bob", "group", "close", "team"], 4);
     assert!(ran.err().contains("client group close team --yes"), "{}", ran.err());
@@ -229,7 +233,7 @@ fn people_meet_in_a_group(world: &World) {
     alice.until_shown("not the same twice; no password was set");
     carol.until_shown("alice removed you from #club");
     bob.until_shown("carol was removed");
-    carol.does("/msg #club still here?", "You are not in #club");
+    carol.does("/msg #club still here?", "You are not in #club any more: alice removed you");
 
     let shown = alice.does("/leave", "You are the only admin of #club.");
     assert!(shown.contains("Hand it over: /leave bob   or close it: /delgrp"), "{shown}");

@@ -196,6 +196,7 @@ pub(in crate::ui) mod tests {
             title: "The \x1b[2JTeam".into(),
             topic: "release\non friday".into(),
             standing: Standing::Member,
+            removed_by: None,
             role: Some(GroupRole::Admin),
             members: vec![
                 member("alice", GroupRole::Admin, Trust::Pinned),
