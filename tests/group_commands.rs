@@ -21,6 +21,7 @@ fn groups_are_made_joined_changed_and_left() {
     a_script_makes_a_group_and_writes_to_it(&world, folder.path());
     who_has_the_password_or_a_link_comes_in(&world, folder.path());
     only_admins_change_a_group_and_the_last_one_hands_it_over(&world);
+    who_was_brought_in_while_away_reads_it_all_at_once(&world);
     if terminal::possible() {
         people_meet_in_a_group(&world);
     }
@@ -84,7 +85,11 @@ fn who_has_the_password_or_a_link_comes_in(world: &World, folder: &Path) {
     assert!(ran.err().contains("Invitations ended"), "{}", ran.err());
     let shown = world.run(&["-p", "carol", "recv"], 0).out();
     assert!(shown.contains("alice removed you from #team"), "{shown}");
-    world.run(&["-p", "carol", "send", "#team", "x"], 8);
+    let ran = world.run(&["-p", "carol", "send", "#team", "x"], 8);
+    assert!(ran.err().contains("You are not in #team any more: alice removed you."));
+    assert!(ran.err().contains("client group join team"), "{}", ran.err());
+    let history = world.run(&["-p", "carol", "history", "#team"], 0).out();
+    assert!(history.contains("carol is here"), "{history}");
     world.run(&[&join[..], &[&right]].concat(), 8);
 
     let link = world.run(&["-p", "alice", "group", "invite", "team", "--uses", "1"], 0).out();
@@ -118,7 +123,7 @@ fn only_admins_change_a_group_and_the_last_one_hands_it_over(world: &World) {
     assert!(ran.err().contains("--successor bob"), "{}", ran.err());
     world.run(&["-p", "alice", "group", "leave", "team", "--successor", "bob"], 0);
     let ran = world.run(&["-p", "alice", "send", "#team", "x"], 8);
-    assert!(ran.err().contains("You are not in #team"), "{}", ran.err());
+    assert!(ran.err().contains("You are not in #team any more: you left."), "{}", ran.err());
     world.run(&["-p", "bob", "group", "promote", "team", "dave"], 0);
     let ran = world.run(&["-p", "bob", "group", "close", "team"], 4);
     assert!(ran.err().contains("client group close team --yes"), "{}", ran.err());
@@ -128,6 +133,28 @@ fn only_admins_change_a_group_and_the_last_one_hands_it_over(world: &World) {
     world.run(&["-p", "alice", "group", "forget", "team"], 0);
     let history = world.run(&["-p", "alice", "history", "#team"], 0).out();
     assert!(history.contains("build green"), "{history}");
+}
+
+fn who_was_brought_in_while_away_reads_it_all_at_once(world: &World) {
+    for (name, read) in [
+        ("one", &["recv", "--json"][..]),
+        ("two", &["recv", "--json", "-n", "3"]),
+        ("three", &["recv", "--json", "--peek"]),
+    ] {
+        let group = format!("#{name}");
+        world.run(&["-p", "alice", "group", "create", name, "bob", "carol"], 0);
+        world.run(&["-p", "alice", "send", &group, "good morning"], 0);
+        let shown = world.run(&[&["-p", "carol"], read].concat(), 0).json();
+        let place = |wanted: &dyn Fn(&serde_json::Value) -> bool| {
+            shown.iter().position(wanted).unwrap_or_else(|| panic!("{read:?}: {shown:?}"))
+        };
+        let added = place(&|line| line["what"] == "added" && line["group"] == *group);
+        let made = place(&|line| line["what"] == "created" && line["chat"] == *group);
+        let said = place(&|line| line["text"] == "good morning" && line["chat"] == *group);
+        assert!(made < said && added < said, "{read:?}: {shown:?}");
+        world.run(&["-p", "carol", "send", &group, "hi"], 0);
+        world.run(&["-p", "carol", "recv"], 0);
+    }
 }
 
 /// The number in front of the first line that has one and holds `text`.
@@ -145,7 +172,7 @@ fn secretly(terminal: &mut Terminal, question: &str, password: &str) {
 fn people_meet_in_a_group(world: &World) {
     let mut bob = Terminal::sized(world, "-p bob --color never", 30, 40);
     bob.until_prompt("bob> ");
-    let mut alice = Terminal::start(world, "-p alice --color never");
+    let mut alice = Terminal::sized(world, "-p alice --color never", 60, 80);
     alice.until_prompt("alice> ");
     alice.press("/create club bob\r");
     secretly(&mut alice, "Password to join #club by (Enter: none):", PASSWORD);
@@ -185,12 +212,28 @@ fn people_meet_in_a_group(world: &World) {
     let link = world.run(&["-p", "alice", "group", "invite", "club"], 0).out();
     assert!(link.starts_with("fastchat://join/club/"), "{link}");
 
+    // Broken by the terminal alone: what is copied there is one line.
+    alice.press("/invite\r");
+    alice.until_shown("can join #club, until");
+    let row = |terminal: &Terminal| {
+        let rows: Vec<String> = terminal.screen.screen().rows(0, 80).collect();
+        rows.iter().position(|row| row.starts_with("fastchat://join/club/"))
+    };
+    alice.when("a link", |terminal| row(terminal).is_some());
+    let begins = u16::try_from(row(&alice).unwrap()).unwrap();
+    assert!(alice.screen.screen().row_wrapped(begins), "{}", alice.shown());
+
     alice.press("/kick carol\r");
-    secretly(&mut alice, "ends with this. A new one (Enter: none):", "");
+    // It is done before anything is asked, and stays done when the answer is of no use.
+    alice.until_shown("carol is out of #club");
     alice.until_shown("Invitations ended");
     carol.until_shown("alice removed you from #club");
+    secretly(&mut alice, "A new password to join #club by (Enter: none):", "123");
+    secretly(&mut alice, "Once more:", "321");
+    alice.until_shown("not the same twice; no password was set");
+    carol.until_shown("alice removed you from #club");
     bob.until_shown("carol was removed");
-    carol.does("/msg #club still here?", "You are not in #club");
+    carol.does("/msg #club still here?", "You are not in #club any more: alice removed you");
 
     let shown = alice.does("/leave", "You are the only admin of #club.");
     assert!(shown.contains("Hand it over: /leave bob   or close it: /delgrp"), "{shown}");

@@ -69,6 +69,8 @@ pub struct GroupView {
     pub topic: String,
     /// How the owner stands to it.
     pub standing: Standing,
+    /// Who put the owner out, when that is how it is.
+    pub removed_by: Option<UserName>,
     /// What the owner may do; `None`: not a member.
     pub role: Option<Role>,
     /// Everybody in it, by name, as far as this device has read.
@@ -230,9 +232,17 @@ pub enum GroupError {
     /// Nobody of that name has an account.
     #[error("no user {0}")]
     NoSuchUser(UserName),
-    /// The owner of this profile is not in it any more.
+    /// The owner of this profile is not in it.
     #[error("you are not in {0}")]
     NotAMember(GroupName),
+    /// The owner was in it, and is not any more.
+    #[error("you are not in {group} any more")]
+    Out {
+        /// The group.
+        group: GroupName,
+        /// Who put them out; `None`: they left.
+        by: Option<UserName>,
+    },
     /// Only an admin may do that.
     #[error("only an admin of {0} may do that")]
     NotAnAdmin(GroupName),

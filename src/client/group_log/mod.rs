@@ -20,7 +20,7 @@ use crate::types::{ChatName, DeviceId, GroupName, LogEpoch, Seq, UserName};
 
 use super::api::{Event, Standing, Trouble};
 use super::core::Core;
-use super::groups::TookOperation;
+use super::groups::{TookOperation, tell_passed};
 use super::inbox::{Entry, OpenReport, Position};
 use super::store::{StoreError, bits, unbits};
 use super::views::insert_trouble;
@@ -100,7 +100,7 @@ impl Core {
         let expired = same && jump && before.1.0 > 0 && !explained;
         let whole = !jump && (before.0.0 == 0 || group.whole);
         let (now, chat) = (self.now(), ChatName::Group(name.clone()));
-        self.profile.store.commit(|tx| {
+        let told = self.profile.store.commit(|tx| {
             tx.execute(
                 "UPDATE groups SET epoch = ?2, cursor = ?3, whole = ?4 WHERE name = ?1",
                 params![name.as_str(), bits(epoch.0), bits(cursor.0), whole],
@@ -112,10 +112,10 @@ impl Core {
                 // Places in the log before are none in this one.
                 reads::forget_places(tx, &chat)?;
             }
-            Ok::<_, StoreError>(())
+            tell_passed(tx, name, cursor, now)
         })?;
         self.groups.moved_to(name, epoch, cursor, whole);
-        if expired {
+        if expired || told > 0 {
             self.emit(Event::Lines);
         }
         Ok(Position { epoch, cursor })
@@ -291,9 +291,10 @@ impl Core {
         let seq = Seq(unbits(entry.seq));
         match self.take_operation(name, number, seq, &entry.envelope)? {
             TookOperation::NeedsRoster => return Ok(Step::NeedsRoster),
-            // Whoever it concerns was told by the chain.
-            TookOperation::Known => self.operation_came(name, number, seq)?,
-            TookOperation::Applied | TookOperation::Forked => {}
+            TookOperation::Known | TookOperation::Applied => {
+                self.operation_came(name, number, seq)?;
+            }
+            TookOperation::Forked => {}
         }
         self.members_moved(name)?;
         self.drop_entry(entry)

@@ -15,6 +15,7 @@ use super::super::store::{StoreError, bits, unbits};
 use super::super::views::insert_trouble;
 use super::keys::{new_key_of, our_key};
 use super::rows::{Membership, fill_epoch, insert_epoch, insert_membership, set_standing};
+use super::telling::{tell, tell_all, tell_passed};
 use super::welcome::{queue_goodbye, queue_welcome};
 use super::{Group, standing_number};
 
@@ -121,9 +122,9 @@ impl Core {
         Ok(TookOperation::Known)
     }
 
-    /// An operation of the chain here came in the group's log: there is its place. A restored home
-    /// was handed it again, or had only claimed a place before. No other answer moves one, or a
-    /// removal could be put behind what the removed one wrote after it.
+    /// An operation of the chain here came in the group's log: there is its place, and that of its
+    /// line. A restored home was handed it again, or had only claimed a place before. No other
+    /// answer moves one, or a removal could be put behind what the removed one wrote after it.
     pub(crate) fn operation_came(
         &mut self,
         name: &GroupName,
@@ -146,6 +147,11 @@ impl Core {
                 )
             })?;
         }
+        let (now, chat) = (self.now(), ChatName::Group(name.clone()));
+        let told = self.profile.store.commit(|tx| tell(tx, &chat, &id, number, now))?;
+        if told {
+            self.emit(Event::Lines);
+        }
         Ok(())
     }
 
@@ -154,6 +160,8 @@ impl Core {
         let now = self.now();
         let chat = ChatName::Group(name.clone());
         self.profile.store.commit(|tx| {
+            // Nothing of its log is opened any more.
+            tell_all(tx, name, now)?;
             set_standing(tx, name, Standing::Forked)?;
             insert_trouble(tx, &chat, trouble, now)
         })?;
@@ -276,16 +284,26 @@ impl Step<'_> {
             "UPDATE groups SET standing = ?2, from_seq = ?3, making = NULL WHERE name = ?1",
             params![self.before.name.as_str(), standing_number(standing), bits(from.0)],
         )?;
+        let mut told = false;
         if was_in || is_in {
-            let chat = ChatName::Group(self.before.name.clone());
-            insert_membership(tx, &chat, &self.membership(), us.now)?;
-            self.tell(tx, us, was_in, is_in)?;
+            self.keep_line(tx)?;
+            let lines = tell_passed(tx, &self.before.name, self.before.cursor, us.now)?;
+            told = self.tell_person(tx, us, was_in, is_in)? || lines > 0;
         }
         let here = matches!(self.before.standing, Standing::Making | Standing::Member);
         if here && self.is_ours(us) {
             self.say(tx, us)?;
         }
-        Ok(After { standing, from, lines: was_in || is_in })
+        Ok(After { standing, from, lines: told })
+    }
+
+    /// The line stands where the log has its operation, behind all that was written before: the
+    /// roster alone comes earlier than that.
+    fn keep_line(&self, tx: &Transaction<'_>) -> Result<(), StoreError> {
+        let (id, number) = (self.roster.id(), self.roster.number());
+        tx.prepare_cached("UPDATE roster_ops SET untold = ?3 WHERE grp = ?1 AND number = ?2")?
+            .execute(params![id.0, bits(number), self.membership().write()?])?;
+        Ok(())
     }
 
     fn is_ours(&self, us: &Us<'_>) -> bool {
@@ -355,29 +373,31 @@ impl Step<'_> {
     }
 
     /// What somebody told us about ourselves is so: it is shown where they told it.
-    fn tell(
+    fn tell_person(
         &self,
         tx: &Transaction<'_>,
         us: &Us<'_>,
         was_in: bool,
         is_in: bool,
-    ) -> Result<(), StoreError> {
+    ) -> Result<bool, StoreError> {
         let user = us.user.clone();
         let (column, change) = match (was_in, is_in) {
             (false, true) => ("inviter", GroupChange::Added { user }),
             (true, false) => ("goodbye", GroupChange::Removed { user }),
-            (true, true) | (false, false) => return Ok(()),
+            (true, true) | (false, false) => return Ok(false),
         };
         let name = self.before.name.as_str();
         let who: Option<String> =
             tx.query_row(&format!("SELECT {column} FROM groups WHERE name = ?1"), [name], |row| {
                 row.get(0)
             })?;
-        let Some(who) = who.and_then(|who| UserName::canonical(&who).ok()) else { return Ok(()) };
+        let Some(who) = who.and_then(|who| UserName::canonical(&who).ok()) else {
+            return Ok(false);
+        };
         let membership = Membership { change, ..self.membership() };
         insert_membership(tx, &ChatName::from(who), &membership, us.now)?;
         tx.execute("UPDATE groups SET inviter = NULL, goodbye = NULL WHERE name = ?1", [name])?;
-        Ok(())
+        Ok(true)
     }
 
     /// Whoever we brought in or put out is told: in the transaction that makes it so.

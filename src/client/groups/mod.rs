@@ -13,12 +13,14 @@ mod link;
 mod making;
 mod rows;
 mod settling;
+mod telling;
 mod views;
 mod welcome;
 
 pub(crate) use chain::TookOperation;
 pub(crate) use rows::{KIND_MEMBERSHIP, Membership};
 pub(crate) use settling::Fetched;
+pub(super) use telling::tell_passed;
 pub(crate) use welcome::{Herald, NOTE_GOODBYE, NOTE_WELCOME, welcome_body};
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -28,7 +28,7 @@ impl Membership {
         serde_json::from_str(json).map_err(|error| StoreError::Crypto(error.to_string()))
     }
 
-    fn write(&self) -> Result<String, StoreError> {
+    pub(super) fn write(&self) -> Result<String, StoreError> {
         serde_json::to_string(self).map_err(|error| StoreError::Crypto(error.to_string()))
     }
 }

@@ -13,6 +13,7 @@ use super::super::store::StoreError;
 use super::super::views::insert_trouble;
 use super::Group;
 use super::rows::{delete_group, set_standing};
+use super::telling::tell_all;
 
 /// How asking for a group's roster ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,7 +104,11 @@ impl Core {
 
     /// Forgets a group; what stands in its chat stays.
     pub(crate) fn drop_group(&mut self, group: &Group) -> Result<(), StoreError> {
-        self.profile.store.commit(|tx| delete_group(tx, &group.name, &group.id))?;
+        let now = self.now();
+        self.profile.store.commit(|tx| {
+            tell_all(tx, &group.name, now)?;
+            Ok::<_, StoreError>(delete_group(tx, &group.name, &group.id)?)
+        })?;
         self.group_changed(&group.name);
         self.emit(Event::Group { group: group.name.clone() });
         Ok(())

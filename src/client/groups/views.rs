@@ -1,9 +1,10 @@
 //! Groups as people see them.
 
+use crate::crypto::operation::Change;
 use crate::roster::Roster;
 use crate::types::{GroupName, KeyId, UserName, hex};
 
-use super::super::api::{GroupView, InviteView, MemberView, Trust};
+use super::super::api::{GroupView, InviteView, MemberView, Standing, Trust};
 use super::super::core::Core;
 use super::super::store::StoreError;
 use super::Group;
@@ -28,6 +29,7 @@ impl Core {
             title: String::new(),
             topic: String::new(),
             standing,
+            removed_by: None,
             role: None,
             members: Vec::new(),
             invites: Vec::new(),
@@ -37,6 +39,9 @@ impl Core {
         };
         if let Some(roster) = roster {
             self.fill(&mut view, &roster)?;
+            if standing == Standing::Removed {
+                view.removed_by = self.removed_by(&roster)?;
+            }
         }
         Ok(Some(view))
     }
@@ -65,6 +70,25 @@ impl Core {
         view.changes = roster.number();
         view.head = hex(&roster.head().0);
         Ok(())
+    }
+
+    /// Whose change it was by which the owner was last put out.
+    fn removed_by(&self, roster: &Roster) -> Result<Option<UserName>, StoreError> {
+        for number in (1..=roster.number()).rev() {
+            let Some((_, encoded)) = self.operation_numbered(&roster.id(), number)? else {
+                return Ok(None);
+            };
+            // What is stored was verified before it was.
+            let Ok(verified) = self.verified(&encoded) else { return Ok(None) };
+            let operation = verified.operation();
+            match &operation.change {
+                Change::Remove { user, key: _ } if user == self.user() => {
+                    return Ok(Some(operation.author.clone()));
+                }
+                _ => {}
+            }
+        }
+        Ok(None)
     }
 
     /// How well the key is known that stands for a member.

@@ -21,6 +21,7 @@ CREATE TABLE roster_ops (
     seq        INTEGER NOT NULL,
     hash       BLOB NOT NULL,
     operation  BLOB NOT NULL,               -- encoded SignedOperation
+    untold     TEXT,                        -- what its line will say when the log has come to it
     PRIMARY KEY (grp, number)
 ) WITHOUT ROWID;
 CREATE INDEX roster_ops_by_hash ON roster_ops (grp, hash);

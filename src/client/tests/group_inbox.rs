@@ -14,7 +14,8 @@ fn alice_in_a_team() -> (Desk, Signer, Signer, Team) {
     let (bob, carol) = (Signer::from(&Peer::new("bob", 1)), Signer::from(&Peer::new("carol", 2)));
     let team = Team::made(&bob, &[&Signer::from(&alice), &carol]);
     team.with(&mut alice, &[&bob, &carol]);
-    alice.sees();
+    team.pushes(&mut alice);
+    assert_eq!(alice.sees().len(), 1);
     (alice, bob, carol, team)
 }
 
@@ -43,6 +44,56 @@ fn messages_of_all_members_are_shown_in_the_order_of_the_log() {
     assert_eq!(alice.core.line_seq(newest).unwrap(), Seq(4));
     let chat = &alice.core.chats().unwrap()[0];
     assert_eq!((chat.chat.clone(), chat.unread, chat.contact), (team.chat(), 0, Contact::Accepted));
+}
+
+#[test]
+fn a_line_about_a_change_stands_at_its_place_although_the_roster_is_here_first() {
+    let (mut alice, bob, carol, mut team) = alice_in_a_team();
+    team.gets([team.text(&carol, 1, "before")]);
+    team.changes(&bob, Change::Title("New".into()));
+    team.gets([team.text(&carol, 2, "between")]);
+    team.removes(&bob, &name("alice"), &[&bob, &carol]);
+    team.shows_chain(&mut alice);
+    assert!(alice.sees().is_empty(), "the log is not there yet");
+    // Also with a start in between.
+    let mut alice = alice.restarted(|_| ());
+    team.pushes(&mut alice);
+    let seen = alice.sees();
+    assert_eq!(
+        (seen.len(), seen[0].as_str(), seen[2].as_str()),
+        (4, "#team: before", "#team: between")
+    );
+    assert!(seen[1].starts_with("#team* bob Title"), "{seen:?}");
+    assert!(seen[3].starts_with("#team* bob Removed"), "{seen:?}");
+    team.shows_chain(&mut alice);
+    team.pushes(&mut alice);
+    assert!(alice.sees().is_empty(), "nothing is told twice");
+}
+
+#[test]
+fn a_line_about_a_change_is_shown_at_once_when_its_place_in_the_log_was_passed() {
+    let (mut alice, bob, carol, mut team) = alice_in_a_team();
+    team.changes(&bob, Change::Title("New".into()));
+    team.changes(&bob, Change::Topic("Old".into()));
+    team.gets([team.text(&carol, 1, "after")]);
+    // What was kept of the log begins after the first change; the second has come, and waits.
+    alice.core.group_opened(&team.name, EPOCH, Seq(3)).unwrap();
+    let entries = [(Seq(3), team.log[2].clone()), (Seq(4), team.log[3].clone())];
+    alice.core.store_group_entries(&team.name, EPOCH, &entries).unwrap();
+    team.shows_chain(&mut alice);
+    let seen = alice.sees();
+    assert_eq!(seen.len(), 2, "{seen:?}");
+    assert!(seen[0].contains("Expired") && seen[1].starts_with("#team* bob Title"), "{seen:?}");
+    alice.opens();
+    let seen = alice.sees();
+    assert!(seen[0].starts_with("#team* bob Topic") && seen[1] == "#team: after", "{seen:?}");
+    // And one that was kept for its place is shown when the log is found to begin behind it.
+    team.changes(&bob, Change::Title("Newer".into()));
+    team.shows_chain(&mut alice);
+    assert!(alice.sees().is_empty());
+    alice.core.group_opened(&team.name, EPOCH, Seq(6)).unwrap();
+    let seen = alice.sees();
+    assert!(seen.iter().any(|line| line.starts_with("#team* bob Title")), "{seen:?}");
 }
 
 #[test]
@@ -192,7 +243,7 @@ fn a_message_whose_key_is_not_here_keeps_its_place_and_is_opened_once_it_is() {
     alice.sees();
     team.gets([team.text(&bob, 1, "one"), team.text(&bob, 2, "two")]);
     team.pushes(&mut alice);
-    assert_eq!(alice.sees(), ["#team! NoKey", "#team! NoKey"]);
+    assert_eq!(texts(&mut alice), ["#team! NoKey", "#team! NoKey"]);
     assert_eq!(alice.inbox_rows(), 2);
     let mut alice = alice.restarted(|_| ());
     alice.core.retry_all_groups().unwrap();
@@ -221,7 +272,7 @@ fn an_unknown_author_holds_the_log_up_until_the_look_up_is_answered() {
     team.gets([team.text(&carol, 1, "one"), team.text(&bob, 1, "two")]);
     team.pushes(&mut alice);
     assert_eq!(alice.opens(), std::slice::from_ref(&carol.user));
-    assert!(alice.sees().is_empty(), "the order is the log's");
+    assert!(texts(&mut alice).is_empty(), "the order is the log's");
     let mut alice = alice.restarted(|_| ());
     let devices = [carol.device].into();
     alice.core.bundle_arrived(&carol.user, &devices, Some(carol.bundle.encoded())).unwrap();

@@ -96,6 +96,7 @@ fn nobody_changes_or_deletes_the_message_of_another_even_under_the_same_device_n
     let mallory = Signer::from(&mallory);
     let mut team = Team::made(&bob, &[&Signer::from(&alice), &mallory]);
     team.with(&mut alice, &[&bob, &mallory]);
+    team.pushes(&mut alice);
     alice.sees();
     let to = |author: &Signer| crate::crypto::envelope::MessageRef {
         author: author.user.clone(),

@@ -27,8 +27,8 @@ pub(super) enum Purpose {
     Join(GroupName),
     /// To let others come in.
     Set(GroupName),
-    /// The same, after somebody was put out and the present one has ended.
-    Kick { group: GroupName, who: UserName },
+    /// The same, after somebody was put out and the one before has ended.
+    SetAgain(GroupName),
 }
 
 /// What follows an answer about a group.
@@ -43,6 +43,8 @@ pub(super) enum Then {
     Leave(GroupName),
     /// Its password is asked for.
     AskPassword(GroupName),
+    /// A new password for it is asked for: the one before has ended.
+    AskNewPassword(GroupName),
 }
 
 impl Session {
@@ -302,26 +304,11 @@ impl Session {
         self.change_saying(group, GroupCommand::Password(password), text);
     }
 
-    /// What let others in ends with a kick: who was put out knows it too.
+    /// What let others in ends with a kick: who was put out knows it too. That comes first, and
+    /// what is asked afterwards does not undo it.
     fn kick(&mut self, group: GroupName, who: UserName) {
         let Some(view) = self.as_admin(&group) else { return };
-        let is_in = view.members.iter().any(|member| member.user == who);
-        let has_password = view.invites.iter().any(|invite| invite.password);
-        if is_in && has_password && who != self.options.me && !self.is_piped() {
-            let question =
-                format!("The password of {group} ends with this. A new one (Enter: none): ");
-            return self.ask_password(Purpose::Kick { group, who }, question, Times::Twice);
-        }
-        self.kick_now(group, who, !view.invites.is_empty(), None);
-    }
-
-    fn kick_now(
-        &mut self,
-        group: GroupName,
-        who: UserName,
-        invited: bool,
-        password: Option<Zeroizing<String>>,
-    ) {
+        let (invited, asks) = (!view.invites.is_empty(), !self.is_piped());
         self.hold(move |client, screen| async move {
             let done = match client.change_group(&group, GroupCommand::Kick(who.clone())).await {
                 Ok(done) => done,
@@ -331,23 +318,22 @@ impl Session {
                 "{} is out of {group}; what is written from now on has a new key",
                 screen.names.label(&who)
             ))];
-            match password {
-                Some(password) => {
-                    let set = GroupCommand::Password(Some(password));
-                    lines.push(match client.change_group(&group, set).await {
-                        Ok(_) => screen.notice("the new password counts from now on"),
-                        Err(error) => {
-                            screen.told(&say::group_error(&error, Some(&group), Place::Line))
-                        }
-                    });
+            let then = match (invited, asks) {
+                (false, _) => Then::Nothing,
+                (true, false) => {
+                    lines.push(screen.notice(
+                        "Invitations ended; set a new password: /password or make a new link: \
+                         /invite",
+                    ));
+                    Then::Nothing
                 }
-                None if invited => lines.push(screen.notice(
-                    "Invitations ended; set a new password: /password or make a new link: /invite",
-                )),
-                None => {}
-            }
+                (true, true) => {
+                    lines.push(screen.notice("Invitations ended; for a new link: /invite"));
+                    Then::AskNewPassword(group)
+                }
+            };
             let text = with_rest(&screen, &done, lines.join("\n"));
-            Answer { text, effect: Effect::Group(Then::Nothing) }
+            Answer { text, effect: Effect::Group(then) }
         });
     }
 

@@ -63,6 +63,10 @@ fn standing(group: &GroupView) -> String {
 
 /// One group: what it is, who is in it, how people come.
 pub fn group(screen: &Screen, view: &GroupView, me: &UserName) -> String {
+    if view.changes == 0 {
+        // Nothing of it is here yet: whatever was counted would be wrong.
+        return screen.notice(&format!("{} is {}", view.name, standing(view)));
+    }
     let mut out = format!(
         "{}{}{}, {}",
         screen.theme.name(&ChatName::Group(view.name.clone()), &view.name.to_string()),
@@ -192,6 +196,7 @@ pub(in crate::ui) mod tests {
             title: "The \x1b[2JTeam".into(),
             topic: "release\non friday".into(),
             standing: Standing::Member,
+            removed_by: None,
             role: Some(GroupRole::Admin),
             members: vec![
                 member("alice", GroupRole::Admin, Trust::Pinned),
@@ -223,6 +228,19 @@ pub(in crate::ui) mod tests {
         assert!(narrow.lines().all(|line| columns(line) <= 40), "{narrow}");
         let plain = group(&screen(Style::Plain, 80), &team(), &name("alice"));
         assert!(plain.is_ascii() && plain.starts_with("#team: 3 members"), "{plain}");
+    }
+
+    #[test]
+    fn of_a_group_that_is_still_being_joined_nothing_else_is_said() {
+        let (standing, role) = (Standing::Joining, None);
+        let (members, invites, head) = (vec![], vec![], String::new());
+        let joining = GroupView { standing, role, members, invites, head, changes: 0, ..team() };
+        let shown = group(&screen(Style::Rich, 80), &joining, &name("alice"));
+        assert_eq!(shown, "#team is being joined");
+        // Who comes in again still has what was there before.
+        let again = GroupView { standing, role, ..team() };
+        let shown = group(&screen(Style::Rich, 80), &again, &name("alice"));
+        assert!(shown.starts_with("#team  3 members, being joined\n"), "{shown}");
     }
 
     #[test]

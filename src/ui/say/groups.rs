@@ -25,6 +25,13 @@ impl Place {
         }
     }
 
+    fn come_in(self, group: &GroupName) -> String {
+        self.say(
+            format!("Ask an admin to add you, or join: /join {}", group.as_str()),
+            format!("Ask an admin to add you, or join: client group join {}", group.as_str()),
+        )
+    }
+
     /// How to see who is in a group.
     fn members(self, group: &GroupName) -> String {
         self.say(
@@ -46,11 +53,13 @@ pub fn not_there(group: &GroupView) -> GroupError {
     match group.standing {
         Standing::Closed => GroupError::Closed(name),
         Standing::Forked => GroupError::Forked(name),
-        Standing::Making
-        | Standing::Joining
-        | Standing::Member
-        | Standing::Removed
-        | Standing::Left => GroupError::NotAMember(name),
+        Standing::Left => GroupError::Out { group: name, by: None },
+        Standing::Removed if group.removed_by.is_some() => {
+            GroupError::Out { group: name, by: group.removed_by.clone() }
+        }
+        Standing::Removed | Standing::Making | Standing::Joining | Standing::Member => {
+            GroupError::NotAMember(name)
+        }
     }
 }
 
@@ -114,13 +123,16 @@ pub fn group_error(error: &GroupError, group: Option<&GroupName>, place: Place) 
             format!("No user \"{user}\" here."),
             place.say("Who is here: /who all".into(), "Look how it is written.".into()),
         ),
-        GroupError::NotAMember(group) => Told::new(
-            format!("You are not in {group}, or not any more."),
-            place.say(
-                format!("Ask an admin to add you, or join: /join {}", group.as_str()),
-                format!("Ask an admin to add you, or join: client group join {}", group.as_str()),
-            ),
-        ),
+        GroupError::NotAMember(group) => {
+            Told::new(format!("You are not in {group}, or not any more."), place.come_in(group))
+        }
+        GroupError::Out { group, by } => {
+            let why = match by {
+                Some(user) => format!("{user} removed you"),
+                None => "you left".to_owned(),
+            };
+            Told::new(format!("You are not in {group} any more: {why}."), place.come_in(group))
+        }
         GroupError::NotAnAdmin(group) => Told::new(
             format!("Only an admin of {group} may do that, and you are none."),
             place.say(
@@ -194,6 +206,8 @@ mod tests {
             GroupError::NameTaken(team()),
             GroupError::NoSuchUser(user("bob")),
             GroupError::NotAMember(team()),
+            GroupError::Out { group: team(), by: Some(user("bob")) },
+            GroupError::Out { group: team(), by: None },
             GroupError::NotAnAdmin(team()),
             GroupError::AlreadyAMember(user("bob")),
             GroupError::NoSuchMember(user("bob")),

@@ -78,6 +78,7 @@ pub(in crate::cli::client) fn exit_of(error: &GroupError) -> Exit {
         }
         GroupError::NameTaken(_)
         | GroupError::NotAMember(_)
+        | GroupError::Out { .. }
         | GroupError::NotAnAdmin(_)
         | GroupError::AlreadyAMember(_)
         | GroupError::LastAdmin(_)
@@ -108,6 +109,7 @@ mod tests {
             (GroupError::KeyChanged(bob.clone()), 6),
             (GroupError::NotAnAdmin(team.clone()), 8),
             (GroupError::NotAMember(team.clone()), 8),
+            (GroupError::Out { group: team.clone(), by: Some(bob.clone()) }, 8),
             (GroupError::WrongInvite(team.clone()), 8),
             (GroupError::TooMany { what: "members", max: 256 }, 8),
             (GroupError::LastAdmin(team.clone()), 8),

@@ -84,6 +84,7 @@ fn team() -> GroupView {
         title: "The\u{9b}2J Team".into(),
         topic: String::new(),
         standing: Standing::Member,
+        removed_by: None,
         role: Some(Role::Admin),
         members: vec![member("alice", Role::Member), member("bob", Role::Admin)],
         invites: vec![InviteView {

@@ -44,13 +44,18 @@ impl Session {
         else {
             return self.reply(Above::Keep, String::new());
         };
+        // The kick before it stands, whatever happens here.
+        let (nothing, retry) = match &purpose {
+            Purpose::SetAgain(_) => ("no password was set", " To set one: /password"),
+            Purpose::Create { .. } | Purpose::Join(_) | Purpose::Set(_) => ("nothing was done", ""),
+        };
         let password = match secret {
             Secret::Given(password) if !given_up => password,
             Secret::Different if !given_up => {
-                return self.mistake("That was not the same twice; nothing was done.");
+                return self.mistake(&format!("That was not the same twice; {nothing}.{retry}"));
             }
             Secret::Given(_) | Secret::Different | Secret::Dropped => {
-                let note = self.screen.notice("dropped; nothing was done");
+                let note = self.screen.notice(&format!("dropped; {nothing}"));
                 return self.reply(Above::Keep, note);
             }
         };
@@ -58,7 +63,11 @@ impl Session {
         match purpose {
             Purpose::Create { name, with } => self.make_group(name, with, some(password)),
             Purpose::Set(group) => self.set_password(group, some(password)),
-            Purpose::Kick { group, who } => self.kick_now(group, who, true, some(password)),
+            Purpose::SetAgain(group) if password.is_empty() => {
+                let note = self.screen.notice(&format!("{group} has no password to join by now"));
+                self.reply(Above::Keep, note);
+            }
+            Purpose::SetAgain(group) => self.set_password(group, some(password)),
             Purpose::Join(_) if password.is_empty() => {
                 let note = self.screen.notice("no password, nothing was done");
                 self.reply(Above::Keep, note);
@@ -107,6 +116,11 @@ impl Session {
             Then::AskPassword(name) => {
                 let question = format!("Password of {name}: ");
                 self.ask_password(Purpose::Join(name), question, Times::Once);
+            }
+            Then::AskNewPassword(name) => {
+                let question = format!("A new password to join {name} by (Enter: none): ");
+                self.input = Input::Password { purpose: Purpose::SetAgain(name), given_up: false };
+                self.terminal.secret(text, question, Times::Twice);
             }
         }
         self.show();
