@@ -16,7 +16,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use prost::Message as _;
 use rusqlite::Connection;
-use tokio::sync::mpsc;
+use tokio::sync::{Mutex as AsyncMutex, mpsc};
 
 use super::load::lock;
 use super::{BenchError, unexpected};
@@ -99,6 +99,8 @@ struct Log {
     number: i64,
     seq: i64,
     readers: Arc<Vec<Reader>>,
+    /// Held from taking a place until everybody was sent it: several authors keep one order.
+    turn: Arc<AsyncMutex<()>>,
 }
 
 /// Somebody who gets what comes into a log.
@@ -128,7 +130,12 @@ impl Logs {
     fn begin(&self, log: &str) {
         let mut logs = lock(&self.0);
         let number = logs.get(log).map_or(logs.len() as i64, |log| log.number);
-        logs.insert(log.to_owned(), Log { number, seq: 0, readers: Arc::default() });
+        let (readers, turn) = (Arc::default(), Arc::default());
+        logs.insert(log.to_owned(), Log { number, seq: 0, readers, turn });
+    }
+
+    fn turn(&self, log: &str) -> Option<Arc<AsyncMutex<()>>> {
+        lock(&self.0).get(log).map(|log| Arc::clone(&log.turn))
     }
 
     fn read(&self, open: &Open, frames: &mpsc::Sender<ServerFrame>) {
@@ -255,8 +262,11 @@ impl Half<'_> {
     async fn append(&self, append: Append) -> Result<(), BenchError> {
         let envelope = Envelope::decode(append.envelope.clone()).map_err(unexpected)?;
         let n = Header::decode(envelope.header).map_err(unexpected)?.n;
+        let nobody = || unexpected("nobody reads that log");
+        let turn = self.logs.turn(&append.log).ok_or_else(nobody)?;
+        let _turn = turn.lock().await;
         let job = Job { append, n, author: self.frames.clone() };
-        let placed = self.logs.place(job).ok_or_else(|| unexpected("nobody reads that log"))?;
+        let placed = self.logs.place(job).ok_or_else(nobody)?;
         if let Some(writer) = &self.writer {
             return writer.send(placed).await.map_err(unexpected);
         }

@@ -7,7 +7,8 @@
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, mpsc};
+use std::time::{Duration, Instant};
 
 use rustyline::ExternalPrinter;
 use tokio::sync::{mpsc as queue, oneshot};
@@ -25,6 +26,10 @@ pub use secret::{Secret, Times};
 
 /// Prints that may wait for the terminal; further notices are dropped.
 const PRINTS_MAX: usize = 256;
+/// Longer than any print takes that does not wait for the editor.
+const SCREEN_PATIENCE: Duration = Duration::from_millis(300);
+/// Between two looks whether the screen is free.
+const SCREEN_LOOK: Duration = Duration::from_millis(1);
 /// Prints nothing and ends where it began; see [`print_surely`].
 const BARRIER: &str = "\x1b[A\n";
 
@@ -93,6 +98,7 @@ struct Print {
 }
 
 /// Shared by the threads.
+#[derive(Default)]
 struct Shared {
     columns: AtomicUsize,
     reading: AtomicBool,
@@ -288,6 +294,23 @@ fn print_unseen(bytes: &str) -> io::Result<()> {
     out.write_all(bytes.as_bytes()).and_then(|()| out.flush())
 }
 
+/// The screen, for something else than lines. The printing thread may hold it while it waits for an
+/// editor that takes its print with the next line at the earliest; nothing is printed until then
+/// either, so whoever needs the screen before that goes on without having it.
+fn take_screen(shared: &Shared) -> Option<MutexGuard<'_, ()>> {
+    let until = Instant::now() + SCREEN_PATIENCE;
+    loop {
+        match shared.screen.try_lock() {
+            Ok(screen) => return Some(screen),
+            Err(TryLockError::Poisoned(poisoned)) => return Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) if Instant::now() < until => {
+                std::thread::sleep(SCREEN_LOOK);
+            }
+            Err(TryLockError::WouldBlock) => return None,
+        }
+    }
+}
+
 /// The printing thread beside an editor.
 fn print_above(prints: &mpsc::Receiver<Print>, mut printer: impl ExternalPrinter, shared: &Shared) {
     while let Ok(print) = prints.recv() {
@@ -364,11 +387,11 @@ fn read_lines(asked: &mpsc::Receiver<Ask>, typed: &queue::Sender<Typed>, shared:
                 }
             }
             Ask::Write { writer, text } => {
-                let _screen = locked(&shared.screen);
+                let _screen = take_screen(shared);
                 Typed::Written(writer.write(&text))
             }
             Ask::Secret { text, question, times } => {
-                let _screen = locked(&shared.screen);
+                let _screen = take_screen(shared);
                 print_now(&text);
                 Typed::Secret(secret::ask(&question, times))
             }
@@ -377,5 +400,24 @@ fn read_lines(asked: &mpsc::Receiver<Ask>, typed: &queue::Sender<Typed>, shared:
         if typed.blocking_send(event).is_err() || over {
             break;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_needs_the_screen_does_not_wait_for_a_print_that_waits_for_the_editor() {
+        let shared = Shared::default();
+        assert!(take_screen(&shared).is_some(), "free");
+        let stuck = locked(&shared.screen);
+        // The printing thread would let go of it with the next line, which waits for this.
+        std::thread::scope(|scope| {
+            let asked = scope.spawn(|| take_screen(&shared).is_none());
+            assert!(asked.join().unwrap());
+        });
+        drop(stuck);
+        assert!(take_screen(&shared).is_some(), "free again");
     }
 }

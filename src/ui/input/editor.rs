@@ -22,7 +22,7 @@ use crate::ui::settings::EditMode;
 use crate::ui::text::columns;
 use crate::ui::{commands, settings};
 
-use super::{Above, Ask, Shared, Typed, locked, print_now, secret};
+use super::{Above, Ask, Shared, Typed, locked, print_now, secret, take_screen};
 
 type LineEditor = rustyline::Editor<Completion, DefaultHistory>;
 
@@ -99,12 +99,12 @@ impl Editor {
                 }
                 Ask::Write { writer, text } => {
                     self.last.clear();
-                    let _screen = locked(&self.shared.screen);
+                    let _screen = take_screen(&self.shared);
                     Typed::Written(writer.write(&text))
                 }
                 Ask::Secret { text, question, times } => {
                     self.last.clear();
-                    let _screen = locked(&self.shared.screen);
+                    let _screen = take_screen(&self.shared);
                     print_now(&text);
                     // Whoever ends the program meanwhile must leave a terminal that echoes.
                     self.shared.reading.store(true, Ordering::Relaxed);
