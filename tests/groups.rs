@@ -396,6 +396,21 @@ async fn after_somebody_left_the_next_one_who_writes_renews_the_key() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_was_away_while_somebody_left_renews_the_key_before_they_write() {
+    let mut town = Town::new().await;
+    let [alice, bob, carol] = people(&mut town, ["alice", "bob", "carol"]).await;
+    made(&alice, &[&bob, &carol]).await;
+    carol.client.stop().await;
+    change(&bob, GroupCommand::Leave { successor: None }).await.unwrap();
+    let written = says(&carol, "written without knowing");
+    let carol = town.restarted(carol).await;
+    is_sent(&carol, written).await;
+    alice.reads_until("written without").await;
+    agree(&[&alice, &carol]).await;
+    assert_eq!(view(&alice).unwrap().key_epoch, 2, "bob's key opens nothing of it");
+}
+
+#[tokio::test(start_paused = true)]
 async fn two_who_write_at_once_after_somebody_left_renew_the_key_once() {
     let mut town = Town::new().await;
     let [alice, bob, carol] = people(&mut town, ["alice", "bob", "carol"]).await;

@@ -229,6 +229,15 @@ impl Session<'_> {
             self.pause_unknown(chat);
             return Ok(());
         }
+        // Somebody may have left while we were away, and would still have the key.
+        if let Some(group) = chat.group()
+            && self.core.lock().chats_to_open()?.contains(chat)
+        {
+            if let Some(sender) = self.senders.get_mut(chat) {
+                sender.compare();
+            }
+            return self.fetch_roster(group);
+        }
         self.pump(chat).await
     }
 
