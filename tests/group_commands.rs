@@ -219,9 +219,11 @@ fn people_meet_in_a_group(world: &World) {
         let rows: Vec<String> = terminal.screen.screen().rows(0, 80).collect();
         rows.iter().position(|row| row.starts_with("fastchat://join/club/"))
     };
-    alice.when("a link", |terminal| row(terminal).is_some());
-    let begins = u16::try_from(row(&alice).unwrap()).unwrap();
-    assert!(alice.screen.screen().row_wrapped(begins), "{}", alice.shown());
+    // The beginning of it may be there before the rest.
+    alice.when("a link that goes on in the next row", |terminal| {
+        let begins = row(terminal).and_then(|row| u16::try_from(row).ok());
+        begins.is_some_and(|row| terminal.screen.screen().row_wrapped(row))
+    });
 
     alice.press("/kick carol\r");
     // It is done before anything is asked, and stays done when the answer is of no use.
