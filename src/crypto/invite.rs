@@ -6,11 +6,9 @@
 
 use std::fmt;
 
-use argon2::{Algorithm, Argon2, Params, Version};
 use hkdf::Hkdf;
 use rsa::rand_core::{OsRng, RngCore};
 use sha2::Sha256;
-use unicode_normalization::UnicodeNormalization;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use super::context::{ANY_SUITE, Context};
@@ -18,7 +16,7 @@ use super::device::{self, DeviceKey, SignatureError};
 use super::fernet_raw;
 use super::group::GroupKey;
 use super::operation::InvitedKey;
-use super::secret::{SecretError, StretchCost};
+use super::secret::{SecretError, StretchCost, argon2id};
 use crate::types::{ClusterId, DeviceId, GroupId, UserName};
 
 /// What a link holds, or what comes out of a password. Cleared from memory when dropped.
@@ -57,20 +55,7 @@ impl InviteSecret {
         group: &GroupId,
         cost: StretchCost,
     ) -> Result<Self, SecretError> {
-        super::secret::check_length(password)?;
-        let password = Zeroizing::new(password.nfc().collect::<String>());
-        let (kib, passes) = cost.parameters();
-        let mut stretched = Zeroizing::new([0; 32]);
-        Params::new(kib, passes, 1, Some(stretched.len()))
-            .and_then(|params| {
-                Argon2::new(Algorithm::Argon2id, Version::V0x13, params).hash_password_into(
-                    password.as_bytes(),
-                    &group.0,
-                    stretched.as_mut(),
-                )
-            })
-            .map_err(|_| SecretError::OutOfMemory)?;
-        Ok(Self(stretched.to_vec()))
+        argon2id(password, &group.0, cost).map(|stretched| Self(stretched.to_vec()))
     }
 
     /// The keys that it yields, for one group of one cluster.

@@ -49,7 +49,7 @@ pub enum StretchCost {
 
 impl StretchCost {
     /// Memory in KiB and passes.
-    pub(super) fn parameters(self) -> (u32, u32) {
+    fn parameters(self) -> (u32, u32) {
         match self {
             Self::Full => (64 * 1024, 3),
             #[cfg(feature = "testkit")]
@@ -94,26 +94,12 @@ pub fn stretch(
     user: &UserName,
     cost: StretchCost,
 ) -> Result<Stretched, SecretError> {
-    check_length(password)?;
-    // The same password typed on two keyboards may come composed or decomposed.
-    let password = Zeroizing::new(password.nfc().collect::<String>());
     let salt = Sha256::new()
         .chain_update(b"fastchat/auth/1")
         .chain_update(cluster.0)
         .chain_update(user.as_str())
         .finalize();
-    let (kib, passes) = cost.parameters();
-    let mut stretched = Zeroizing::new([0; 32]);
-    Params::new(kib, passes, 1, Some(stretched.len()))
-        .and_then(|params| {
-            Argon2::new(Algorithm::Argon2id, Version::V0x13, params).hash_password_into(
-                password.as_bytes(),
-                &salt,
-                stretched.as_mut(),
-            )
-        })
-        .map_err(|_| SecretError::OutOfMemory)?;
-
+    let stretched = argon2id(password, &salt.into(), cost)?;
     let auth = expand(&stretched, "auth-key", cluster);
     let vault = expand(&stretched, "vault-key", cluster);
     Ok(Stretched {
@@ -122,12 +108,29 @@ pub fn stretch(
     })
 }
 
-/// Refuses what is too long to be stretched.
-pub(super) fn check_length(password: &str) -> Result<(), SecretError> {
+/// Argon2id of a password in NFC, the one stretch of everything that people make up.
+pub(super) fn argon2id(
+    password: &str,
+    salt: &[u8; 32],
+    cost: StretchCost,
+) -> Result<Zeroizing<[u8; 32]>, SecretError> {
     if password.len() > PASSWORD_BYTES_MAX {
         return Err(SecretError::PasswordTooLong(password.len()));
     }
-    Ok(())
+    // The same password typed on two keyboards may come composed or decomposed.
+    let password = Zeroizing::new(password.nfc().collect::<String>());
+    let (kib, passes) = cost.parameters();
+    let mut stretched = Zeroizing::new([0; 32]);
+    Params::new(kib, passes, 1, Some(stretched.len()))
+        .and_then(|params| {
+            Argon2::new(Algorithm::Argon2id, Version::V0x13, params).hash_password_into(
+                password.as_bytes(),
+                salt,
+                stretched.as_mut(),
+            )
+        })
+        .map_err(|_| SecretError::OutOfMemory)?;
+    Ok(stretched)
 }
 
 fn expand(secret: &[u8; 32], purpose: &str, cluster: &ClusterId) -> Zeroizing<[u8; 32]> {
