@@ -18,6 +18,8 @@ use super::groups::{KIND_MEMBERSHIP, Membership};
 use super::search::{author_of, named};
 use super::store::{StoreError, bits, unbits, unseal};
 
+/// Below all others: from it a line only moves on.
+pub(crate) const STATE_UPLOADING: i64 = -2;
 pub(crate) const STATE_WAITING: i64 = 0;
 pub(crate) const STATE_PENDING: i64 = 1;
 pub(crate) const STATE_SENT: i64 = 2;
@@ -33,6 +35,7 @@ pub(crate) const KIND_TROUBLE: i64 = 2;
 /// The number under which a state is stored; it only grows, but for the ends.
 pub(crate) fn state_number(state: &MessageState) -> i64 {
     match state {
+        MessageState::Uploading => STATE_UPLOADING,
         MessageState::Waiting => STATE_WAITING,
         MessageState::Pending => STATE_PENDING,
         MessageState::Sent => STATE_SENT,
@@ -64,6 +67,7 @@ fn refusal_of(number: i64) -> Refusal {
 
 fn state_of(number: i64, reason: i64) -> Option<MessageState> {
     Some(match number {
+        STATE_UPLOADING => MessageState::Uploading,
         STATE_WAITING => MessageState::Waiting,
         STATE_PENDING => MessageState::Pending,
         STATE_SENT => MessageState::Sent,
@@ -436,6 +440,7 @@ fn read_line(key: &DbKey, row: &Row<'_>) -> Result<Line, StoreError> {
         edited: row.get(18)?,
         deleted: gone,
         reactions: Vec::new(),
+        file: None,
         expires_unix_ms: row.get::<_, Option<i64>>(20)?.map(unbits),
     }))
 }

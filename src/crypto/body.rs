@@ -240,6 +240,7 @@ impl Body {
     pub(super) fn decode(kind: i32, bytes: Bytes) -> Result<Self, EnvelopeError> {
         let malformed = EnvelopeError::Malformed;
         Ok(match wire::BodyType::try_from(kind) {
+            Ok(wire::BodyType::BodyFile) => Self::Unknown(kind),
             Ok(wire::BodyType::BodyText) => {
                 within(bytes.len(), TEXT_BYTES_MAX)?;
                 let text = String::from_utf8(bytes.to_vec());

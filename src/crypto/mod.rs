@@ -194,6 +194,7 @@
 //! - Nothing yet, it waits for the key: [`EnvelopeError::WrongKey`], [`Rf1Error::NotForThisKey`].
 //! - `BAD_BINDING`: every other one.
 
+pub mod blob;
 mod body;
 pub mod bundle;
 mod context;

@@ -338,6 +338,9 @@ fn read(forward: Forward) -> Result<Asked, DoorError> {
             invite: ask.invite,
             signature: ask.signature,
         },
+        Body::BeginBlob(_) | Body::CommitBlob(_) | Body::DropBlob(_) | Body::GetBlob(_) => {
+            return Err(DoorError::Malformed("not here yet"));
+        }
         Body::LookUp(ask) => HomeRequest::LookUp { user: user_name(&ask.user)? },
         Body::Resume(ask) => HomeRequest::Resume {
             user: user_name(&ask.user)?,

@@ -4,6 +4,7 @@
 //! no connections between servers; lines to homes are [`router::Port`]s that others carry away.
 
 mod answer;
+mod blobs;
 mod datagram;
 pub mod door;
 mod groups;

@@ -255,7 +255,9 @@ impl State {
                 | Body::Done(_)
                 | Body::Changed(_)
                 | Body::Roster(_)
-                | Body::JoinOffer(_),
+                | Body::JoinOffer(_)
+                | Body::BlobOffer(_)
+                | Body::BlobInfo(_),
             ) => {
                 self.answer(home, frame, limits, now);
             }
