@@ -64,10 +64,14 @@ impl Terminal {
     }
 
     pub fn sized(world: &World, words: &str, rows: u16, columns: u16) -> Self {
-        let client = env!("CARGO_BIN_EXE_client");
-        let line = format!("stty cols {columns} rows {rows}; exec '{client}' {words}");
-        let mut child = world
-            .command("script")
+        let line = format!("exec '{}' {words}", env!("CARGO_BIN_EXE_client"));
+        Self::shell(world.command("script"), &line, rows, columns)
+    }
+
+    /// A line of the shell, run by this `script`.
+    pub fn shell(mut script: Command, line: &str, rows: u16, columns: u16) -> Self {
+        let line = format!("stty cols {columns} rows {rows}; {line}");
+        let mut child = script
             .args(["-q", "-e", "-c", &line, "/dev/null"])
             .env("TERM", "xterm-256color")
             .env("SHELL", "/bin/sh")
