@@ -74,8 +74,8 @@ impl Drop for Hidden {
     }
 }
 
-/// Gives back a terminal that is hidden, if one is, and says whether. For the end of a program while
-/// a thread waits for a password.
+/// Gives back a terminal that is hidden, if one is, and says whether. For the end of a program
+/// while a thread waits for a password.
 pub fn show_again() -> bool {
     let Some((tty, was)) = before().take() else { return false };
     // Gone: nobody types there.
