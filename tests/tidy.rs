@@ -83,8 +83,6 @@ const MAY_BRING_IN: &[(&str, &[&str])] = &[
     ("indicatif", &["cli"]),
     ("image", &["client", "ui"]),
     ("infer", &["client"]),
-    ("img_parts", &["client"]),
-    ("icy_sixel", &["ui"]),
     ("hdrhistogram", &["bench"]),
     ("axum", &["ops"]),
     ("metrics", &["ops"]),
