@@ -156,8 +156,6 @@ pub const CHUNK_BYTES_MAX: usize =
 pub const CHUNKS_MAX: usize = (FILE_BYTES_MAX / CHUNK_PLAIN_BYTES as u64) as usize;
 /// Bytes of the frame that begins a chunk's stream, in either direction.
 pub const CHUNK_FRAME_BYTES_MAX: usize = 512;
-/// Chunks of one client on their way at the same time.
-pub const CHUNKS_AT_ONCE: usize = 8;
 /// Uploads that a home knows without looking at their files; more are begun again.
 pub const UPLOADS_OPEN_MAX: usize = 1_024;
 /// Chunks that a home reads and writes at the same time, each with a thread.
@@ -166,6 +164,16 @@ pub const BLOB_FILES_AT_ONCE: usize = 32;
 pub const BLOB_HASHINGS_AT_ONCE: usize = 2;
 /// Requests about blobs that wait at a home before senders are told `BUSY`.
 pub const BLOB_REQUESTS_MAX: usize = 1_024;
+/// Chunks of one client on their way at the same time. With 8, chunks that nobody takes up could
+/// hold the whole window of the connection (8 times that of a stream), and texts would wait.
+pub const CHUNKS_AT_ONCE: usize = 6;
+/// Chunks on their way between two servers at the same time, in each direction: half of what the
+/// window of their connection holds. More wait in the order in which they came.
+pub const LINK_CHUNKS_AT_ONCE: usize = 32;
+/// Chunks that one session begins in a second, and at once.
+pub const CHUNKS_PER_S: u32 = 2_000;
+/// How long an edge waits for a home to answer for a chunk.
+pub const CHUNK_ANSWER_DEADLINE: Duration = Duration::from_secs(30);
 /// A chunk's stream makes at least this many bytes in a second, after a first frame in time.
 pub const CHUNK_BYTES_PER_S_MIN: u64 = 4 * 1024;
 /// How long a home keeps an upload that nobody finished.
