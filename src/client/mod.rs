@@ -19,6 +19,7 @@ mod calls;
 mod connection;
 mod contacts;
 mod core;
+mod files;
 mod forget;
 mod group_log;
 mod groups;
