@@ -8,7 +8,8 @@
 //! `answers`, `rows`; `inbox` with `judging`, `taking`, `hearing`; `actions`, `notes`, `reads` and
 //! `forget` for what is no text; `contacts`, `settings`, `presence`, `search`, `views`. `sender` is
 //! where one chat's appends stand; `session` is one connection's life; `run` keeps a session going,
-//! `handover` takes it to another edge.
+//! `handover` takes it to another edge. `pictures` is pure: what is done to a picture
+//! before it is sent.
 
 pub mod account;
 mod actions;
@@ -30,6 +31,7 @@ pub mod keys;
 mod notes;
 mod outbox;
 pub mod password;
+pub mod pictures;
 mod presence;
 pub mod probe;
 pub mod profile;
