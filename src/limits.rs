@@ -156,8 +156,16 @@ pub const CHUNK_BYTES_MAX: usize =
 pub const CHUNKS_MAX: usize = (FILE_BYTES_MAX / CHUNK_PLAIN_BYTES as u64) as usize;
 /// Bytes of the frame that begins a chunk's stream, in either direction.
 pub const CHUNK_FRAME_BYTES_MAX: usize = 512;
-/// Chunks of one client on their way at the same time.
-pub const CHUNKS_AT_ONCE: usize = 8;
+/// Chunks of one client on their way at the same time. With 8, chunks that nobody takes up could
+/// hold the whole window of the connection (8 times that of a stream), and texts would wait.
+pub const CHUNKS_AT_ONCE: usize = 6;
+/// Chunks on their way between two servers at the same time, in each direction: half of what the
+/// window of their connection holds. More wait in the order in which they came.
+pub const LINK_CHUNKS_AT_ONCE: usize = 32;
+/// Chunks that one session begins in a second, and at once.
+pub const CHUNKS_PER_S: u32 = 400;
+/// How long an edge waits for a home to answer for a chunk.
+pub const CHUNK_ANSWER_DEADLINE: Duration = Duration::from_secs(30);
 /// A chunk's stream makes at least this many bytes in a second, after a first frame in time.
 pub const CHUNK_BYTES_PER_S_MIN: u64 = 4 * 1024;
 /// How long a home keeps an upload that nobody finished.

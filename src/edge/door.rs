@@ -11,6 +11,7 @@ use zeroize::Zeroizing;
 
 use super::answer;
 use super::passwords::{Change, PasswordError, Passwords, SignUp};
+use crate::home::blobs::Blobs;
 use crate::home::{
     Call, Caller, HomeGone, HomeHandle, HomeRequest, HomeStats, Output, Takeover, Target,
     Visibility,
@@ -63,6 +64,11 @@ impl HomeDoor {
     /// How the home behind it is doing.
     pub fn stats(&self) -> HomeStats {
         self.home.stats()
+    }
+
+    /// The blobs of the home behind it.
+    pub fn blobs(&self) -> &Blobs {
+        self.home.blobs()
     }
 
     /// Attaches an edge; an earlier attachment of the same edge ends.

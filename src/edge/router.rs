@@ -7,9 +7,10 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, Semaphore, mpsc};
 
-use crate::limits;
+use crate::home::blobs::Blobs;
+use crate::limits::{self, LINK_CHUNKS_AT_ONCE};
 use crate::placement::PlacementMap;
 use crate::types::{LogName, ServerId, SessionId, UserName};
 use crate::wire::peer::Forward;
@@ -49,6 +50,32 @@ pub struct Port {
 struct Line {
     generation: Generation,
     queue: Option<mpsc::Sender<ToHome>>,
+    chunks: Option<ChunkWay>,
+}
+
+/// How chunks of blobs reach a home: beside the queue, which they must not hold up.
+#[derive(Clone, Debug)]
+pub enum ChunkWay {
+    /// It is the home of this server.
+    Local(Blobs),
+    /// It is on another server.
+    Peer(PeerChunks),
+}
+
+/// The link's connection, and whose turn it is to open a stream on it.
+#[derive(Clone, Debug)]
+pub struct PeerChunks {
+    /// The connection of the link.
+    pub conn: quinn::Connection,
+    /// [`limits::LINK_CHUNKS_AT_ONCE`] places, given away in the order in which they are asked for.
+    pub places: Arc<Semaphore>,
+}
+
+impl ChunkWay {
+    /// By streams of this connection.
+    pub fn peer(conn: quinn::Connection) -> Self {
+        Self::Peer(PeerChunks { conn, places: Arc::new(Semaphore::new(LINK_CHUNKS_AT_ONCE)) })
+    }
 }
 
 impl Port {
@@ -60,12 +87,14 @@ impl Port {
         self.line.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Starts a new life of the line: what is queued from now on comes out of the receiver.
-    pub fn open(&self) -> (Generation, mpsc::Receiver<ToHome>) {
+    /// Starts a new life of the line: what is queued from now on comes out of the receiver, and
+    /// chunks go this way.
+    pub fn open(&self, chunks: ChunkWay) -> (Generation, mpsc::Receiver<ToHome>) {
         let (sender, receiver) = mpsc::channel(limits::LINK_QUEUE_MAX);
         let mut line = self.line();
         line.generation.0 += 1;
         line.queue = Some(sender);
+        line.chunks = Some(chunks);
         self.changed.notify_waiters();
         (line.generation, receiver)
     }
@@ -73,7 +102,14 @@ impl Port {
     /// Ends this life: from now on senders are told that the home is down. What was queued is
     /// lost with the receiver, so the sessions have to be told afterwards.
     pub fn close(&self) {
-        self.line().queue = None;
+        let mut line = self.line();
+        line.queue = None;
+        line.chunks = None;
+    }
+
+    /// The way of chunks to that home, while there is a line.
+    pub fn chunks(&self) -> Option<ChunkWay> {
+        self.line().chunks.clone()
     }
 
     /// Queues without waiting, and says in which life of the line.
@@ -225,12 +261,12 @@ mod tests {
         let detach = || ToHome::Detach(SessionId(1));
         assert_eq!(router.send(&home, detach()), Err(PortError::Down));
         let port = router.port(&home).unwrap();
-        let (first, mut receiver) = port.open();
+        let (first, mut receiver) = port.open(ChunkWay::Local(Blobs::default()));
         assert_eq!(router.send(&home, detach()), Ok(first));
         assert!(matches!(receiver.try_recv(), Ok(ToHome::Detach(SessionId(1)))));
         port.close();
         assert_eq!(router.send(&home, detach()), Err(PortError::Down));
-        let (second, _receiver) = port.open();
+        let (second, _receiver) = port.open(ChunkWay::Local(Blobs::default()));
         assert!(second > first);
     }
 
@@ -238,7 +274,7 @@ mod tests {
     fn a_full_line_says_so_at_once() {
         let router = router();
         let home = ServerId::numbered(1);
-        let (_, _receiver) = router.port(&home).unwrap().open();
+        let (_, _receiver) = router.port(&home).unwrap().open(ChunkWay::Local(Blobs::default()));
         for number in 0..limits::LINK_QUEUE_MAX as u64 {
             assert!(router.send(&home, ToHome::Detach(SessionId(number))).is_ok());
         }

@@ -42,6 +42,7 @@ use std::sync::atomic::Ordering;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
+use self::blobs::Blobs;
 use self::state::{Home, Job};
 use self::writer::{Item, Shared, Writer};
 use crate::limits::{Limits, WRITER_QUEUE_MAX};
@@ -80,6 +81,7 @@ pub struct HomeHandle {
     shared: Arc<Shared>,
     failure: watch::Receiver<Option<HomeFailure>>,
     database: Arc<Path>,
+    blobs: Blobs,
 }
 
 impl HomeHandle {
@@ -100,7 +102,12 @@ impl HomeHandle {
         Writer::new(env, home, Arc::clone(&shared), waiting, waker, tell)
             .start()
             .map_err(|cause| OpenError::Io(path.to_path_buf(), cause))?;
-        Ok(Self { queue, shared, failure, database: path })
+        Ok(Self { queue, shared, failure, database: path, blobs: Blobs::default() })
+    }
+
+    /// The blobs of this home: their chunks come and go past the writer.
+    pub fn blobs(&self) -> &Blobs {
+        &self.blobs
     }
 
     /// Makes `edge` known and returns what the home sends it: answers, pushes, replaced sessions.
