@@ -570,7 +570,7 @@ fn named_blob(name: &str) -> Option<BlobId> {
 
 /// As its author calls it, made safe.
 pub(super) fn safe_name(name: &str) -> String {
-    name.to_owned()
+    super::file_names::safe(name)
 }
 
 /// One that is not there is removed already; any other failure is for the next sweep.
