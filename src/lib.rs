@@ -3,7 +3,7 @@
 //! # The map of this house, in reading order
 //! [`limits`] every bound · [`types`] names and numbers, parsed once · [`placement`] which server
 //! owns which name · [`wire`] bytes and messages · [`crypto`] what nobody but the two people can
-//! read · [`roster`] who is in a group, as a value · [`ops`] figures and health for operators ·
+//! read · [`blob`] the shape of a file's sealed bytes · [`roster`] who is in a group, as a value · [`ops`] figures and health for operators ·
 //! [`net`] QUIC, certificates, and the one door to time, chance and UDP · [`admission`] tickets
 //! from the balancer, checked by the servers · [`home`] the durable state of a server, one
 //! transaction at a time · [`load`] how busy a server is · [`edge`] what a client talks to ·
@@ -18,6 +18,7 @@
 pub mod admission;
 pub mod balancer;
 pub mod bench;
+pub mod blob;
 pub mod cli;
 pub mod client;
 pub mod crypto;

@@ -141,6 +141,54 @@ pub const JOINS_TRACKED_MAX: usize = 16 * 1024;
 /// Operations and pages of operations that one session may wait for at once.
 pub const OPERATIONS_PENDING_MAX: usize = 8;
 
+/// Bytes of a file that can be sent.
+pub const FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// Bytes of a file in one chunk of its blob; the last has what is left.
+pub const CHUNK_PLAIN_BYTES: usize = 256 * 1024;
+/// Bytes of a chunk in one Fernet token. Tokens of 256 KiB seal and open more slowly.
+pub const TOKEN_PLAIN_BYTES: usize = 64 * 1024;
+/// Bytes that a token adds to as many as divide by 16: version, time, vector, padding, HMAC.
+pub const TOKEN_OVERHEAD_BYTES: usize = 1 + 8 + 16 + 16 + 32;
+/// Bytes of a full sealed chunk.
+pub const CHUNK_BYTES_MAX: usize =
+    CHUNK_PLAIN_BYTES / TOKEN_PLAIN_BYTES * (TOKEN_PLAIN_BYTES + TOKEN_OVERHEAD_BYTES);
+/// Chunks of one blob.
+pub const CHUNKS_MAX: usize = (FILE_BYTES_MAX / CHUNK_PLAIN_BYTES as u64) as usize;
+/// Bytes of the frame that begins a chunk's stream, in either direction.
+pub const CHUNK_FRAME_BYTES_MAX: usize = 512;
+/// Uploads that a home knows without looking at their files; more are begun again.
+pub const UPLOADS_OPEN_MAX: usize = 1_024;
+/// Chunks that a home reads and writes at the same time, each with a thread.
+pub const BLOB_FILES_AT_ONCE: usize = 32;
+/// Uploads that a home reads through at the same time to learn what is there, or brings to disk.
+pub const BLOB_HASHINGS_AT_ONCE: usize = 2;
+/// Requests about blobs that wait at a home before senders are told `BUSY`.
+pub const BLOB_REQUESTS_MAX: usize = 1_024;
+/// Chunks of one client on their way at the same time. With 8, chunks that nobody takes up could
+/// hold the whole window of the connection (8 times that of a stream), and texts would wait.
+pub const CHUNKS_AT_ONCE: usize = 6;
+/// Chunks on their way between two servers at the same time, in each direction: half of what the
+/// window of their connection holds. More wait in the order in which they came.
+pub const LINK_CHUNKS_AT_ONCE: usize = 32;
+/// Chunks that one session begins in a second, and at once.
+pub const CHUNKS_PER_S: u32 = 2_000;
+/// How long an edge waits for a home to answer for a chunk.
+pub const CHUNK_ANSWER_DEADLINE: Duration = Duration::from_secs(30);
+/// A chunk's stream makes at least this many bytes in a second, after a first frame in time.
+pub const CHUNK_BYTES_PER_S_MIN: u64 = 4 * 1024;
+/// How long a home keeps an upload that nobody finished.
+pub const UPLOAD_LIFE: Duration = Duration::from_secs(24 * 3600);
+/// How long a home keeps a blob.
+pub const BLOB_LIFE: Duration = Duration::from_secs(30 * 24 * 3600);
+/// Bytes of the name of a file, and of its type.
+pub const FILE_NAME_BYTES_MAX: usize = 255;
+/// Bytes of what a file is said to be.
+pub const MEDIA_TYPE_BYTES_MAX: usize = 64;
+/// Bytes of the words that go with a file.
+pub const CAPTION_BYTES_MAX: usize = 4 * 1024;
+/// Bytes of the small picture in the message that names a file.
+pub const THUMBNAIL_BYTES_MAX: usize = 12 * 1024;
+
 /// Bytes of a reaction: one grapheme, however it is built.
 pub const EMOJI_BYTES_MAX: usize = 64;
 /// Bytes of an alias.
@@ -207,8 +255,11 @@ pub const SOCKET_FRAME_BYTES_MAX: usize = 256 * 1024;
 pub const SOCKET_CALLERS_MAX: usize = 16;
 
 const _: () = assert!(ENVELOPE_BYTES_MAX < FRAME_BYTES_MAX);
-// A thumbnail leaves room for a caption and everything else that a message says of a file.
-const _: () = assert!(THUMBNAIL_BYTES_MAX + TEXT_BYTES_MAX / 4 < TEXT_BYTES_MAX);
+const _: () = assert!(CHUNK_BYTES_MAX <= 257 * 1024);
+const _: () = assert!(CHUNKS_MAX * 32 + 1024 < FRAME_BYTES_MAX);
+const _: () = assert!(FILE_BYTES_MAX.is_multiple_of(CHUNK_PLAIN_BYTES as u64));
+const _: () = assert!(CHUNK_PLAIN_BYTES.is_multiple_of(TOKEN_PLAIN_BYTES));
+const _: () = assert!(THUMBNAIL_BYTES_MAX + CAPTION_BYTES_MAX + 8192 < ENVELOPE_BYTES_MAX);
 const _: () = assert!(PICTURE_PIXELS_MAX * 4 < PICTURE_DECODED_BYTES_MAX);
 const _: () = assert!(THUMBNAIL_EDGE_PX_MAX < FIT_EDGE_PX_MAX);
 const _: () = assert!(PEER_FRAME_BYTES_MAX > FRAME_BYTES_MAX);
@@ -295,6 +346,12 @@ pub struct Limits {
     pub new_peers_per_hour: u32,
     /// Bundle versions of one account per day.
     pub bundles_per_day: u32,
+    /// Sealed bytes of one blob.
+    pub blob_bytes_max: u64,
+    /// Sealed bytes of all blobs of one user, begun uploads among them.
+    pub blob_user_bytes_max: u64,
+    /// Blobs and begun uploads of one user.
+    pub blobs_per_user_max: u32,
     /// From the wish to delete an account to its deletion; a password login before keeps it.
     pub account_grace_ms: u64,
 }
@@ -335,6 +392,9 @@ impl Default for Limits {
             groups_made_per_day: 50,
             new_peers_per_hour: 30,
             bundles_per_day: 10,
+            blob_bytes_max: CHUNKS_MAX as u64 * CHUNK_BYTES_MAX as u64,
+            blob_user_bytes_max: 512 * 1024 * 1024,
+            blobs_per_user_max: 4_096,
             account_grace_ms: 7 * 24 * 3600 * 1000,
         }
     }
@@ -395,6 +455,8 @@ impl Limits {
             ("groups_made_per_day", u64::from(self.groups_made_per_day)),
             ("new_peers_per_hour", u64::from(self.new_peers_per_hour)),
             ("bundles_per_day", u64::from(self.bundles_per_day)),
+            ("blob_bytes_max", self.blob_bytes_max),
+            ("blobs_per_user_max", u64::from(self.blobs_per_user_max)),
         ] {
             if value == 0 {
                 return Err(LimitsError::Range { key, value, rule: positive });

@@ -453,6 +453,10 @@ pub struct GroupId(pub [u8; 32]);
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct OpHash(pub [u8; 32]);
 
+/// SHA-256 of the ordered hashes of a blob's sealed chunks: which blob it is.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct BlobId(pub [u8; 32]);
+
 /// Writes bytes in lower-case hexadecimal.
 pub fn hex(bytes: &[u8]) -> String {
     use fmt::Write as _;
@@ -497,7 +501,7 @@ macro_rules! hex_ids {
         }
     )*};
 }
-hex_ids!(ClusterId, KeyId, GroupId, OpHash);
+hex_ids!(ClusterId, KeyId, GroupId, OpHash, BlobId);
 
 #[cfg(test)]
 mod tests {

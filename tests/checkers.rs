@@ -76,6 +76,7 @@ impl Day {
             edited: false,
             deleted: false,
             reactions: Vec::new(),
+            file: None,
             expires_unix_ms: None,
         })
     }

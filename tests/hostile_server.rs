@@ -29,8 +29,9 @@ use fastchat::wire::balancer::{BalancerReply, BalancerRequest, Edge, Edges, bala
 use fastchat::wire::client::client_frame::Body as Ask;
 use fastchat::wire::client::server_frame::Body as Answer;
 use fastchat::wire::client::{
-    Account, Appended, Changed, ClientFrame, Closed, Delivered, Done, Entry, Error, HelloOk,
-    JoinOffer, Open, Opened, Presence, Refused, Roster, RosterEntry, ServerFrame, Welcome, WhoList,
+    Account, Appended, BlobInfo, BlobOffer, Changed, ClientFrame, Closed, Delivered, Done, Entry,
+    Error, HelloOk, JoinOffer, Open, Opened, Presence, Refused, Roster, RosterEntry, ServerFrame,
+    Welcome, WhoList,
 };
 use fastchat::wire::{Code, PROTOCOL_VERSION};
 use rand::rngs::StdRng;
@@ -368,6 +369,10 @@ impl Liar {
                 Answer::Opened(opened)
             }
             Ask::LookUp(_) => Answer::Error(Error { code: no, ..Error::default() }),
+            Ask::BeginBlob(_) | Ask::CommitBlob(_) | Ask::GetBlob(_) => {
+                Answer::Error(Error { code: Code::NoSuchBlob as u32, ..Error::default() })
+            }
+            Ask::DropBlob(_) => Answer::Done(Done::default()),
             Ask::JoinAsk(_) | Ask::JoinProof(_) => {
                 Answer::Error(Error { code: Code::NoSuchGroup as u32, ..Error::default() })
             }
@@ -490,7 +495,11 @@ impl Liar {
                 let nonce = Bytes::from_static(&[5; 32]);
                 Answer::JoinOffer(JoinOffer { group_id, nonce, member: false })
             }
-            Ask::JoinProof(_) => Answer::Done(Done::default()),
+            Ask::JoinProof(_) | Ask::CommitBlob(_) | Ask::DropBlob(_) => {
+                Answer::Done(Done::default())
+            }
+            Ask::BeginBlob(_) => Answer::BlobOffer(BlobOffer::default()),
+            Ask::GetBlob(_) => Answer::BlobInfo(BlobInfo::default()),
             Ask::Hello(_)
             | Ask::SignUp(_)
             | Ask::Login(_)

@@ -21,6 +21,7 @@ mod connection;
 mod contacts;
 mod core;
 pub mod file_names;
+mod files;
 mod forget;
 mod group_log;
 mod groups;
@@ -48,6 +49,7 @@ mod store;
 mod taking;
 #[cfg(test)]
 mod tests;
+mod transfers;
 mod views;
 
 use std::sync::Arc;
@@ -58,12 +60,15 @@ use tokio::time::timeout;
 
 pub use api::{
     AccountChange, AccountSettings, ActionError, Author, Cancelled, ChatChange, ChatSettings,
-    ChatView, Contact, ContactView, Draft, Event, Form, GroupChange, GroupCommand, GroupDone,
-    GroupError, GroupView, InviteView, JoinState, KeyView, Line, LocalId, MemberView, MessageState,
-    MessageView, Notify, Offline, OwnKeysView, ReactionView, Refusal, ReplyView, RequestError,
-    Role, SendError, Standing, StatusView, Trouble, Trust, WhoView, WireId,
+    ChatView, Contact, ContactView, Direction, Draft, Event, FileDraft, FileError, FileView, Form,
+    GroupChange, GroupCommand, GroupDone, GroupError, GroupView, InviteView, JoinState, KeyView,
+    Line, LocalId, MemberView, MessageState, MessageView, Notify, Offline, OwnKeysView,
+    PictureChoice, ReactionView, Refusal, ReplyView, RequestError, Role, SendError, Standing,
+    StatusView, TransferFailure, TransferPolicy, TransferState, TransferView, Trouble, Trust,
+    WhoView, WireId,
 };
 pub use profile::{Profile, ProfileError, Unlocked};
+pub use transfers::SaveTo;
 
 use crate::net::Env;
 use crate::types::{ChatName, UserName};

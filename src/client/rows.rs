@@ -129,7 +129,8 @@ pub(super) fn set_state(
     // A message that was given up can still turn out to have been sent; nothing else leaves an end.
     let reason = match state {
         MessageState::Refused(refusal) => refusal_number(*refusal),
-        MessageState::Waiting
+        MessageState::Uploading
+        | MessageState::Waiting
         | MessageState::Pending
         | MessageState::Sent
         | MessageState::Delivered

@@ -22,6 +22,7 @@ pub(crate) const MIGRATIONS: &[&str] = &[
     include_str!("migrations/002_conversations.sql"),
     include_str!("migrations/003_groups.sql"),
     include_str!("migrations/004_group_messages.sql"),
+    include_str!("migrations/005_files.sql"),
 ];
 
 /// Why the store could not do it.

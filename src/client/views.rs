@@ -18,6 +18,8 @@ use super::groups::{KIND_MEMBERSHIP, Membership};
 use super::search::{author_of, named};
 use super::store::{StoreError, bits, unbits, unseal};
 
+/// Below all others: from it a line only moves on.
+pub(crate) const STATE_UPLOADING: i64 = -2;
 pub(crate) const STATE_WAITING: i64 = 0;
 pub(crate) const STATE_PENDING: i64 = 1;
 pub(crate) const STATE_SENT: i64 = 2;
@@ -33,6 +35,7 @@ pub(crate) const KIND_TROUBLE: i64 = 2;
 /// The number under which a state is stored; it only grows, but for the ends.
 pub(crate) fn state_number(state: &MessageState) -> i64 {
     match state {
+        MessageState::Uploading => STATE_UPLOADING,
         MessageState::Waiting => STATE_WAITING,
         MessageState::Pending => STATE_PENDING,
         MessageState::Sent => STATE_SENT,
@@ -64,6 +67,7 @@ fn refusal_of(number: i64) -> Refusal {
 
 fn state_of(number: i64, reason: i64) -> Option<MessageState> {
     Some(match number {
+        STATE_UPLOADING => MessageState::Uploading,
         STATE_WAITING => MessageState::Waiting,
         STATE_PENDING => MessageState::Pending,
         STATE_SENT => MessageState::Sent,
@@ -286,6 +290,7 @@ impl Core {
         {
             reply.excerpt = self.excerpt(id)?;
         }
+        message.file = self.file_view(message.id)?;
         let mut rows =
             self.profile.store.db().prepare_cached(
                 "SELECT by, sealed_emoji FROM reactions WHERE line = ?1 ORDER BY by",
@@ -305,7 +310,7 @@ impl Core {
     pub(crate) fn chats(&mut self) -> Result<Vec<ChatView>, StoreError> {
         let rows: Vec<(String, i64, i64, i64, i64)> = {
             let mut rows = self.profile.store.db().prepare_cached(
-                "SELECT l.chat, sum(l.shown < 2 AND l.kind <> 3), sum(l.kind = 0 AND l.state IN (0, 1)),
+                "SELECT l.chat, sum(l.shown < 2 AND l.kind <> 3), sum(l.kind = 0 AND l.state IN (-2, 0, 1)),
                         max(l.at_unix_ms), max(l.id)
                  FROM lines l WHERE l.gone < 2 GROUP BY l.chat
                  HAVING sum(l.shown < 2) > 0 OR l.chat NOT IN
@@ -436,6 +441,7 @@ fn read_line(key: &DbKey, row: &Row<'_>) -> Result<Line, StoreError> {
         edited: row.get(18)?,
         deleted: gone,
         reactions: Vec::new(),
+        file: None,
         expires_unix_ms: row.get::<_, Option<i64>>(20)?.map(unbits),
     }))
 }

@@ -194,12 +194,14 @@
 //! - Nothing yet, it waits for the key: [`EnvelopeError::WrongKey`], [`Rf1Error::NotForThisKey`].
 //! - `BAD_BINDING`: every other one.
 
+pub mod blob;
 mod body;
 pub mod bundle;
 mod context;
 pub mod device;
 pub mod envelope;
 mod fernet_raw;
+mod file_body;
 pub mod group;
 pub mod group_envelope;
 pub mod identity;

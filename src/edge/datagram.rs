@@ -145,6 +145,10 @@ fn read_typing(bytes: &[u8]) -> Option<LogName> {
         | client_frame::Body::GetRoster(_)
         | client_frame::Body::JoinAsk(_)
         | client_frame::Body::JoinProof(_)
+        | client_frame::Body::BeginBlob(_)
+        | client_frame::Body::CommitBlob(_)
+        | client_frame::Body::DropBlob(_)
+        | client_frame::Body::GetBlob(_)
         | client_frame::Body::Open(_)
         | client_frame::Body::Append(_)
         | client_frame::Body::Cursor(_) => None,

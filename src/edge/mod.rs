@@ -4,6 +4,8 @@
 //! no connections between servers; lines to homes are [`router::Port`]s that others carry away.
 
 mod answer;
+mod blobs;
+pub mod chunks;
 mod datagram;
 pub mod door;
 mod groups;

@@ -51,6 +51,10 @@ fn when(body: &Body) -> When {
         | Body::GetRoster(_)
         | Body::JoinAsk(_)
         | Body::JoinProof(_)
+        | Body::BeginBlob(_)
+        | Body::CommitBlob(_)
+        | Body::DropBlob(_)
+        | Body::GetBlob(_)
         | Body::Open(_)
         | Body::Append(_)
         | Body::Cursor(_) => When::LoggedIn,
@@ -195,6 +199,9 @@ impl State {
             Some(Body::Change(_) | Body::GetRoster(_) | Body::JoinAsk(_) | Body::JoinProof(_)) => {
                 self.of_group(edge, frame, now);
             }
+            Some(
+                Body::BeginBlob(_) | Body::CommitBlob(_) | Body::DropBlob(_) | Body::GetBlob(_),
+            ) => self.of_blob(edge, frame, now),
             Some(Body::Logout(_)) => self.ask_own_home(edge, frame, Pending::Logout),
             Some(Body::Who(_)) => self.who(edge, frame, now),
             Some(
@@ -227,7 +234,12 @@ impl State {
         self.ask_own_home(edge, frame, kind);
     }
 
-    fn ask_own_home(&mut self, edge: &Edge, frame: ClientFrame, kind: fn(Via) -> Pending) {
+    pub(super) fn ask_own_home(
+        &mut self,
+        edge: &Edge,
+        frame: ClientFrame,
+        kind: fn(Via) -> Pending,
+    ) {
         if let Phase::LoggedIn(me) = &self.phase {
             let home = me.home.clone();
             self.ask(edge, &home, frame, kind);

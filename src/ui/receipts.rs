@@ -39,7 +39,9 @@ pub struct Receipts {
 
 fn stage(state: &MessageState) -> Option<Stage> {
     match state {
-        MessageState::Waiting | MessageState::Pending => Some(Stage::Waiting),
+        MessageState::Uploading | MessageState::Waiting | MessageState::Pending => {
+            Some(Stage::Waiting)
+        }
         MessageState::Sent => Some(Stage::Sent),
         MessageState::Delivered => Some(Stage::Delivered),
         MessageState::Read => Some(Stage::Read),

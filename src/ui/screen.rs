@@ -213,6 +213,7 @@ impl Screen {
 
     fn sign_and_word(state: &MessageState) -> (&'static str, &'static str) {
         match state {
+            MessageState::Uploading => ("…", "uploading"),
             MessageState::Waiting | MessageState::Pending => ("…", "waiting"),
             MessageState::Sent => ("·", "sent"),
             MessageState::Delivered => ("✓", "delivered"),

@@ -160,7 +160,8 @@ impl<'a> Batch<'a> {
                 Settled::Refused(message, stop)
             }
             Some(
-                MessageState::Waiting
+                MessageState::Uploading
+                | MessageState::Waiting
                 | MessageState::Pending
                 | MessageState::Sent
                 | MessageState::Delivered,
@@ -268,6 +269,7 @@ impl<'a> Batch<'a> {
             | Event::CaughtUp
             | Event::Request { .. }
             | Event::Group { .. }
+            | Event::Transfer { .. }
             | Event::WasAlreadySent { .. } => {}
         }
         Ok(())

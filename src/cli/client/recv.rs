@@ -312,6 +312,7 @@ impl Printing<'_> {
             | Event::ChatWaits { .. }
             | Event::Request { .. }
             | Event::Group { .. }
+            | Event::Transfer { .. }
             | Event::KeyChanged { .. }
             | Event::WasAlreadySent { .. } => Ok(()),
         }

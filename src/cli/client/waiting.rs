@@ -74,6 +74,7 @@ async fn retry_by(context: &Context, client: &Client, events: &mut Receiver<Even
                 | Event::CaughtUp
                 | Event::Request { .. }
                 | Event::Group { .. }
+                | Event::Transfer { .. }
                 | Event::KeyChanged { .. }
                 | Event::WasAlreadySent { .. }
                 | Event::RolledBack
@@ -144,7 +145,10 @@ async fn moved(
     let moved = match state {
         MessageState::Sent | MessageState::Delivered | MessageState::Read => Moved::Sent,
         MessageState::Refused(_) => Moved::Refused,
-        MessageState::Waiting | MessageState::Pending | MessageState::Cancelled => Moved::NotYet,
+        MessageState::Uploading
+        | MessageState::Waiting
+        | MessageState::Pending
+        | MessageState::Cancelled => Moved::NotYet,
     };
     if moved == Moved::NotYet || !seen.insert(id) {
         return Ok(Moved::NotYet);
@@ -164,6 +168,7 @@ async fn moved(
         MessageState::Sent
         | MessageState::Delivered
         | MessageState::Read
+        | MessageState::Uploading
         | MessageState::Waiting
         | MessageState::Pending
         | MessageState::Cancelled => {

@@ -5,6 +5,7 @@ use std::fmt;
 use crate::types::{ChatName, GroupName, ServerId, UserName};
 use crate::wire::Code;
 
+use super::files::TransferView;
 use super::message::{Author, LocalId, MessageState};
 
 /// What happened. Nothing is in an event that a call could not read again.
@@ -86,6 +87,11 @@ pub enum Event {
         code: Code,
         /// The server that is away, when that is the reason.
         detail: String,
+    },
+    /// A file has come further, or not: at most ten times a second of each.
+    Transfer {
+        /// Where it is now.
+        view: TransferView,
     },
     /// Something about a group is different: its members, title, standing.
     Group {

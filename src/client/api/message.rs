@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::types::{ChatName, DeviceId, GroupName, N, UserName};
 use crate::wire::Code;
 
+use super::files::FileView;
 use super::groups::GroupChange;
 
 /// A message's number in this profile: what people and scripts use to refer to it. From 1.
@@ -61,6 +62,8 @@ impl Draft {
 /// Where one's own message stands. States only move downwards in this list, or to an end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MessageState {
+    /// On this disk; the bytes of its file are not all at the home yet.
+    Uploading,
     /// On this disk; not sealed yet.
     Waiting,
     /// Sealed, has its number, not answered yet.
@@ -151,6 +154,8 @@ pub struct MessageView {
     pub deleted: bool,
     /// At most one of each side; one's own first.
     pub reactions: Vec<ReactionView>,
+    /// The file that it brings; its text is the caption then, and may be empty.
+    pub file: Option<Box<FileView>>,
     /// When its text will be forgotten here; `None` also while that time has not begun to run.
     pub expires_unix_ms: Option<u64>,
 }

@@ -5,6 +5,7 @@
 
 mod errors;
 mod event;
+mod files;
 mod groups;
 mod message;
 mod people;
@@ -12,6 +13,10 @@ mod settings;
 
 pub use errors::{ActionError, Cancelled, RequestError, SendError};
 pub use event::{Event, Offline};
+pub use files::{
+    Direction, FileDraft, FileError, FileView, PictureChoice, TransferFailure, TransferPolicy,
+    TransferState, TransferView,
+};
 pub use groups::{
     GroupChange, GroupCommand, GroupDone, GroupError, GroupView, InviteView, JoinState, MemberView,
     Role, Standing,

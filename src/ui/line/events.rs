@@ -35,6 +35,7 @@ impl Session {
             Event::CaughtUp => self.caught_up(),
             Event::State { id, chat, state } => self.moved(id, &chat, &state),
             Event::ChatWaits { chat, code, detail } => self.chat_waits(chat, code, &detail),
+            Event::Transfer { .. } => {}
             Event::Group { .. } => self.groups_changed = true,
             Event::Request { from } => {
                 if self.view.requests.insert(from.clone(), Asked::Yes) != Some(Asked::Yes) {
@@ -148,7 +149,7 @@ impl Session {
 
     pub(super) fn moved(&mut self, id: LocalId, chat: &ChatName, state: &MessageState) {
         match state {
-            MessageState::Waiting | MessageState::Pending => {}
+            MessageState::Uploading | MessageState::Waiting | MessageState::Pending => {}
             MessageState::Sent | MessageState::Delivered | MessageState::Read => {
                 self.waits.remove(chat);
                 if self.unsent.remove(&id) {

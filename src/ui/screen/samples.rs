@@ -27,6 +27,7 @@ pub(crate) fn from_bob(text: &str) -> MessageView {
         edited: false,
         deleted: false,
         reactions: Vec::new(),
+        file: None,
         expires_unix_ms: None,
     }
 }

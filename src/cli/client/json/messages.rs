@@ -147,6 +147,7 @@ pub(in crate::cli::client) struct MembershipLine {
 
 fn state_word(state: &MessageState) -> &'static str {
     match state {
+        MessageState::Uploading => "uploading",
         MessageState::Waiting => "waiting",
         MessageState::Pending => "pending",
         MessageState::Sent => "sent",
@@ -162,7 +163,8 @@ fn reason_word(state: &MessageState) -> Option<String> {
         MessageState::Refused(Refusal::Server(code)) => Some(code.name().to_lowercase()),
         MessageState::Refused(Refusal::TooLarge) => Some("too_large".into()),
         MessageState::Refused(Refusal::KeyChanged) => Some("key_changed".into()),
-        MessageState::Waiting
+        MessageState::Uploading
+        | MessageState::Waiting
         | MessageState::Pending
         | MessageState::Sent
         | MessageState::Delivered

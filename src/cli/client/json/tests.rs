@@ -32,6 +32,7 @@ fn message(author: Author, state: Option<MessageState>) -> MessageView {
         edited: false,
         deleted: false,
         reactions: Vec::new(),
+        file: None,
         expires_unix_ms: None,
     }
 }
