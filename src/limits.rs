@@ -228,14 +228,10 @@ pub const PICTURE_SCANS_MAX: usize = 256;
 pub const FILE_HEAD_BYTES: u64 = 8 * 1024;
 /// Pixels of a thumbnail's longer edge.
 pub const THUMBNAIL_EDGE_PX_MAX: u32 = 320;
-/// Bytes of a thumbnail: it travels inside the message.
-pub const THUMBNAIL_BYTES_MAX: usize = 12 * 1024;
 /// Bytes that decoding somebody else's thumbnail may take.
 pub const THUMBNAIL_DECODED_BYTES_MAX: u64 = 4 * 1024 * 1024;
 /// Pixels of the longer edge of a smaller copy (`--fit`).
 pub const FIT_EDGE_PX_MAX: u32 = 2_048;
-/// Bytes of a file name; what file systems take.
-pub const FILE_NAME_BYTES_MAX: usize = 255;
 /// Names that are tried beside one that is taken: `photo-2.jpg`, `photo-3.jpg` and so on.
 pub const FILE_NUMBER_MAX: u32 = 10_000;
 /// Rows of a terminal that a picture takes.

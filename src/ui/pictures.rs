@@ -1,12 +1,12 @@
 //! Pictures in the terminal, from the thumbnails that travel with messages.
 //!
-//! Pure. Only decoded pixels are drawn, encoded again here: no byte of whoever sent a picture
+//! Pure, but for [`Room::of_terminal`]. Only decoded pixels are drawn, encoded again here: no byte of whoever sent a picture
 //! reaches the terminal. In short:
 //!
 //! ```text
 //! let way = Way::detect(wish, colour, |name| std::env::var(name).ok());
 //! let pixels = client::pictures::thumbnail::open(&bytes)?;
-//! let text = render(way, &pixels, Room { columns: 60, ..Room::default() });
+//! let text = render(way, &pixels, Room::of_terminal());
 //! ```
 //!
 //! The text begins and ends at the beginning of a line, takes whole lines and ends with a newline;
@@ -20,7 +20,10 @@ mod sixel;
 #[cfg(test)]
 mod tests;
 
+use std::io;
+
 use image::RgbImage;
+use rustix::termios::{Winsize, tcgetwinsize};
 
 pub use self::detect::{UnknownAbility, Way, Wish};
 
@@ -68,6 +71,27 @@ pub struct Room {
 impl Default for Room {
     fn default() -> Self {
         Self { columns: 80, rows: PREVIEW_ROWS_MAX, cell: (8, 16) }
+    }
+}
+
+impl Room {
+    /// The terminal at standard output, as far as it tells: all its columns, and at most half its
+    /// rows.
+    pub fn of_terminal() -> Self {
+        tcgetwinsize(io::stdout()).map_or_else(|_| Self::default(), |size| Self::of_size(&size))
+    }
+
+    /// A size of zero is what a terminal says that does not know.
+    fn of_size(size: &Winsize) -> Self {
+        let unknown = Self::default();
+        let (columns, rows) = (size.ws_col, size.ws_row);
+        let across = size.ws_xpixel.checked_div(columns).filter(|across| *across > 0);
+        let down = size.ws_ypixel.checked_div(rows).filter(|down| *down > 0);
+        Self {
+            columns: if columns > 0 { columns } else { unknown.columns },
+            rows: if rows > 0 { (rows / 2).clamp(1, unknown.rows) } else { unknown.rows },
+            cell: across.zip(down).unwrap_or(unknown.cell),
+        }
     }
 }
 

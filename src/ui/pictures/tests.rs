@@ -6,6 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use image::ImageFormat;
 use proptest::prelude::*;
+use rustix::termios::Winsize;
 
 use super::{Ability, Colours, Room, Way, Wish, render};
 use crate::client::pictures::Thumbnail;
@@ -99,6 +100,18 @@ fn colours_are_those_the_terminal_has_and_without_them_there_is_no_picture() {
         assert_eq!(render(way, &flat(4, 4, [1, 2, 3]), Room::default()), "");
     }
     assert_eq!(render(Way::OFF, &flat(4, 4, [1, 2, 3]), Room::default()), "");
+}
+
+#[test]
+fn the_room_is_what_the_terminal_says_it_has() {
+    let room = |ws_col, ws_row, ws_xpixel, ws_ypixel| {
+        Room::of_size(&Winsize { ws_row, ws_col, ws_xpixel, ws_ypixel })
+    };
+    assert_eq!(room(100, 50, 900, 1000), Room { columns: 100, rows: 12, cell: (9, 20) });
+    assert_eq!(room(100, 10, 900, 0), Room { columns: 100, rows: 5, cell: (8, 16) });
+    assert_eq!(room(100, 1, 10, 10).rows, 1);
+    assert_eq!(room(0, 0, 0, 0), Room::default());
+    assert_eq!(room(0, 0, 640, 480), Room::default());
 }
 
 /// What is drawn, without the lines made for it and the way back: exactly those.
