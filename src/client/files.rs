@@ -23,7 +23,7 @@ use crate::wire::Code;
 
 use super::actions::NewLine;
 use super::api::{
-    Direction, FileDraft, FileError, FileView, Form, LocalId, MessageState, Refusal, SendError,
+    Direction, FileDraft, FileError, FileView, Form, LocalId, MessageState, Refusal,
     TransferFailure, TransferPolicy, TransferState,
 };
 use super::core::Core;
