@@ -86,8 +86,6 @@ const MAY_BRING_IN: &[(&str, &[&str])] = &[
     ("indicatif", &["cli"]),
     ("image", &["client", "ui"]),
     ("infer", &["client"]),
-    ("img_parts", &["client"]),
-    ("icy_sixel", &["ui"]),
     ("hdrhistogram", &["bench"]),
     ("axum", &["ops"]),
     ("metrics", &["ops"]),

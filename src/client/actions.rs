@@ -1,6 +1,8 @@
 //! What the owner does to messages: answers, reactions, changes, taking back, sending again.
 
-use rusqlite::{OptionalExtension, params};
+use std::time::Duration;
+
+use rusqlite::{OptionalExtension, Transaction, params};
 use unicode_segmentation::UnicodeSegmentation;
 
 use crate::limits;
@@ -19,6 +21,15 @@ use super::store::{StoreError, bits};
 use super::views::{
     KIND_OWN, KIND_PEER, STATE_CANCELLED, STATE_PENDING, STATE_REFUSED, STATE_WAITING,
 };
+
+/// A line to be.
+pub(super) struct NewLine<'a> {
+    pub(super) text: &'a str,
+    pub(super) form: Form,
+    pub(super) reply_to: Option<LocalId>,
+    pub(super) expire: Option<Duration>,
+    pub(super) state: i64,
+}
 
 /// A line as far as an action has to know it.
 struct Target {
@@ -69,17 +80,40 @@ impl Core {
         draft: &Draft,
     ) -> Result<LocalId, SendError> {
         fits(&draft.text)?;
+        let Draft { text, form, reply_to, expire } = draft;
+        let (form, reply_to, expire) = (*form, *reply_to, *expire);
+        let line = NewLine { text, form, reply_to, expire, state: STATE_WAITING };
+        self.queue_line(to, &line, |_, _| Ok(()))
+    }
+
+    /// Whether something that answers this message may be written there.
+    pub(super) fn may_queue(
+        &mut self,
+        to: &ChatName,
+        reply_to: Option<LocalId>,
+    ) -> Result<(), SendError> {
         self.may_write(to)?;
-        let reply = match draft.reply_to {
+        reply_to.map_or(Ok(()), |id| self.answered(to, id).map(drop))
+    }
+
+    /// Takes a line; `attach` adds what else belongs to it.
+    pub(super) fn queue_line(
+        &mut self,
+        to: &ChatName,
+        line: &NewLine<'_>,
+        attach: impl FnOnce(&Transaction<'_>, i64) -> Result<(), StoreError>,
+    ) -> Result<LocalId, SendError> {
+        self.may_write(to)?;
+        let reply = match line.reply_to {
             Some(id) => Some(self.answered(to, id)?),
             None => None,
         };
-        let expire = match draft.expire {
+        let expire = match line.expire {
             Some(life) => Some(life),
             None => self.chat_settings(to).map_err(local)?.expire,
         };
         let now = bits(self.now());
-        let sealed = self.profile.key.seal(draft.text.as_bytes());
+        let sealed = self.profile.key.seal(line.text.as_bytes());
         let id = self
             .profile
             .store
@@ -93,14 +127,15 @@ impl Core {
                     to,
                     sealed,
                     now,
-                    STATE_WAITING,
-                    draft.form == Form::Emote,
+                    line.state,
+                    line.form == Form::Emote,
                     reply.as_ref().map(|target| i64::from(!target.own)),
                     reply.as_ref().map(|target| target.line),
                     bits(expire.map_or(0, life_ms)),
                     reply.as_ref().and_then(|target| target.author.as_deref()),
                 ])?;
                 let id = tx.last_insert_rowid();
+                attach(tx, id)?;
                 // Writing to somebody accepts them.
                 accept(tx, to)?;
                 reopen(tx, to)?;
@@ -229,7 +264,7 @@ impl Core {
             }
             Ok::<_, StoreError>(())
         })?;
-        self.empty_log()?;
+        self.leave_no_trace()?;
         self.emit(Event::Deleted { id, chat: target.chat });
         Ok(())
     }

@@ -137,7 +137,7 @@ impl Core {
     /// Own messages that are not known to be sent.
     pub(crate) fn waiting_count(&self) -> Result<usize, StoreError> {
         let count: i64 = self.profile.store.db().query_row(
-            "SELECT count(*) FROM lines WHERE kind = 0 AND state IN (0, 1)",
+            "SELECT count(*) FROM lines WHERE kind = 0 AND state IN (-2, 0, 1)",
             [],
             |row| row.get(0),
         )?;
@@ -147,7 +147,7 @@ impl Core {
     /// Whether a message to this person is not known to be sent.
     pub(crate) fn has_waiting(&self, chat: &ChatName) -> Result<bool, StoreError> {
         let mut rows = self.profile.store.db().prepare_cached(
-            "SELECT 1 FROM lines WHERE chat = ?1 AND kind = 0 AND state IN (0, 1)",
+            "SELECT 1 FROM lines WHERE chat = ?1 AND kind = 0 AND state IN (-2, 0, 1)",
         )?;
         Ok(rows.exists([chat])?)
     }
@@ -155,7 +155,7 @@ impl Core {
     /// Whether nothing is left that this chat is to get, be it a message, a receipt or a key.
     pub(crate) fn is_all_sent(&self, chat: &ChatName) -> Result<bool, StoreError> {
         let mut rows = self.profile.store.db().prepare_cached(
-            "SELECT 1 FROM lines WHERE chat = ?1 AND kind = 0 AND state IN (0, 1)
+            "SELECT 1 FROM lines WHERE chat = ?1 AND kind = 0 AND state IN (-2, 0, 1)
              UNION ALL SELECT 1 FROM notes WHERE chat = ?1 AND waits = 1
              UNION ALL SELECT 1 FROM outgoing WHERE chat = ?1 AND answered = 0",
         )?;

@@ -201,6 +201,7 @@ mod context;
 pub mod device;
 pub mod envelope;
 mod fernet_raw;
+mod file_body;
 pub mod group;
 pub mod group_envelope;
 pub mod identity;

@@ -6,6 +6,7 @@
 
 pub mod commands;
 pub mod doctor;
+pub mod hidden;
 pub mod input;
 mod input_history;
 pub mod line;

@@ -13,6 +13,7 @@ use crate::types::UserName;
 use crate::ui::line::TrustPolicy;
 
 use super::super::args::Command;
+use super::super::ask::NewPassword;
 use super::frame::{Frame, Tag};
 
 /// What a caller says first.
@@ -53,6 +54,8 @@ pub(in super::super) enum Question {
     Line(String),
     /// A password that a person types.
     Password(String),
+    /// A new password that a person types.
+    NewPassword(NewPassword),
     /// The first line of a file.
     PasswordFile(PathBuf),
 }
