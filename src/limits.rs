@@ -166,6 +166,14 @@ pub const LINK_CHUNKS_AT_ONCE: usize = 32;
 pub const CHUNKS_PER_S: u32 = 400;
 /// How long an edge waits for a home to answer for a chunk.
 pub const CHUNK_ANSWER_DEADLINE: Duration = Duration::from_secs(30);
+/// Uploads that a home knows without looking at their files; more are begun again.
+pub const UPLOADS_OPEN_MAX: usize = 1_024;
+/// Chunks that a home reads and writes at the same time, each with a thread.
+pub const BLOB_FILES_AT_ONCE: usize = 32;
+/// Uploads that a home reads through at the same time to learn what is there, or brings to disk.
+pub const BLOB_HASHINGS_AT_ONCE: usize = 2;
+/// Requests about blobs that wait at a home before senders are told `BUSY`.
+pub const BLOB_REQUESTS_MAX: usize = 1_024;
 /// A chunk's stream makes at least this many bytes in a second, after a first frame in time.
 pub const CHUNK_BYTES_PER_S_MIN: u64 = 4 * 1024;
 /// How long a home keeps an upload that nobody finished.
