@@ -156,6 +156,14 @@ pub const CHUNK_BYTES_MAX: usize =
 pub const CHUNKS_MAX: usize = (FILE_BYTES_MAX / CHUNK_PLAIN_BYTES as u64) as usize;
 /// Bytes of the frame that begins a chunk's stream, in either direction.
 pub const CHUNK_FRAME_BYTES_MAX: usize = 512;
+/// Uploads that a home knows without looking at their files; more are begun again.
+pub const UPLOADS_OPEN_MAX: usize = 1_024;
+/// Chunks that a home reads and writes at the same time, each with a thread.
+pub const BLOB_FILES_AT_ONCE: usize = 32;
+/// Uploads that a home reads through at the same time to learn what is there, or brings to disk.
+pub const BLOB_HASHINGS_AT_ONCE: usize = 2;
+/// Requests about blobs that wait at a home before senders are told `BUSY`.
+pub const BLOB_REQUESTS_MAX: usize = 1_024;
 /// Chunks of one client on their way at the same time. With 8, chunks that nobody takes up could
 /// hold the whole window of the connection (8 times that of a stream), and texts would wait.
 pub const CHUNKS_AT_ONCE: usize = 6;
@@ -163,7 +171,7 @@ pub const CHUNKS_AT_ONCE: usize = 6;
 /// window of their connection holds. More wait in the order in which they came.
 pub const LINK_CHUNKS_AT_ONCE: usize = 32;
 /// Chunks that one session begins in a second, and at once.
-pub const CHUNKS_PER_S: u32 = 400;
+pub const CHUNKS_PER_S: u32 = 2_000;
 /// How long an edge waits for a home to answer for a chunk.
 pub const CHUNK_ANSWER_DEADLINE: Duration = Duration::from_secs(30);
 /// A chunk's stream makes at least this many bytes in a second, after a first frame in time.
@@ -252,8 +260,6 @@ const _: () = assert!(CHUNKS_MAX * 32 + 1024 < FRAME_BYTES_MAX);
 const _: () = assert!(FILE_BYTES_MAX.is_multiple_of(CHUNK_PLAIN_BYTES as u64));
 const _: () = assert!(CHUNK_PLAIN_BYTES.is_multiple_of(TOKEN_PLAIN_BYTES));
 const _: () = assert!(THUMBNAIL_BYTES_MAX + CAPTION_BYTES_MAX + 8192 < ENVELOPE_BYTES_MAX);
-// A thumbnail leaves room for a caption and everything else that a message says of a file.
-const _: () = assert!(THUMBNAIL_BYTES_MAX + TEXT_BYTES_MAX / 4 < TEXT_BYTES_MAX);
 const _: () = assert!(PICTURE_PIXELS_MAX * 4 < PICTURE_DECODED_BYTES_MAX);
 const _: () = assert!(THUMBNAIL_EDGE_PX_MAX < FIT_EDGE_PX_MAX);
 const _: () = assert!(PEER_FRAME_BYTES_MAX > FRAME_BYTES_MAX);

@@ -11,7 +11,8 @@ use zeroize::Zeroizing;
 
 use super::answer;
 use super::passwords::{Change, PasswordError, Passwords, SignUp};
-use crate::home::blobs::Blobs;
+use crate::blob::Shape;
+use crate::home::blobs::{BlobAsk, Blobs};
 use crate::home::{
     Call, Caller, HomeGone, HomeHandle, HomeRequest, HomeStats, Output, Takeover, Target,
     Visibility,
@@ -20,7 +21,8 @@ use crate::limits::Limits;
 use crate::net::Env;
 use crate::ops::meters::AuthFailure;
 use crate::types::{
-    DeviceId, GroupName, LogEpoch, LogName, Seq, ServerId, SessionEpoch, SessionId, UserName,
+    BlobId, DeviceId, GroupName, LogEpoch, LogName, Seq, ServerId, SessionEpoch, SessionId,
+    UserName,
 };
 use crate::wire::Code;
 use crate::wire::client::{self, Done, ServerFrame, client_frame::Body, server_frame};
@@ -61,14 +63,14 @@ impl HomeDoor {
         self.home.set_limits(limits.clone()).await;
     }
 
+    /// The blobs of the home behind it: chunks come and go past the ordered way.
+    pub fn blobs(&self) -> &Blobs {
+        self.home.blobs()
+    }
+
     /// How the home behind it is doing.
     pub fn stats(&self) -> HomeStats {
         self.home.stats()
-    }
-
-    /// The blobs of the home behind it.
-    pub fn blobs(&self) -> &Blobs {
-        self.home.blobs()
     }
 
     /// Attaches an edge; an earlier attachment of the same edge ends.
@@ -102,6 +104,7 @@ impl Inlet {
         match read(forward)? {
             Asked::Home(call) => self.door.home.call(&self.edge, call).await?,
             Asked::Perhaps(call) => self.door.home.offer(&self.edge, call),
+            Asked::Blob(from, rid, ask) => self.ask_blob(from, rid, ask),
             Asked::Password(proof) => {
                 let (door, edge) = (Arc::clone(&self.door), self.edge.clone());
                 let (answers, over) = (self.answers.clone(), self.over.clone());
@@ -125,6 +128,22 @@ impl Inlet {
             }
         }
         Ok(())
+    }
+
+    /// Not ended with the attachment, as the proofs are: what was begun is brought to its end, and
+    /// only its answer is lost.
+    fn ask_blob(&self, from: Caller, rid: u64, ask: BlobAsk) {
+        let (door, edge, answers) =
+            (Arc::clone(&self.door), self.edge.clone(), self.answers.clone());
+        self.door.env.spawn(async move {
+            let to = Target { sid: from.sid, open_id: 0 };
+            let frame = match door.home.ask_blob(&edge, from, ask).await {
+                Ok(Some(body)) => answer::frame(rid, body),
+                Ok(None) => return,
+                Err(HomeGone) => answer::home_down(rid, &door.server),
+            };
+            let _ = answers.send(Output { to: vec![to], frame }).await;
+        });
     }
 
     /// The edge's connection is gone.
@@ -236,6 +255,8 @@ enum Asked {
     /// May be lost, and must not wait.
     Perhaps(Call),
     Password(Proof),
+    /// Beside the ordered way, for files are slow.
+    Blob(Caller, u64, BlobAsk),
 }
 
 /// A password to prove before the home is asked.
@@ -262,6 +283,10 @@ fn visibility(invisible: bool) -> Visibility {
 
 fn user_name(text: &str) -> Result<UserName, DoorError> {
     UserName::canonical(text).map_err(|_| DoorError::Malformed("not a user name"))
+}
+
+fn blob_id(bytes: &[u8]) -> Result<BlobId, DoorError> {
+    BlobId::from_bytes(bytes).ok_or(DoorError::Malformed("not the id of a blob"))
 }
 
 fn group_name(text: &str) -> Result<GroupName, DoorError> {
@@ -344,8 +369,20 @@ fn read(forward: Forward) -> Result<Asked, DoorError> {
             invite: ask.invite,
             signature: ask.signature,
         },
-        Body::BeginBlob(_) | Body::CommitBlob(_) | Body::DropBlob(_) | Body::GetBlob(_) => {
-            return Err(DoorError::Malformed("not here yet"));
+        Body::BeginBlob(ask) => {
+            let shape = Shape::of(&blob_id(&ask.blob_id)?, ask.size, &ask.hashes)
+                .map_err(|_| DoorError::Malformed("not the hashes of a blob"))?;
+            return Ok(Asked::Blob(from, rid, BlobAsk::Begin(shape)));
+        }
+        Body::CommitBlob(ask) => {
+            return Ok(Asked::Blob(from, rid, BlobAsk::Commit(blob_id(&ask.blob_id)?)));
+        }
+        Body::DropBlob(ask) => {
+            return Ok(Asked::Blob(from, rid, BlobAsk::Drop(blob_id(&ask.blob_id)?)));
+        }
+        Body::GetBlob(ask) => {
+            let (owner, id) = (user_name(&ask.owner)?, blob_id(&ask.blob_id)?);
+            return Ok(Asked::Blob(from, rid, BlobAsk::Get { owner, id }));
         }
         Body::LookUp(ask) => HomeRequest::LookUp { user: user_name(&ask.user)? },
         Body::Resume(ask) => HomeRequest::Resume {

@@ -19,7 +19,8 @@ pub async fn carry(edge: Arc<Edge>, door: Arc<HomeDoor>) {
     let Some(port) = edge.router().port(edge.id()) else { return };
     loop {
         let (inlet, mut outlet) = door.attach(edge.id().clone());
-        let (generation, queue) = port.open(ChunkWay::Local(door.blobs().clone()));
+        let (generation, queue) = port.open();
+        port.take_chunks(ChunkWay::Local(door.blobs().clone()));
         let stopped = tokio::select! {
             biased;
             () = deliver(&edge, &mut outlet) => Ok(()),

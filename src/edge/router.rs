@@ -54,7 +54,7 @@ struct Line {
 }
 
 /// How chunks of blobs reach a home: beside the queue, which they must not hold up.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub enum ChunkWay {
     /// It is the home of this server.
     Local(Blobs),
@@ -69,6 +69,15 @@ pub struct PeerChunks {
     pub conn: quinn::Connection,
     /// [`limits::LINK_CHUNKS_AT_ONCE`] places, given away in the order in which they are asked for.
     pub places: Arc<Semaphore>,
+}
+
+impl std::fmt::Debug for ChunkWay {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Local(_) => "Local",
+            Self::Peer(_) => "Peer",
+        })
+    }
 }
 
 impl ChunkWay {
@@ -87,16 +96,19 @@ impl Port {
         self.line.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Starts a new life of the line: what is queued from now on comes out of the receiver, and
-    /// chunks go this way.
-    pub fn open(&self, chunks: ChunkWay) -> (Generation, mpsc::Receiver<ToHome>) {
+    /// Starts a new life of the line: what is queued from now on comes out of the receiver.
+    pub fn open(&self) -> (Generation, mpsc::Receiver<ToHome>) {
         let (sender, receiver) = mpsc::channel(limits::LINK_QUEUE_MAX);
         let mut line = self.line();
         line.generation.0 += 1;
         line.queue = Some(sender);
-        line.chunks = Some(chunks);
         self.changed.notify_waiters();
         (line.generation, receiver)
+    }
+
+    /// In this life of the line chunks go this way. Without this: none.
+    pub fn take_chunks(&self, way: ChunkWay) {
+        self.line().chunks = Some(way);
     }
 
     /// Ends this life: from now on senders are told that the home is down. What was queued is
@@ -261,12 +273,12 @@ mod tests {
         let detach = || ToHome::Detach(SessionId(1));
         assert_eq!(router.send(&home, detach()), Err(PortError::Down));
         let port = router.port(&home).unwrap();
-        let (first, mut receiver) = port.open(ChunkWay::Local(Blobs::default()));
+        let (first, mut receiver) = port.open();
         assert_eq!(router.send(&home, detach()), Ok(first));
         assert!(matches!(receiver.try_recv(), Ok(ToHome::Detach(SessionId(1)))));
         port.close();
         assert_eq!(router.send(&home, detach()), Err(PortError::Down));
-        let (second, _receiver) = port.open(ChunkWay::Local(Blobs::default()));
+        let (second, _receiver) = port.open();
         assert!(second > first);
     }
 
@@ -274,7 +286,7 @@ mod tests {
     fn a_full_line_says_so_at_once() {
         let router = router();
         let home = ServerId::numbered(1);
-        let (_, _receiver) = router.port(&home).unwrap().open(ChunkWay::Local(Blobs::default()));
+        let (_, _receiver) = router.port(&home).unwrap().open();
         for number in 0..limits::LINK_QUEUE_MAX as u64 {
             assert!(router.send(&home, ToHome::Detach(SessionId(number))).is_ok());
         }

@@ -12,11 +12,10 @@ use tokio::time::Instant;
 
 use super::datagram::Fate as Passed;
 use super::limits::AddressKey;
-use super::router::{ChunkWay, Generation, ToHome};
+use super::router::{Generation, ToHome};
 use super::state::{Conduct, Phase, State, login_deadline};
 use super::{Edge, EdgeConfig};
 use crate::admission::AdmissionKey;
-use crate::home::blobs::Blobs;
 use crate::limits::{self, Limits};
 use crate::net::Env;
 use crate::placement::{PlacementMap, ServerEntry};
@@ -48,10 +47,6 @@ fn server(number: u16) -> ServerId {
     ServerId::numbered(number)
 }
 
-fn here() -> ChunkWay {
-    ChunkWay::Local(Blobs::default())
-}
-
 fn key() -> AdmissionKey {
     AdmissionKey::from_bytes(&[7; 32]).unwrap()
 }
@@ -74,7 +69,7 @@ fn bench_with(limits: Limits) -> Bench {
         },
     );
     let lines = (1..=3)
-        .map(|number| (server(number), edge.router().port(&server(number)).unwrap().open(here())))
+        .map(|number| (server(number), edge.router().port(&server(number)).unwrap().open()))
         .collect();
     let now = Instant::now();
     let address = AddressKey::of(IpAddr::from([127, 0, 0, 1]));
@@ -374,7 +369,7 @@ fn a_ticket_is_not_used_up_while_the_home_is_away() {
     let ticket = b.ticket();
     b.login(ticket.clone());
     assert_eq!(b.code(), Code::HomeDown);
-    let (_, line) = b.edge.router().port(&server(1)).unwrap().open(here());
+    let (_, line) = b.edge.router().port(&server(1)).unwrap().open();
     b.login(ticket);
     assert_eq!(b.answer(), None);
     assert_eq!(line.len(), 1);
@@ -643,7 +638,7 @@ fn what_was_asked_after_the_line_came_back_is_not_lost_with_its_earlier_life() {
     let (old, _) = *b.lines.get(&server(3)).unwrap();
     let port = b.edge.router().port(&server(3)).unwrap();
     port.close();
-    let _line = port.open(here());
+    let _line = port.open();
     b.open("@bob", 1);
     let rid = b.ask(look_up("bob"));
     b.state.home_lost(&server(3), old, b.now);

@@ -141,7 +141,8 @@ async fn carry(
 ) -> LinkError {
     let home = &config.peer.id;
     let Some(port) = edge.router().port(home) else { return LinkError::Ended };
-    let (generation, queue) = port.open(ChunkWay::peer(conn.clone()));
+    let (generation, queue) = port.open();
+    port.take_chunks(ChunkWay::peer(conn.clone()));
     let error = tokio::select! {
         biased;
         error = receive(edge, config, &mut reader) => error,

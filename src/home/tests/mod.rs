@@ -1,6 +1,7 @@
 //! The home driven directly with requests, in a world whose clock and disk the test holds.
 
 mod append;
+mod blobs;
 mod crash;
 mod farewell;
 mod files;
