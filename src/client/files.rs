@@ -4,9 +4,6 @@
 //! outbox, the inbox and the views need. No chunk is touched here: only a sealed copy that nobody
 //! needs any more is removed.
 
-#![allow(dead_code, reason = "what moves the bytes calls it")]
-
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -29,6 +26,7 @@ use super::api::{
 use super::core::Core;
 use super::rows::set_state;
 use super::store::{StoreError, bits, unbits, unseal};
+use super::transfers::Carried;
 use super::views::{STATE_CANCELLED, STATE_UPLOADING, STATE_WAITING};
 
 const UP: i64 = 0;
@@ -56,8 +54,8 @@ const CANCELLED: i64 = 1_006;
 pub(crate) struct Files {
     /// What this process carries on by itself.
     pub(crate) policy: TransferPolicy,
-    /// How those stand that this process moves; of the others their rows say it.
-    pub(crate) live: BTreeMap<LocalId, TransferState>,
+    /// How those stand that this process moves.
+    pub(crate) carried: Carried,
     /// Rung when there is something to move, or something no longer is.
     pub(crate) bell: Arc<Notify>,
 }
@@ -245,7 +243,6 @@ impl Core {
             Ok::<_, StoreError>(moved > 0)
         })?;
         if moved {
-            self.files.live.remove(&id);
             self.remove_spool(&row.body.blob)?;
             self.emit_state(id, &row.chat, MessageState::Waiting);
         }
@@ -266,7 +263,6 @@ impl Core {
             set_file(tx, id.0, FileState::Failed(failure))?;
             set_state(tx, id.0, &state)
         })?;
-        self.files.live.remove(&id);
         if moved {
             self.emit_state(id, &row.chat, state);
         }
@@ -311,8 +307,7 @@ impl Core {
         if forgotten.is_empty() {
             return Ok(());
         }
-        for (line, blob) in &forgotten {
-            self.files.live.remove(&LocalId(*line));
+        for (_, blob) in &forgotten {
             if let Some(blob) = BlobId::from_bytes(blob) {
                 self.remove_spool(&blob)?;
             }
@@ -367,14 +362,14 @@ impl Core {
     /// The file of a line as its message shows it.
     pub(super) fn file_view(&self, id: LocalId) -> Result<Option<Box<FileView>>, StoreError> {
         let Some(row) = self.file(id)? else { return Ok(None) };
-        let live = self.files.live.get(&id).filter(|_| row.state == FileState::GoesOn);
+        let transfer = self.transfer_state(&row);
         Ok(Some(Box::new(FileView {
             name: safe_name(&row.body.name),
             bytes: row.body.bytes,
             media_type: row.body.media_type,
             dimensions: row.body.dimensions,
             thumbnail: row.body.thumbnail.to_vec(),
-            transfer: live.copied().unwrap_or_else(|| row.state.shown()),
+            transfer,
         })))
     }
 
