@@ -180,6 +180,10 @@ pub const CHUNK_BYTES_PER_S_MIN: u64 = 4 * 1024;
 pub const UPLOAD_LIFE: Duration = Duration::from_secs(24 * 3600);
 /// How long a home keeps a blob.
 pub const BLOB_LIFE: Duration = Duration::from_secs(30 * 24 * 3600);
+/// Bytes of fetched files that a client keeps sealed; what was stored somewhere is not counted.
+pub const FETCHED_BYTES_MAX: u64 = 512 * 1024 * 1024;
+/// How long it keeps each.
+pub const FETCHED_LIFE: Duration = Duration::from_secs(30 * 24 * 3600);
 /// Bytes of the name of a file, and of its type.
 pub const FILE_NAME_BYTES_MAX: usize = 255;
 /// Bytes of what a file is said to be.

@@ -4,9 +4,6 @@
 //! outbox, the inbox and the views need. No chunk is touched here: only a sealed copy that nobody
 //! needs any more is removed.
 
-#![allow(dead_code, reason = "what moves the bytes calls it")]
-
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -29,7 +26,8 @@ use super::api::{
 use super::core::Core;
 use super::rows::set_state;
 use super::store::{StoreError, bits, unbits, unseal};
-use super::views::{STATE_UPLOADING, STATE_WAITING};
+use super::transfers::Carried;
+use super::views::{STATE_CANCELLED, STATE_UPLOADING, STATE_WAITING};
 
 const UP: i64 = 0;
 const DOWN: i64 = 1;
@@ -56,8 +54,8 @@ const CANCELLED: i64 = 1_006;
 pub(crate) struct Files {
     /// What this process carries on by itself.
     pub(crate) policy: TransferPolicy,
-    /// How those stand that this process moves; of the others their rows say it.
-    pub(crate) live: BTreeMap<LocalId, TransferState>,
+    /// How those stand that this process moves.
+    pub(crate) carried: Carried,
     /// Rung when there is something to move, or something no longer is.
     pub(crate) bell: Arc<Notify>,
 }
@@ -239,11 +237,12 @@ impl Core {
                 .execute(params![id.0, STATE_WAITING, STATE_UPLOADING])?;
             if moved > 0 {
                 set_file(tx, id.0, FileState::Done)?;
+            } else {
+                cancel_file(tx, id.0)?;
             }
             Ok::<_, StoreError>(moved > 0)
         })?;
         if moved {
-            self.files.live.remove(&id);
             self.remove_spool(&row.body.blob)?;
             self.emit_state(id, &row.chat, MessageState::Waiting);
         }
@@ -264,7 +263,6 @@ impl Core {
             set_file(tx, id.0, FileState::Failed(failure))?;
             set_state(tx, id.0, &state)
         })?;
-        self.files.live.remove(&id);
         if moved {
             self.emit_state(id, &row.chat, state);
         }
@@ -309,8 +307,7 @@ impl Core {
         if forgotten.is_empty() {
             return Ok(());
         }
-        for (line, blob) in &forgotten {
-            self.files.live.remove(&LocalId(*line));
+        for (_, blob) in &forgotten {
             if let Some(blob) = BlobId::from_bytes(blob) {
                 self.remove_spool(&blob)?;
             }
@@ -344,6 +341,14 @@ impl Core {
         Ok(())
     }
 
+    /// The message of a file was taken back or refused: nobody moves its bytes any more.
+    pub(super) fn file_ended(&mut self, id: LocalId) -> Result<(), StoreError> {
+        let Some(row) = self.file(id)? else { return Ok(()) };
+        self.remove_spool(&row.body.blob)?;
+        self.files.bell.notify_one();
+        Ok(())
+    }
+
     fn needs_spool(&self, blob: &BlobId) -> Result<bool, StoreError> {
         let mut rows = self.profile.store.db().prepare_cached(
             "SELECT 1 FROM files WHERE blob_id = ?1 AND (state IN (1, 2)
@@ -357,15 +362,20 @@ impl Core {
     /// The file of a line as its message shows it.
     pub(super) fn file_view(&self, id: LocalId) -> Result<Option<Box<FileView>>, StoreError> {
         let Some(row) = self.file(id)? else { return Ok(None) };
-        let live = self.files.live.get(&id).filter(|_| row.state == FileState::GoesOn);
+        let transfer = self.transfer_state(&row);
         Ok(Some(Box::new(FileView {
             name: safe_name(&row.body.name),
             bytes: row.body.bytes,
             media_type: row.body.media_type,
             dimensions: row.body.dimensions,
             thumbnail: row.body.thumbnail.to_vec(),
-            transfer: live.copied().unwrap_or_else(|| row.state.shown()),
+            transfer,
         })))
+    }
+
+    /// How the file of a line is called, if it has one.
+    pub(super) fn file_name(&self, id: LocalId) -> Result<Option<String>, StoreError> {
+        Ok(self.file(id)?.map(|row| safe_name(&row.body.name)))
     }
 
     fn file_rows(
@@ -498,6 +508,46 @@ pub(super) fn drop_blob(tx: &Transaction<'_>, line: i64) -> Result<(), rusqlite:
     .map(drop)
 }
 
+/// An own message was taken back: so is its file. Of any other message nothing changes.
+pub(super) fn cancel_file(tx: &Transaction<'_>, line: i64) -> Result<(), StoreError> {
+    let is_cancelled = tx
+        .prepare_cached("SELECT 1 FROM lines WHERE id = ?1 AND state = ?2")?
+        .exists(params![line, STATE_CANCELLED])?;
+    if is_cancelled {
+        drop_blob(tx, line)?;
+        set_file(tx, line, FileState::Failed(TransferFailure::Cancelled))?;
+    }
+    Ok(())
+}
+
+/// A message is sent again as another line: its file goes with that one.
+pub(super) fn hand_on_file(tx: &Transaction<'_>, from: i64, to: i64) -> Result<(), StoreError> {
+    tx.prepare_cached(
+        "INSERT INTO files (line, direction, owner, blob_id, sealed, plain_bytes, hashes, state)
+         SELECT ?2, direction, owner, blob_id, sealed, plain_bytes, hashes,
+           iif(state = ?3, ?3, ?4) FROM files WHERE line = ?1",
+    )?
+    .execute(params![from, to, DONE, GOES_ON])?;
+    set_file(tx, from, FileState::Failed(TransferFailure::Cancelled))?;
+    Ok(())
+}
+
+/// Nobody takes messages of a chat any more: its uploads end. Returns their lines.
+pub(super) fn stop_uploads(
+    tx: &Transaction<'_>,
+    chat: &ChatName,
+    code: Code,
+) -> Result<Vec<i64>, StoreError> {
+    let mut rows =
+        tx.prepare_cached("SELECT id FROM lines WHERE chat = ?1 AND state = ?2 ORDER BY id")?;
+    let found = rows.query_map(params![chat, STATE_UPLOADING], |row| row.get(0))?;
+    let lines: Vec<i64> = found.collect::<Result<_, _>>()?;
+    for line in &lines {
+        set_file(tx, *line, FileState::Failed(TransferFailure::Server(code)))?;
+    }
+    Ok(lines)
+}
+
 /// A line is forgotten: nothing of its file can be read any more, and [`Core::remove_forgotten`]
 /// removes what is left.
 pub(super) fn forget_file(tx: &Transaction<'_>, line: i64) -> Result<(), rusqlite::Error> {
@@ -515,7 +565,7 @@ fn named_blob(name: &str) -> Option<BlobId> {
 
 /// As its author calls it, made safe.
 pub(super) fn safe_name(name: &str) -> String {
-    name.to_owned()
+    super::file_names::safe(name)
 }
 
 /// One that is not there is removed already; any other failure is for the next sweep.

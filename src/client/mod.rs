@@ -94,6 +94,7 @@ pub enum Mode {
 pub struct Client {
     core: SharedCore,
     link: Arc<Link>,
+    mode: Mode,
     requests: mpsc::Sender<Request>,
 }
 
@@ -104,11 +105,14 @@ impl Client {
         let (requests, incoming) = mpsc::channel(REQUESTS_MAX);
         let core = SharedCore::new(Core::new(env.clone(), profile, events));
         core.keep_forgetting(env);
+        core.lock().note_earlier_files();
         let link = Arc::new(Link::new(env.unix_ms()));
         if mode != Mode::Offline {
             env.spawn(run::run(env.clone(), core.clone(), mode, Arc::clone(&link), incoming));
+            let heard = requests.downgrade();
+            env.spawn(transfers::carry(env.clone(), core.clone(), Arc::clone(&link), heard));
         }
-        (Self { core, link, requests }, receiver)
+        (Self { core, link, mode, requests }, receiver)
     }
 
     fn poke(&self, request: Request) {
