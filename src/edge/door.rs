@@ -21,7 +21,8 @@ use crate::limits::Limits;
 use crate::net::Env;
 use crate::ops::meters::AuthFailure;
 use crate::types::{
-    BlobId, DeviceId, GroupName, LogEpoch, LogName, Seq, ServerId, SessionEpoch, SessionId, UserName,
+    BlobId, DeviceId, GroupName, LogEpoch, LogName, Seq, ServerId, SessionEpoch, SessionId,
+    UserName,
 };
 use crate::wire::Code;
 use crate::wire::client::{self, Done, ServerFrame, client_frame::Body, server_frame};
@@ -132,7 +133,8 @@ impl Inlet {
     /// Not ended with the attachment, as the proofs are: what was begun is brought to its end, and
     /// only its answer is lost.
     fn ask_blob(&self, from: Caller, rid: u64, ask: BlobAsk) {
-        let (door, edge, answers) = (Arc::clone(&self.door), self.edge.clone(), self.answers.clone());
+        let (door, edge, answers) =
+            (Arc::clone(&self.door), self.edge.clone(), self.answers.clone());
         self.door.env.spawn(async move {
             let to = Target { sid: from.sid, open_id: 0 };
             let frame = match door.home.ask_blob(&edge, from, ask).await {

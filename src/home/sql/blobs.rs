@@ -101,7 +101,8 @@ pub(in crate::home) fn due(
 ) -> Result<Vec<(RowId, String, BlobId)>> {
     let begun = "SELECT b.account, a.name, b.id FROM blobs b JOIN accounts a ON a.id = b.account
                  WHERE b.committed_ms IS NULL AND b.begun_ms <= ?1 ORDER BY b.begun_ms LIMIT ?2";
-    let committed = "SELECT b.account, a.name, b.id FROM blobs b JOIN accounts a ON a.id = b.account
+    let committed =
+        "SELECT b.account, a.name, b.id FROM blobs b JOIN accounts a ON a.id = b.account
                      WHERE b.committed_ms IS NOT NULL AND b.committed_ms <= ?1
                      ORDER BY b.committed_ms LIMIT ?2";
     let mut due = Vec::new();
