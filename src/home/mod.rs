@@ -109,6 +109,11 @@ impl HomeHandle {
         Ok(Self { queue, shared, failure, database: path, slots, blobs })
     }
 
+    /// The blobs of this home: their chunks come and go past the writer.
+    pub fn blobs(&self) -> &Blobs {
+        &self.blobs
+    }
+
     /// Makes `edge` known and returns what the home sends it: answers, pushes, replaced sessions.
     ///
     /// Attaching again ends the earlier attachment: its receiver ends, its sessions and opens are
@@ -162,11 +167,6 @@ impl HomeHandle {
             Err(_) if self.queue.is_closed() => Err(HomeGone),
             Err(_) => Ok(None),
         }
-    }
-
-    /// The blobs of this home: their chunks come and go past the writer.
-    pub fn blobs(&self) -> &Blobs {
-        &self.blobs
     }
 
     /// The login verifier of an account of this home; `None` when there is none.
