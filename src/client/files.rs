@@ -27,7 +27,7 @@ use super::core::Core;
 use super::rows::set_state;
 use super::store::{StoreError, bits, unbits, unseal};
 use super::transfers::Carried;
-use super::views::{STATE_UPLOADING, STATE_WAITING};
+use super::views::{STATE_CANCELLED, STATE_UPLOADING, STATE_WAITING};
 
 const UP: i64 = 0;
 const DOWN: i64 = 1;
@@ -237,6 +237,8 @@ impl Core {
                 .execute(params![id.0, STATE_WAITING, STATE_UPLOADING])?;
             if moved > 0 {
                 set_file(tx, id.0, FileState::Done)?;
+            } else {
+                cancel_file(tx, id.0)?;
             }
             Ok::<_, StoreError>(moved > 0)
         })?;
@@ -339,6 +341,14 @@ impl Core {
         Ok(())
     }
 
+    /// The message of a file was taken back or refused: nobody moves its bytes any more.
+    pub(super) fn file_ended(&mut self, id: LocalId) -> Result<(), StoreError> {
+        let Some(row) = self.file(id)? else { return Ok(()) };
+        self.remove_spool(&row.body.blob)?;
+        self.files.bell.notify_one();
+        Ok(())
+    }
+
     fn needs_spool(&self, blob: &BlobId) -> Result<bool, StoreError> {
         let mut rows = self.profile.store.db().prepare_cached(
             "SELECT 1 FROM files WHERE blob_id = ?1 AND (state IN (1, 2)
@@ -361,6 +371,11 @@ impl Core {
             thumbnail: row.body.thumbnail.to_vec(),
             transfer,
         })))
+    }
+
+    /// How the file of a line is called, if it has one.
+    pub(super) fn file_name(&self, id: LocalId) -> Result<Option<String>, StoreError> {
+        Ok(self.file(id)?.map(|row| safe_name(&row.body.name)))
     }
 
     fn file_rows(
@@ -491,6 +506,46 @@ pub(super) fn drop_blob(tx: &Transaction<'_>, line: i64) -> Result<(), rusqlite:
     )?
     .execute(params![line, CANCELLED])
     .map(drop)
+}
+
+/// An own message was taken back: so is its file. Of any other message nothing changes.
+pub(super) fn cancel_file(tx: &Transaction<'_>, line: i64) -> Result<(), StoreError> {
+    let is_cancelled = tx
+        .prepare_cached("SELECT 1 FROM lines WHERE id = ?1 AND state = ?2")?
+        .exists(params![line, STATE_CANCELLED])?;
+    if is_cancelled {
+        drop_blob(tx, line)?;
+        set_file(tx, line, FileState::Failed(TransferFailure::Cancelled))?;
+    }
+    Ok(())
+}
+
+/// A message is sent again as another line: its file goes with that one.
+pub(super) fn hand_on_file(tx: &Transaction<'_>, from: i64, to: i64) -> Result<(), StoreError> {
+    tx.prepare_cached(
+        "INSERT INTO files (line, direction, owner, blob_id, sealed, plain_bytes, hashes, state)
+         SELECT ?2, direction, owner, blob_id, sealed, plain_bytes, hashes,
+           iif(state = ?3, ?3, ?4) FROM files WHERE line = ?1",
+    )?
+    .execute(params![from, to, DONE, GOES_ON])?;
+    set_file(tx, from, FileState::Failed(TransferFailure::Cancelled))?;
+    Ok(())
+}
+
+/// Nobody takes messages of a chat any more: its uploads end. Returns their lines.
+pub(super) fn stop_uploads(
+    tx: &Transaction<'_>,
+    chat: &ChatName,
+    code: Code,
+) -> Result<Vec<i64>, StoreError> {
+    let mut rows =
+        tx.prepare_cached("SELECT id FROM lines WHERE chat = ?1 AND state = ?2 ORDER BY id")?;
+    let found = rows.query_map(params![chat, STATE_UPLOADING], |row| row.get(0))?;
+    let lines: Vec<i64> = found.collect::<Result<_, _>>()?;
+    for line in &lines {
+        set_file(tx, *line, FileState::Failed(TransferFailure::Server(code)))?;
+    }
+    Ok(lines)
 }
 
 /// A line is forgotten: nothing of its file can be read any more, and [`Core::remove_forgotten`]

@@ -342,6 +342,11 @@ impl Core {
                 None => (Trust::Unknown, contact_of(0)),
             };
             let last_text = match self.line(LocalId(id))? {
+                Some(Line::Message(MessageView { text, file: Some(file), .. }))
+                    if text.is_empty() =>
+                {
+                    Some(file.name)
+                }
                 Some(Line::Message(message)) => Some(message.text),
                 Some(Line::Trouble { .. } | Line::Membership { .. }) | None => None,
             };

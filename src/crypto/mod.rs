@@ -218,6 +218,7 @@ pub mod testkeys;
 pub mod testpeople;
 #[cfg(test)]
 mod tests;
+mod token;
 
 pub use bundle::{Bundle, BundleDevice, BundleError, DeviceState, VerifiedBundle, verify_bundle};
 pub use device::{DeviceKey, ResumeClaim, SignatureError, verify_resume};

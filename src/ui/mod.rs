@@ -13,6 +13,7 @@ pub mod line;
 pub mod lists;
 pub mod names;
 pub mod notify;
+pub mod pictures;
 pub mod receipts;
 pub mod say;
 pub mod screen;

@@ -14,6 +14,7 @@ pub use self::keys::{KeyError, KeyHelp, keys};
 
 use crate::client::account::Where;
 use crate::types::UserName;
+use crate::ui::pictures::Wish;
 
 /// When to colour.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -68,6 +69,8 @@ pub struct Settings {
     pub show_typing: bool,
     /// `show.membership`: a line for every change of a group.
     pub show_membership: bool,
+    /// `show.pictures`: how the terminal is given pictures.
+    pub show_pictures: Wish,
     /// `server`: the balancer where none is named.
     pub server: Option<Where>,
     /// `profile`: the profile where none is named.
@@ -86,6 +89,7 @@ impl Default for Settings {
             show_presence: true,
             show_typing: true,
             show_membership: true,
+            show_pictures: Wish::default(),
             server: None,
             profile: None,
         }

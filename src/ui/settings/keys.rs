@@ -28,11 +28,13 @@ pub(super) enum Key {
     ShowPresence,
     ShowTyping,
     ShowMembership,
+    ShowPictures,
     Server,
     Profile,
 }
 
 pub(super) const TRUTH: &str = "true|false";
+const PICTURES: &str = "auto|kitty|iterm2|sixel|blocks|off";
 
 /// Every key, in the order in which they are listed.
 const KEYS: &[(Key, KeyHelp)] = &[
@@ -45,6 +47,7 @@ const KEYS: &[(Key, KeyHelp)] = &[
     row(Key::ShowPresence, "show.presence", TRUTH, "a line when somebody comes or goes"),
     row(Key::ShowTyping, "show.typing", TRUTH, "show who is typing"),
     row(Key::ShowMembership, "show.membership", TRUTH, "a line for every change of a group"),
+    row(Key::ShowPictures, "show.pictures", PICTURES, "how the terminal is given pictures"),
     row(Key::Server, "server", "HOST:PORT", "balancer to use where none is named"),
     row(Key::Profile, "profile", "NAME", "profile to use where none is named"),
 ];
@@ -113,6 +116,7 @@ impl Settings {
             Key::ShowPresence => self.show_presence = truth()?,
             Key::ShowTyping => self.show_typing = truth()?,
             Key::ShowMembership => self.show_membership = truth()?,
+            Key::ShowPictures => self.show_pictures = text.parse().map_err(|_| wrong())?,
             Key::Server => self.server = Some(Where::parse(text).ok_or_else(wrong)?),
             Key::Profile => self.profile = Some(UserName::parse(text).map_err(|_| wrong())?),
         }
@@ -135,6 +139,7 @@ impl Settings {
             Key::ShowPresence => Some(self.show_presence.to_string()),
             Key::ShowTyping => Some(self.show_typing.to_string()),
             Key::ShowMembership => Some(self.show_membership.to_string()),
+            Key::ShowPictures => Some(self.show_pictures.word().to_owned()),
             Key::Server => self.server.as_ref().map(ToString::to_string),
             Key::Profile => self.profile.as_ref().map(ToString::to_string),
         })

@@ -1,6 +1,11 @@
 //! Blobs: begun, filled, committed and read past the writer; quotas, reaping, and crashes between
 //! any two steps.
 
+mod crashes;
+mod going;
+mod quotas;
+mod refusing;
+
 use super::*;
 use crate::blob::{Have, Shape, hash_chunk};
 use crate::home::blobs::{BlobAsk, BlobFault};
@@ -98,6 +103,31 @@ impl Bed {
             chunks.push(chunk);
         }
         Ok(chunks)
+    }
+
+    /// Lets days go by, and the home look.
+    async fn later(&mut self, ms: u64) {
+        self.world.now_ms.fetch_add(ms, Ordering::Relaxed);
+        self.settle().await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+
+    /// The same with nothing to wake the home but its own clock, at most an hour late.
+    async fn later_alone(&self, ms: u64) {
+        self.world.now_ms.fetch_add(ms, Ordering::Relaxed);
+        tokio::time::sleep(Duration::from_secs(2 * 3600)).await;
+    }
+
+    /// One uploads a blob, the other fetches it.
+    pub(super) async fn shares_a_blob(&self, from: &Caller, to: &Caller) {
+        let (blob, owner) = (Blob::new(1, 1, 1), from.user.as_ref().unwrap().as_str());
+        self.upload(from, &blob).await;
+        assert_eq!(self.fetch(to, owner, &blob).await.unwrap(), blob.chunks);
+    }
+
+    /// Bytes that the blobs take on the disk.
+    fn blob_disk_bytes(&self) -> u64 {
+        self.blob_files().iter().map(|(_, bytes)| bytes).sum()
     }
 
     fn blob_folder(&self) -> PathBuf {
