@@ -207,6 +207,7 @@ impl HomeHandle {
             sessions: self.shared.sessions.load(Ordering::Relaxed),
             queue: waiting as u64,
             database_bytes: bytes(&self.database) + bytes(Path::new(&log)),
+            blob_bytes: self.shared.blob_bytes.load(Ordering::Relaxed),
         }
     }
 

@@ -123,6 +123,8 @@ pub(super) struct Home {
     pub(super) next_deletion_ms: Option<u64>,
     /// Gone accounts may have left logs.
     pub(super) gone_left: bool,
+    /// Bytes of all blobs and uploads; `None`: to be counted again.
+    pub(super) blob_bytes: Option<u64>,
     /// When the next upload or blob goes, or earlier.
     pub(super) next_blob_ms: Option<u64>,
     /// Blobs without a row, whose files are to be removed.
@@ -163,6 +165,7 @@ impl Home {
             looked_day: 0,
             next_deletion_ms,
             gone_left,
+            blob_bytes: None,
             next_blob_ms,
             gone_blobs: Vec::new(),
             sweeping: false,
@@ -303,6 +306,7 @@ impl Home {
         self.joins.rollback();
         self.out.clear();
         self.aside.clear();
+        self.blob_bytes = None;
         self.fresh.clear();
         self.moved.clear();
         Ok(())
