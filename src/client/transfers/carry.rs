@@ -149,7 +149,8 @@ impl Carrier {
             Stage::Running(_) => None,
             Stage::Waiting { until, .. } => conn.is_some().then_some(until).filter(|at| *at > now),
         });
-        Ok(next.chain(self.tell_at).min())
+        let tell_at = self.tell_at.filter(|_| conn.is_some());
+        Ok(next.chain(tell_at).min())
     }
 
     /// Tells how far those are that run. Returns when to do so again.
@@ -229,12 +230,15 @@ impl Carrier {
                     later.then(|| Instant::now() + PAUSE_MIN + self.env.jitter(PAUSE_MAX));
             }
             News::Ended { id, number, end } => {
+                let is_done = end.is_ok();
                 self.env.disk_pause().await;
                 let ended = self.env.in_place(|| self.ended(id, number, end));
                 if let Err(error) = ended {
                     tracing::warn!(%error, "the end of a transfer cannot be stored");
                 }
-                self.bound_cache().await;
+                if is_done {
+                    self.bound_cache().await;
+                }
             }
         }
     }
@@ -315,6 +319,7 @@ impl Carrier {
         if self.is_telling || is_early || self.conn.borrow().is_none() {
             return;
         }
+        self.tell_at = None;
         let blobs = match self.core.lock().blobs_to_drop() {
             Ok(blobs) if !blobs.is_empty() => blobs,
             Ok(_) => return,
