@@ -19,6 +19,7 @@ use super::theme::{Role, Theme};
 use super::time;
 use membership::Changed;
 
+mod file;
 mod membership;
 mod message;
 mod news;
@@ -29,6 +30,15 @@ pub(super) mod samples;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ids {
     /// At the left of each message.
+    Shown,
+    /// Not.
+    Hidden,
+}
+
+/// Whether the pictures of files are shown below their lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Previews {
+    /// As the terminal can.
     Shown,
     /// Not.
     Hidden,
@@ -47,6 +57,8 @@ pub struct Screen {
     pub time: TimeForm,
     /// Whether the numbers of messages stand at the left.
     pub ids: Ids,
+    /// Whether pictures are shown.
+    pub previews: Previews,
     zone: TimeZone,
     me: UserName,
     last_day: Option<Date>,
@@ -62,6 +74,7 @@ impl Screen {
             names: Names::default(),
             time: TimeForm::Short,
             ids: Ids::Hidden,
+            previews: Previews::Hidden,
             zone,
             me,
             last_day: None,

@@ -47,6 +47,34 @@ pub enum TimeForm {
     Full,
 }
 
+/// How pictures are shown in the terminal.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PicturesAs {
+    /// As the terminal can best.
+    #[default]
+    Auto,
+    /// By kitty's protocol.
+    Kitty,
+    /// By iTerm2's protocol.
+    Iterm2,
+    /// As sixels.
+    Sixel,
+    /// Of half-blocks in two colours.
+    Blocks,
+    /// Not.
+    Off,
+}
+
+impl PicturesAs {
+    /// What its word means: `auto`, `kitty`, `iterm2`, `sixel`, `blocks` or `off`.
+    pub fn of(word: &str) -> Option<Self> {
+        keys::pick(&keys::PICTURES, word)
+    }
+}
+
+/// Bytes up to which files are fetched as they come, unless the person says otherwise.
+pub const AUTO_FETCH_BYTES: u64 = 5_000_000;
+
 /// Everything that `client.toml` can say, with defaults for what it does not.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
@@ -68,6 +96,10 @@ pub struct Settings {
     pub show_typing: bool,
     /// `show.membership`: a line for every change of a group.
     pub show_membership: bool,
+    /// `show.pictures`.
+    pub show_pictures: PicturesAs,
+    /// `transfers.auto_fetch`: files up to so many bytes are fetched as they come; 0: none.
+    pub auto_fetch_bytes: u64,
     /// `server`: the balancer where none is named.
     pub server: Option<Where>,
     /// `profile`: the profile where none is named.
@@ -86,6 +118,8 @@ impl Default for Settings {
             show_presence: true,
             show_typing: true,
             show_membership: true,
+            show_pictures: PicturesAs::default(),
+            auto_fetch_bytes: AUTO_FETCH_BYTES,
             server: None,
             profile: None,
         }

@@ -2,14 +2,16 @@
 
 use crate::cli::exit::Exit;
 use crate::client::account::Where;
-use crate::client::{Client, Mode, Refusal, Unlocked};
+use crate::client::{Client, Mode, Refusal, TransferPolicy, Unlocked};
 use crate::types::{ChatName, UserName};
+use crate::ui::files::opener;
 use crate::ui::input::Writer;
-use crate::ui::line::{self, Ended, Options, Piped, Title};
+use crate::ui::line::{self, Ended, Folders, Options, Piped, Title};
 use crate::ui::lists;
 use crate::ui::notify::Popup;
 
 use super::open::{self, By, Known};
+use super::places::{downloads, home};
 use super::report::{Form, Outcome, Stop};
 use super::socket::serve::serve;
 use super::{Context, ask, failures, wizard};
@@ -30,6 +32,11 @@ pub(super) async fn run(context: &Context, at: Option<Where>, to: Option<ChatNam
         client.stop().await;
         return Err(stop);
     }
+    client.set_transfers(TransferPolicy {
+        auto_fetch_bytes: context.settings.known.auto_fetch_bytes,
+        resumes: true,
+    });
+    let folders = folders(context, &name);
     let (service, events) = serve(context, &name, &me, &client, events);
     let options = Options {
         me,
@@ -45,6 +52,7 @@ pub(super) async fn run(context: &Context, at: Option<Where>, to: Option<ChatNam
         writer: writer(context),
         popup: Popup::of(variable),
         title: title(),
+        folders,
     };
     let ended = line::run(&context.env, &client, events, options).await;
     service.end().await;
@@ -66,6 +74,18 @@ fn writer(context: &Context) -> Option<Writer> {
     let program = variable("VISUAL").or_else(|| variable("EDITOR"));
     let folder = context.places.private_folder()?;
     Some(Writer { program: program.unwrap_or_else(|| "vi".to_owned()), folder })
+}
+
+/// Where files go. What was opened in an earlier session is looked at no more.
+fn folders(context: &Context, name: &UserName) -> Folders {
+    let opened = context.places.opened(name);
+    let _ = std::fs::remove_dir_all(&opened);
+    Folders {
+        home: home(),
+        downloads: downloads(),
+        opened,
+        opener: opener::find(|name| std::env::var_os(name).filter(|value| !value.is_empty())),
+    }
 }
 
 /// The console of Linux and dumb terminals have no title.

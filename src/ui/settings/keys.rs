@@ -1,8 +1,9 @@
 //! The table of keys, and the only place that knows which key is which field of the settings.
 
-use super::{ColourWhen, EditMode, Settings, TimeForm};
+use super::{ColourWhen, EditMode, PicturesAs, Settings, TimeForm};
 use crate::client::account::Where;
 use crate::types::UserName;
+use crate::ui::files;
 use crate::ui::text::{excerpt, nearest};
 
 /// What one key says, for help and completion.
@@ -28,11 +29,14 @@ pub(super) enum Key {
     ShowPresence,
     ShowTyping,
     ShowMembership,
+    ShowPictures,
+    AutoFetch,
     Server,
     Profile,
 }
 
 pub(super) const TRUTH: &str = "true|false";
+const SIZE: &str = "SIZE (5 MB)";
 
 /// Every key, in the order in which they are listed.
 const KEYS: &[(Key, KeyHelp)] = &[
@@ -45,6 +49,18 @@ const KEYS: &[(Key, KeyHelp)] = &[
     row(Key::ShowPresence, "show.presence", TRUTH, "a line when somebody comes or goes"),
     row(Key::ShowTyping, "show.typing", TRUTH, "show who is typing"),
     row(Key::ShowMembership, "show.membership", TRUTH, "a line for every change of a group"),
+    row(
+        Key::ShowPictures,
+        "show.pictures",
+        "auto|kitty|iterm2|sixel|blocks|off",
+        "how pictures are shown in the terminal",
+    ),
+    row(
+        Key::AutoFetch,
+        "transfers.auto_fetch",
+        SIZE,
+        "files up to this size are fetched as they come; 0: none",
+    ),
     row(Key::Server, "server", "HOST:PORT", "balancer to use where none is named"),
     row(Key::Profile, "profile", "NAME", "profile to use where none is named"),
 ];
@@ -113,6 +129,8 @@ impl Settings {
             Key::ShowPresence => self.show_presence = truth()?,
             Key::ShowTyping => self.show_typing = truth()?,
             Key::ShowMembership => self.show_membership = truth()?,
+            Key::ShowPictures => self.show_pictures = pick(&PICTURES, text).ok_or_else(wrong)?,
+            Key::AutoFetch => self.auto_fetch_bytes = files::parse(text).ok_or_else(wrong)?,
             Key::Server => self.server = Some(Where::parse(text).ok_or_else(wrong)?),
             Key::Profile => self.profile = Some(UserName::parse(text).map_err(|_| wrong())?),
         }
@@ -135,6 +153,8 @@ impl Settings {
             Key::ShowPresence => Some(self.show_presence.to_string()),
             Key::ShowTyping => Some(self.show_typing.to_string()),
             Key::ShowMembership => Some(self.show_membership.to_string()),
+            Key::ShowPictures => word(&PICTURES, self.show_pictures),
+            Key::AutoFetch => Some(files::exact(self.auto_fetch_bytes)),
             Key::Server => self.server.as_ref().map(ToString::to_string),
             Key::Profile => self.profile.as_ref().map(ToString::to_string),
         })
@@ -145,8 +165,16 @@ const COLOURS: [(&str, ColourWhen); 3] =
     [("auto", ColourWhen::Auto), ("always", ColourWhen::Always), ("never", ColourWhen::Never)];
 const EDIT_MODES: [(&str, EditMode); 2] = [("emacs", EditMode::Emacs), ("vi", EditMode::Vi)];
 const TIMES: [(&str, TimeForm); 2] = [("short", TimeForm::Short), ("full", TimeForm::Full)];
+pub(super) const PICTURES: [(&str, PicturesAs); 6] = [
+    ("auto", PicturesAs::Auto),
+    ("kitty", PicturesAs::Kitty),
+    ("iterm2", PicturesAs::Iterm2),
+    ("sixel", PicturesAs::Sixel),
+    ("blocks", PicturesAs::Blocks),
+    ("off", PicturesAs::Off),
+];
 
-fn pick<T: Copy>(words: &[(&str, T)], text: &str) -> Option<T> {
+pub(super) fn pick<T: Copy>(words: &[(&str, T)], text: &str) -> Option<T> {
     words.iter().find(|(word, _)| *word == text).map(|(_, value)| *value)
 }
 

@@ -13,6 +13,7 @@ use crate::types::UserName;
 use crate::ui::line::TrustPolicy;
 
 use super::super::args::Command;
+use super::super::progress::Bar;
 use super::frame::{Frame, Tag};
 
 /// What a caller says first.
@@ -32,6 +33,7 @@ pub(in super::super) struct Facts {
     pub(in super::super) server: Option<String>,
     pub(in super::super) can_ask: bool,
     pub(in super::super) input_is_terminal: bool,
+    pub(in super::super) error_is_terminal: bool,
     pub(in super::super) json: bool,
     pub(in super::super) plain: bool,
     pub(in super::super) coloured: bool,
@@ -104,6 +106,13 @@ impl Caller {
         bytes.truncate(SOCKET_FRAME_BYTES_MAX - 1);
         bytes.push(b'\n');
         let _ = self.frames.try_send(Frame::new(Tag::Err, bytes));
+    }
+
+    /// Shows how far a file is on its terminal. One too many is lost: the next one says more.
+    pub(in super::super) fn bar(&self, bar: &Bar) {
+        if let Ok(bytes) = serde_json::to_vec(bar) {
+            let _ = self.frames.try_send(Frame::new(Tag::Bar, bytes));
+        }
     }
 
     /// Asks it; an error when there is no answer.
