@@ -156,14 +156,34 @@ pub const CHUNK_BYTES_MAX: usize =
 pub const CHUNKS_MAX: usize = (FILE_BYTES_MAX / CHUNK_PLAIN_BYTES as u64) as usize;
 /// Bytes of the frame that begins a chunk's stream, in either direction.
 pub const CHUNK_FRAME_BYTES_MAX: usize = 512;
-/// Chunks of one client on their way at the same time.
-pub const CHUNKS_AT_ONCE: usize = 8;
+/// Uploads that a home knows without looking at their files; more are begun again.
+pub const UPLOADS_OPEN_MAX: usize = 1_024;
+/// Chunks that a home reads and writes at the same time, each with a thread.
+pub const BLOB_FILES_AT_ONCE: usize = 32;
+/// Uploads that a home reads through at the same time to learn what is there, or brings to disk.
+pub const BLOB_HASHINGS_AT_ONCE: usize = 2;
+/// Requests about blobs that wait at a home before senders are told `BUSY`.
+pub const BLOB_REQUESTS_MAX: usize = 1_024;
+/// Chunks of one client on their way at the same time. With 8, chunks that nobody takes up could
+/// hold the whole window of the connection (8 times that of a stream), and texts would wait.
+pub const CHUNKS_AT_ONCE: usize = 6;
+/// Chunks on their way between two servers at the same time, in each direction: half of what the
+/// window of their connection holds. More wait in the order in which they came.
+pub const LINK_CHUNKS_AT_ONCE: usize = 32;
+/// Chunks that one session begins in a second, and at once.
+pub const CHUNKS_PER_S: u32 = 2_000;
+/// How long an edge waits for a home to answer for a chunk.
+pub const CHUNK_ANSWER_DEADLINE: Duration = Duration::from_secs(30);
 /// A chunk's stream makes at least this many bytes in a second, after a first frame in time.
 pub const CHUNK_BYTES_PER_S_MIN: u64 = 4 * 1024;
 /// How long a home keeps an upload that nobody finished.
 pub const UPLOAD_LIFE: Duration = Duration::from_secs(24 * 3600);
 /// How long a home keeps a blob.
 pub const BLOB_LIFE: Duration = Duration::from_secs(30 * 24 * 3600);
+/// Bytes of fetched files that a client keeps sealed; what was stored somewhere is not counted.
+pub const FETCHED_BYTES_MAX: u64 = 512 * 1024 * 1024;
+/// How long it keeps each.
+pub const FETCHED_LIFE: Duration = Duration::from_secs(30 * 24 * 3600);
 /// Bytes of the name of a file, and of its type.
 pub const FILE_NAME_BYTES_MAX: usize = 255;
 /// Bytes of what a file is said to be.
@@ -196,6 +216,31 @@ pub const EXCERPT_CHARS_MAX: usize = 80;
 /// Lines that one look for a text goes through, newest first.
 pub const SEARCHED_LINES_MAX: usize = 200_000;
 
+/// Bytes of a picture that is read to be cleaned and sent: no picture larger than a blob.
+pub const PICTURE_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// Bytes of a picture that is read to make a smaller copy of it.
+pub const FIT_SOURCE_BYTES_MAX: u64 = 256 * 1024 * 1024;
+/// Pixels of a picture; its header is asked before anything is decoded.
+pub const PICTURE_PIXELS_MAX: u64 = 100_000_000;
+/// Pixels of a picture's longer edge.
+pub const PICTURE_EDGE_PX_MAX: u32 = 65_535;
+/// Bytes of a decoded picture: the above with four channels, and slack.
+pub const PICTURE_DECODED_BYTES_MAX: u64 = 512 * 1024 * 1024;
+/// Scans of a JPEG. Honest ones have about a dozen; each costs a pass over all pixels.
+pub const PICTURE_SCANS_MAX: usize = 256;
+/// Bytes at the beginning of a file that tell what it is.
+pub const FILE_HEAD_BYTES: u64 = 8 * 1024;
+/// Pixels of a thumbnail's longer edge.
+pub const THUMBNAIL_EDGE_PX_MAX: u32 = 320;
+/// Bytes that decoding somebody else's thumbnail may take.
+pub const THUMBNAIL_DECODED_BYTES_MAX: u64 = 4 * 1024 * 1024;
+/// Pixels of the longer edge of a smaller copy (`--fit`).
+pub const FIT_EDGE_PX_MAX: u32 = 2_048;
+/// Names that are tried beside one that is taken: `photo-2.jpg`, `photo-3.jpg` and so on.
+pub const FILE_NUMBER_MAX: u32 = 10_000;
+/// Rows of a terminal that a picture takes.
+pub const PREVIEW_ROWS_MAX: u16 = 12;
+
 /// Unwraps of a conversation key that one peer can cause in an hour.
 pub const UNWRAPS_PER_PEER_PER_HOUR_MAX: u32 = 60;
 /// Life of an encryption key before the client makes another.
@@ -215,6 +260,8 @@ const _: () = assert!(CHUNKS_MAX * 32 + 1024 < FRAME_BYTES_MAX);
 const _: () = assert!(FILE_BYTES_MAX.is_multiple_of(CHUNK_PLAIN_BYTES as u64));
 const _: () = assert!(CHUNK_PLAIN_BYTES.is_multiple_of(TOKEN_PLAIN_BYTES));
 const _: () = assert!(THUMBNAIL_BYTES_MAX + CAPTION_BYTES_MAX + 8192 < ENVELOPE_BYTES_MAX);
+const _: () = assert!(PICTURE_PIXELS_MAX * 4 < PICTURE_DECODED_BYTES_MAX);
+const _: () = assert!(THUMBNAIL_EDGE_PX_MAX < FIT_EDGE_PX_MAX);
 const _: () = assert!(PEER_FRAME_BYTES_MAX > FRAME_BYTES_MAX);
 const _: () = assert!(PEER_FRAME_BYTES_MAX > OPERATION_FRAME_BYTES_MAX);
 // A key of 3072 bits for each member, with name and key id, and the author's bundle.

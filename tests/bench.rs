@@ -220,3 +220,34 @@ fn the_people_of_a_running_cluster_come_again_without_a_sign_up() {
     cluster.signal(Signal::TERM);
     cluster.wait();
 }
+
+#[test]
+fn a_file_goes_up_and_down_and_over_the_relay_and_each_has_its_figures() {
+    let (code, report) = figures(&[&["files", "--size", "1MiB", "--rounds", "1", "--json"]]);
+    assert_eq!(code, Some(0), "{report:#}");
+    assert_eq!((&report["bytes"], &report["rounds"]), (&(1024 * 1024).into(), &1.into()));
+    for way in ["up", "down", "relay"] {
+        assert!(report[way]["median"].as_f64().unwrap() > 0.0, "{way}: {report:#}");
+    }
+    for rate in ["seal", "open", "hash", "disk"] {
+        assert!(report["rates"][rate].as_f64().unwrap() > 0.0, "{rate}: {report:#}");
+    }
+    assert_eq!(report["costs"].as_array().unwrap().len(), 3, "{report:#}");
+}
+
+#[test]
+fn beside_an_upload_on_a_bad_line_every_text_comes() {
+    let words = ["files", "--text", "--size", "1MiB", "--rounds", "1", "--json"];
+    let load = ["--rate", "20", "--duration", "1s", "--loss", "1"];
+    let (code, report) = figures(&[&words, &load]);
+    assert_eq!(code, Some(0), "{report:#}");
+    assert!(report["uploaded"][0].as_f64().unwrap() > 0.0, "{report:#}");
+    let rows = report["rows"].as_array().unwrap();
+    assert_eq!(rows.len(), 2, "{report:#}");
+    for row in rows {
+        for case in ["alone", "beside"] {
+            assert_eq!(row[case]["count"], 20, "{case}: {report:#}");
+        }
+        assert_eq!((&row["lost"], &row["loss"]), (&0.into(), &0.01.into()), "{report:#}");
+    }
+}

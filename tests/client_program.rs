@@ -2,15 +2,15 @@
 //! real terminal (a pty by `script`, where there is one; its screen is read by vt100).
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+mod terminal;
 mod world;
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc;
-use std::time::Instant;
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
 
-use world::{PASSWORD, PATIENCE, World};
+use terminal::Terminal;
+use world::{PASSWORD, World};
 
 #[test]
 fn the_commands_do_what_help_and_exit_codes_promise() {
@@ -194,79 +194,33 @@ fn what_cannot_be_sent_is_kept_and_sent_once(mut world: World) {
     assert_eq!(texts, ["before", "kept"]);
 }
 
-/// A program on a pty, with what it shows.
-struct Terminal {
-    child: Child,
-    keys: std::process::ChildStdin,
-    bytes: mpsc::Receiver<Vec<u8>>,
-    screen: vt100::Parser,
-}
-
-impl Terminal {
-    fn start(world: &World, words: &str) -> Self {
-        let client = env!("CARGO_BIN_EXE_client");
-        let line = format!("stty cols 80 rows 24; exec '{client}' {words}");
-        let mut child = world
-            .command("script")
-            .args(["-q", "-e", "-c", &line, "/dev/null"])
-            .env("TERM", "xterm-256color")
-            .env("SHELL", "/bin/sh")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let keys = child.stdin.take().unwrap();
-        let mut out = child.stdout.take().unwrap();
-        let (sender, bytes) = mpsc::channel();
-        std::thread::spawn(move || {
-            let mut buffer = [0; 4096];
-            while let Ok(read @ 1..) = out.read(&mut buffer) {
-                let _ = sender.send(buffer[..read].to_vec());
-            }
-        });
-        Self { child, keys, bytes, screen: vt100::Parser::new(24, 80, 0) }
+#[test]
+fn ctrl_c_at_a_password_leaves_a_terminal_that_echoes() {
+    if !terminal::possible() {
+        return;
     }
-
-    fn press(&mut self, keys: &str) {
-        self.keys.write_all(keys.as_bytes()).unwrap();
-        self.keys.flush().unwrap();
-    }
-
-    /// Waits until the screen is as wanted.
-    #[track_caller]
-    fn until(&mut self, what: &str, wanted: impl Fn(&str) -> bool) -> String {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let shown = self.screen.screen().contents();
-            if wanted(&shown) {
-                return shown;
-            }
-            let left = deadline.saturating_duration_since(Instant::now());
-            match self.bytes.recv_timeout(left) {
-                Ok(bytes) => self.screen.process(&bytes),
-                Err(_) => panic!("{what} is not on the screen:\n{shown}"),
-            }
-        }
-    }
-
-    #[track_caller]
-    fn until_shown(&mut self, text: &str) -> String {
-        self.until(text, |shown| shown.contains(text))
-    }
-
-    #[track_caller]
-    fn ends_with(mut self, exit: i32) {
-        let deadline = Instant::now() + PATIENCE;
-        while self.bytes.recv_timeout(deadline.saturating_duration_since(Instant::now())).is_ok() {}
-        assert_eq!(self.child.wait().unwrap().code(), Some(exit));
-    }
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("exported"), "never read").unwrap();
+    let mut script = Command::new("script");
+    script.env("XDG_DATA_HOME", folder.path()).env("XDG_CONFIG_HOME", folder.path());
+    script.current_dir(folder.path());
+    let client = env!("CARGO_BIN_EXE_client");
+    let line = format!("'{client}' key import exported zoe; echo \"ended with $?\"; exec cat");
+    let mut zoe = Terminal::shell(script, &line, 24, 80);
+    zoe.until_shown("Passphrase of the file:");
+    zoe.press("secret\u{3}");
+    zoe.until_shown("ended with 130");
+    // The terminal shows it while it is typed: nobody has pressed Enter.
+    zoe.press("seen");
+    let shown = zoe.until_shown("seen");
+    assert!(!shown.contains("secret"), "{shown}");
+    zoe.press("\r\u{4}");
+    zoe.ends_with(0);
 }
 
 #[test]
 fn two_people_talk_in_the_line_client_and_a_half_typed_line_survives() {
-    if Command::new("script").arg("--version").output().is_err() {
-        eprintln!("skipped: there is no `script` to make a terminal with");
+    if !terminal::possible() {
         return;
     }
     let world = World::start();

@@ -9,13 +9,18 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;
 use std::process::{Command, Output};
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE;
 use bytes::Bytes;
+use fastchat::blob::{Shape, hash_chunk, sealed_bytes};
+use fastchat::crypto::blob::BlobKey;
+use fastchat::crypto::envelope::{FileBody, MessageRef};
 use fastchat::crypto::invite::{InviteClaim, InviteSecret, WrapKey};
 use fastchat::crypto::operation::{Change, InvitedKey, verify_operation};
 use fastchat::crypto::{self, *};
+use fastchat::limits::CHUNK_BYTES_MAX;
 use fastchat::roster::Roster;
 use fastchat::types::{
     ClusterId, DeviceId, GroupId, KeyEpoch, KeyId, LogId, N, OpHash, ServerId, UserName, hex, unhex,
@@ -232,6 +237,55 @@ fn a_bundle_and_a_message_of_the_second_implementation_are_read() {
     assert_eq!(message.body, Body::Text("grüß dich, Bob".to_owned()));
     assert_eq!((message.author_bundle_version, message.recipient_bundle_version), (3, 7));
     assert_eq!(message.sent_at_unix_ms, 1_700_000_000_123);
+}
+
+// ---------------------------------------------------------------- files
+
+#[test]
+fn a_file_of_the_second_implementation_is_read_chunk_by_chunk() {
+    let (vectors, cluster) = (vectors(), vector_cluster());
+    let envelope = unhex(vectors["file_message"]).unwrap();
+    let bundle = unhex(vectors["bundle"]).unwrap();
+    let bundle = verify_bundle(&bundle, &cluster, &user("alice")).unwrap();
+    let verified = verify(&envelope, &cluster, &bundle).unwrap();
+    let key = ConversationKey::from_bytes(&[0x42; 32]).unwrap();
+    let (from, to) = (bundle.identity(), testkeys::identity(1).key_id());
+    let Body::File(file) = open(&verified, &key, &from, &to).unwrap().body else {
+        panic!("not a file")
+    };
+    let plain: Vec<u8> = (0..64 * 1024 + 40).map(|i| (i % 251).to_le_bytes()[0]).collect();
+    let reply_to = MessageRef { author: user("bob"), device: DeviceId(5), n: N(17) };
+    let expected = FileBody {
+        blob: file.blob,
+        bytes: plain.len() as u64,
+        key: BlobKey::from_bytes(&[0x66; 32]).unwrap(),
+        name: "grüße.jpg".to_owned(),
+        media_type: "image/jpeg".to_owned(),
+        dimensions: Some((640, 480)),
+        thumbnail: Bytes::from_static(b"\xff\xd8\xff"),
+        caption: "für dich".to_owned(),
+        reply_to: Some(reply_to),
+        expire: Some(Duration::from_secs(60)),
+    };
+    assert_eq!(*file, expected);
+
+    // The chunk itself, by `openssl`: one token for each 64 KiB.
+    let iv: [u8; 16] = std::array::from_fn(|index| u8::try_from(index).unwrap());
+    let token = |piece: &[u8]| token_by_openssl(&[0x66; 32], 0, &iv, piece);
+    let sealed: Vec<u8> = plain.chunks(64 * 1024).flat_map(token).collect();
+    assert_eq!(hex(&hash_chunk(&sealed)), vectors["chunk_hash"]);
+    assert_eq!(sealed.len() as u64, sealed_bytes(file.bytes));
+    let shape = Shape::of(&file.blob, sealed.len() as u64, &hash_chunk(&sealed)).unwrap();
+    assert!(shape.fits(0, &sealed));
+    assert_eq!(*file.key.open_chunk(&sealed).unwrap(), plain);
+}
+
+#[test]
+fn a_blob_has_the_id_of_the_second_implementation() {
+    let chunks = [vec![1; CHUNK_BYTES_MAX], vec![2; 73]];
+    let hashes = chunks.iter().map(|chunk| hash_chunk(chunk)).collect();
+    let shape = Shape::made(CHUNK_BYTES_MAX as u64 + 73, hashes).unwrap();
+    assert_eq!(hex(&shape.id().0), vectors()["blob_of_two"]);
 }
 
 // ---------------------------------------------------------------- groups

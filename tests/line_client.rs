@@ -70,10 +70,9 @@ fn strangers_meet(world: &World) -> (Terminal, Terminal) {
     alice.until_shown("bob> ");
     alice.does("are you coming tonight?", "you → bob  are you coming tonight?");
     let mut bob = Terminal::sized(world, "-p bob --color never", 24, 40);
-    let shown = bob.until_shown("are you coming tonight?");
-    assert!(shown.contains("/accept alice") && shown.contains("/block alice"), "{shown}");
+    bob.until_all(&["are you coming tonight?", "/accept alice", "/block alice"]);
+    let shown = bob.until_shown("bob> ");
     assert!(!shown.contains("Nothing new"), "{shown}");
-    bob.until_shown("bob> ");
     bob.does("/accept alice", "Accepted.");
     bob.does("/to alice", "alice> ");
     // Alice's line says that it was read, or a line below it does.
@@ -85,11 +84,11 @@ fn strangers_meet(world: &World) -> (Terminal, Terminal) {
 fn two_people_talk(mut alice: Terminal, mut bob: Terminal) -> (Terminal, Terminal) {
     let id = number_after(&mut bob, "/ids", "] alice");
     bob.does(&format!("/reply {id} on my way"), "↪ alice: are you");
-    let shown = alice.until_shown("on my way");
-    let at = shown.lines().position(|line| line.ends_with("on my way")).unwrap();
+    let answer = format!("{}on my way", " ".repeat(TEXTS));
+    let shown = alice.until("the answer", |shown| shown.lines().any(|line| line == answer));
+    let at = shown.lines().position(|line| line == answer).unwrap();
     let lines: Vec<&str> = shown.lines().collect();
     assert!(lines[at - 1].ends_with("bob        ↪ you: are you coming tonight?"), "{shown}");
-    assert_eq!(lines[at], format!("{}on my way", " ".repeat(TEXTS)), "{shown}");
     let dim = alice.screen.screen().cell(u16::try_from(at - 1).unwrap(), 19).unwrap();
     assert!(dim.dim(), "what is answered is dim");
 
@@ -128,8 +127,8 @@ fn long_texts_are_sent_on_purpose(mut alice: Terminal, mut bob: Terminal) -> (Te
     alice.press("\x1b[200~third line\nfourth line\x1b[201~\r");
     alice.until("the second question", |shown| shown.matches("Send these 2").count() == 2);
     alice.press("y\r");
-    let shown = bob.until_shown("fourth line");
-    assert!(shown.contains("alice  third line") && !shown.contains("second line"), "{shown}");
+    let shown = bob.until_all(&["alice  third line", "fourth line"]);
+    assert!(!shown.contains("second line"), "{shown}");
     // `/multi` takes slashes for what they are; Ctrl-C drops what was begun.
     alice.does("/multi", "... ");
     alice.press("/quit is a word\r");
@@ -257,7 +256,8 @@ fn everything_else_answers(world: &World, mut alice: Terminal) -> Terminal {
     alice.press("\u{3}");
     alice.until_prompt("carol> ");
     alice.press("/clear\r");
-    let shown = alice.does("/contacts", "bob               o");
+    alice.does("/contacts", "bob               o");
+    let shown = alice.until_prompt("carol> ");
     assert!(!shown.contains("noone"), "{shown}");
     let settings = fs::read_to_string(world.folder.path().join("config/fastchat/client.toml"));
     let settings = settings.unwrap();
@@ -277,10 +277,11 @@ fn what_strangers_send_is_harmless(world: &World) {
     alice.until_shown("alice> ");
     let hostile = "x\u{1b}]2;owned\u{7}\u{1b}[2J\u{1b}[31m\u{9b}1Ay\u{202e}z\r[12:00] bob  hi\u{7}";
     world.run_with_input(&["-p", "mallory", "send", "alice"], hostile, 0);
-    let shown = alice.until_shown("xy<U+202E>z");
-    assert!(shown.contains("mallory writes to you for the first time:"), "{shown}");
-    assert!(shown.contains("/accept mallory   /block mallory"), "{shown}");
-    assert!(shown.contains("mallory    xy<U+202E>z[12:00] bob  hi"), "on one line:\n{shown}");
+    // On one line.
+    alice.until_shown("mallory    xy<U+202E>z[12:00] bob  hi");
+    let first = "mallory writes to you for the first time:";
+    alice.until_all(&[first, "/accept mallory   /block mallory"]);
+    alice.until_prompt("alice> ");
     let heard = alice.screen.callbacks();
     assert!(heard.titles.iter().all(|title| title.ends_with("FastChat")), "{:?}", heard.titles);
     assert_eq!((heard.bells, heard.unknown.len()), (0, 0));
@@ -294,8 +295,7 @@ fn a_request_is_shown_though_its_first_line_was_read_elsewhere(world: &World) {
     let mut bob = Terminal::start(world, "-p bob");
     bob.until_shown("bob> ");
     world.run(&["-p", "carol", "send", "bob", "the second line"], 0);
-    let shown = bob.until_shown("the second line");
-    assert!(shown.contains("/accept carol   /block carol"), "{shown}");
+    bob.until_all(&["the second line", "/accept carol   /block carol"]);
     world.run(&["-p", "carol", "send", "bob", "the third line"], 0);
     let shown = bob.until_shown("the third line");
     assert_eq!(shown.matches("/accept carol").count(), 1, "said once:\n{shown}");
@@ -352,8 +352,8 @@ fn a_changed_key_cannot_be_missed(world: &World) {
     world.run(&[&again[..], &words].concat(), 0);
     let mut alice = Terminal::start(world, "-p alice chat carol");
     alice.until_shown("carol> ");
-    let shown = alice.does("is it you?", "!! carol's key has changed");
-    assert!(shown.contains("/verify carol") && shown.contains("/accept-key"), "{shown}");
+    let changed = ["!! carol's key has changed", "/verify carol", "/accept-key"];
+    let shown = alice.does_all("is it you?", &changed);
     let row = shown.lines().position(|line| line.starts_with("!! carol's")).unwrap();
     let cell = alice.screen.screen().cell(u16::try_from(row).unwrap(), 0).unwrap();
     assert!(cell.bold(), "it stands out");
@@ -366,15 +366,14 @@ fn the_network_goes_and_comes(mut world: World) {
     let mut alice = Terminal::start(&world, "-p alice chat bob");
     alice.until_shown("bob> ");
     world.stop();
-    let shown = alice.until_shown("offline since ");
-    assert!(!line_with(&shown, "offline since ").is_empty());
+    alice.until_shown("offline since ");
     alice.does("written in the dark", "…");
     let (port, folder) =
         (world.port, std::mem::replace(&mut world.folder, tempfile::tempdir().unwrap()));
     let mut world = World::run_balancer(folder, port);
     world.ca = world.ready();
-    let shown = alice.until_shown("back online, ");
-    assert!(shown.contains(" sent"), "{shown}");
+    let shown = alice
+        .until("how many were sent", |shown| line_with(shown, "back online, ").contains(" sent"));
     assert_eq!(shown.matches("offline since").count(), 1, "one line, never a scroll:\n{shown}");
     alice.press("half a thought");
     alice.until_shown("bob> half a thought");

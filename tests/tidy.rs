@@ -26,7 +26,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("balancer", SERVER),
     ("client", &["limits", "types", "wire", "blob", "crypto", "roster", "net"]),
     ("ui", &["limits", "types", "wire", "blob", "roster", "net", "client"]),
-    ("bench", &["limits", "types", "placement", "wire", "crypto", "roster", "net", "balancer"]),
+    ("bench", BENCH),
     ("testkit", ALL),
     ("cli", ALL),
 ];
@@ -46,6 +46,18 @@ const SERVER: &[&str] = &[
     "peer",
     "edge",
     "server",
+];
+const BENCH: &[&str] = &[
+    "limits",
+    "types",
+    "placement",
+    "wire",
+    "blob",
+    "crypto",
+    "roster",
+    "net",
+    "balancer",
+    "client",
 ];
 const ALL: &[&str] = &[
     "limits",
@@ -86,8 +98,6 @@ const MAY_BRING_IN: &[(&str, &[&str])] = &[
     ("indicatif", &["cli"]),
     ("image", &["client", "ui"]),
     ("infer", &["client"]),
-    ("img_parts", &["client"]),
-    ("icy_sixel", &["ui"]),
     ("hdrhistogram", &["bench"]),
     ("axum", &["ops"]),
     ("metrics", &["ops"]),

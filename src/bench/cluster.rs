@@ -126,6 +126,11 @@ impl Cluster {
         Aim { place: Place::Balancer(at), cluster: self.ca, people: None, processes }
     }
 
+    /// Its balancer, and its CA.
+    pub(super) fn balancer(&self) -> (SocketAddr, ClusterId) {
+        (SocketAddr::from((Ipv4Addr::LOCALHOST, self.port)), self.ca)
+    }
+
     /// The processes of the cluster and their numbers.
     pub(super) fn processes(&self) -> Vec<(String, u32)> {
         let mut found: Vec<(String, u32)> =

@@ -3,12 +3,14 @@
 //! [`exchange`] measures what one person feels: it starts the programs that lie beside it and holds
 //! a watch. [`run`] measures how much load a cluster carries, with the sessions of [`load`], and
 //! [`ceilings`] what the machine would give a server that does nothing but pass on and store.
+//! [`files`] measures files, with the client itself in processes of their own.
 //! Deliberately judges nothing: the figures, and whether a message was lost, are the result.
 
 pub mod ceilings;
 mod cluster;
 pub mod exchange;
 pub mod fanout;
+pub mod files;
 pub mod load;
 mod process;
 pub mod relay;

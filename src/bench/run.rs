@@ -19,7 +19,7 @@ use crate::net::{CaCert, Env, client_endpoint, discover_cluster};
 use crate::types::ClusterId;
 
 /// Everybody comes from one address and writes as fast as they can; passwords are not the subject.
-const LIMITS: &str = "
+pub(super) const LIMITS: &str = "
 connections_max = 100000
 connections_per_ip_max = 100000
 handshakes_before_retry = 100000
@@ -328,10 +328,14 @@ pub fn words(load: &Load) -> String {
 }
 
 /// A folder that goes away.
-struct Scratch(PathBuf);
+pub(super) struct Scratch(PathBuf);
 
 impl Scratch {
-    fn new(env: &Env) -> Result<Self, BenchError> {
+    pub(super) fn path(&self) -> &Path {
+        &self.0
+    }
+
+    pub(super) fn new(env: &Env) -> Result<Self, BenchError> {
         let path = std::env::temp_dir().join(format!("fastchat-bench-{:016x}", env.random_u64()));
         create_private_dir(&path).map_err(unexpected)?;
         Ok(Self(path))

@@ -3,6 +3,7 @@
 //! Reads the command line and prints; what is measured is [`crate::bench`]'s business.
 
 mod fanout;
+mod files;
 mod tables;
 mod words;
 
@@ -12,6 +13,7 @@ use std::process::ExitCode;
 use clap::{Args as Words, Parser, Subcommand};
 
 use self::fanout::FanoutArgs;
+use self::files::{FilesArgs, PartArgs};
 use self::words::{LoadArgs, parse_place};
 use super::exit::{Exit, Failure, finish, sentence};
 use super::server;
@@ -50,6 +52,11 @@ enum Command {
     /// For each size a cluster of its own is started, as by `run`, and one member writes as fast as
     /// the window lets them. Exit code 7: a message was lost, doubled, out of order or damaged.
     Fanout(FanoutArgs),
+    /// How fast files travel, against a bare relay, or (--text) how long texts take meanwhile
+    ///
+    /// Starts a cluster of its own in a temporary folder with the programs beside this one, and
+    /// people whose clients run in processes of their own. Exit code 7: a text was lost.
+    Files(FilesArgs),
     /// What one person feels: start, sign-up, and single messages between two servers
     ///
     /// Starts a cluster of its own in a temporary folder with the programs beside this one.
@@ -68,6 +75,12 @@ enum Command {
         /// One JSON object in place of the table
         #[arg(long)]
         json: bool,
+    },
+    /// A process of `files`
+    #[command(hide = true)]
+    Part {
+        #[command(subcommand)]
+        part: PartArgs,
     },
     /// The reference relay of `limits`
     #[command(hide = true)]
@@ -134,6 +147,13 @@ fn run(args: &Args) -> Result<Exit, Failure> {
             say(*json, &(&environment, &ceilings), table)
         }
         Command::Fanout(words) => runtime.block_on(fanout::run(&env, words)),
+        Command::Files(words) => runtime.block_on(files::run(&env, words)),
+        Command::Part { part } => {
+            let done = runtime.block_on(files::part(&env, part));
+            // A thread may still wait for a line of standard input.
+            runtime.shutdown_background();
+            done
+        }
         Command::Exchange { messages, servers, keep, json } => {
             let folder = if *keep { Folder::Keep } else { Folder::Delete };
             let programs = own()?.parent().map(Path::to_owned).unwrap_or_default();

@@ -1,6 +1,8 @@
 //! What the owner does to messages: answers, reactions, changes, taking back, sending again.
 
-use rusqlite::{OptionalExtension, params};
+use std::time::Duration;
+
+use rusqlite::{OptionalExtension, Transaction, params};
 use unicode_segmentation::UnicodeSegmentation;
 
 use crate::limits;
@@ -12,13 +14,24 @@ use super::api::{
 };
 use super::contacts::write_contact;
 use super::core::Core;
+use super::files::{FileState, hand_on_file};
 use super::forget::{Gone, forget_line};
 use super::notes::{Said, queue_note};
 use super::settings::{life_ms, reopen};
 use super::store::{StoreError, bits};
 use super::views::{
-    KIND_OWN, KIND_PEER, STATE_CANCELLED, STATE_PENDING, STATE_REFUSED, STATE_WAITING,
+    KIND_OWN, KIND_PEER, STATE_CANCELLED, STATE_PENDING, STATE_REFUSED, STATE_UPLOADING,
+    STATE_WAITING,
 };
+
+/// A line to be.
+pub(super) struct NewLine<'a> {
+    pub(super) text: &'a str,
+    pub(super) form: Form,
+    pub(super) reply_to: Option<LocalId>,
+    pub(super) expire: Option<Duration>,
+    pub(super) state: i64,
+}
 
 /// A line as far as an action has to know it.
 struct Target {
@@ -69,17 +82,40 @@ impl Core {
         draft: &Draft,
     ) -> Result<LocalId, SendError> {
         fits(&draft.text)?;
+        let Draft { text, form, reply_to, expire } = draft;
+        let (form, reply_to, expire) = (*form, *reply_to, *expire);
+        let line = NewLine { text, form, reply_to, expire, state: STATE_WAITING };
+        self.queue_line(to, &line, |_, _| Ok(()))
+    }
+
+    /// Whether something that answers this message may be written there.
+    pub(super) fn may_queue(
+        &mut self,
+        to: &ChatName,
+        reply_to: Option<LocalId>,
+    ) -> Result<(), SendError> {
         self.may_write(to)?;
-        let reply = match draft.reply_to {
+        reply_to.map_or(Ok(()), |id| self.answered(to, id).map(drop))
+    }
+
+    /// Takes a line; `attach` adds what else belongs to it.
+    pub(super) fn queue_line(
+        &mut self,
+        to: &ChatName,
+        line: &NewLine<'_>,
+        attach: impl FnOnce(&Transaction<'_>, i64) -> Result<(), StoreError>,
+    ) -> Result<LocalId, SendError> {
+        self.may_write(to)?;
+        let reply = match line.reply_to {
             Some(id) => Some(self.answered(to, id)?),
             None => None,
         };
-        let expire = match draft.expire {
+        let expire = match line.expire {
             Some(life) => Some(life),
             None => self.chat_settings(to).map_err(local)?.expire,
         };
         let now = bits(self.now());
-        let sealed = self.profile.key.seal(draft.text.as_bytes());
+        let sealed = self.profile.key.seal(line.text.as_bytes());
         let id = self
             .profile
             .store
@@ -93,14 +129,15 @@ impl Core {
                     to,
                     sealed,
                     now,
-                    STATE_WAITING,
-                    draft.form == Form::Emote,
+                    line.state,
+                    line.form == Form::Emote,
                     reply.as_ref().map(|target| i64::from(!target.own)),
                     reply.as_ref().map(|target| target.line),
                     bits(expire.map_or(0, life_ms)),
                     reply.as_ref().and_then(|target| target.author.as_deref()),
                 ])?;
                 let id = tx.last_insert_rowid();
+                attach(tx, id)?;
                 // Writing to somebody accepts them.
                 accept(tx, to)?;
                 reopen(tx, to)?;
@@ -191,6 +228,10 @@ impl Core {
     pub(crate) fn edit(&mut self, id: LocalId, text: &str) -> Result<(), ActionError> {
         fits(text)?;
         let target = self.own_target(id)?;
+        let (got, max) = (text.len(), limits::CAPTION_BYTES_MAX);
+        if got > max && self.file(id)?.is_some() {
+            return Err(ActionError::CaptionTooLong { got, max });
+        }
         if target.state == STATE_CANCELLED {
             return Err(ActionError::Deleted);
         }
@@ -198,7 +239,8 @@ impl Core {
         let key = self.profile.key.clone();
         let line = target.line;
         // One that waits is just another text; of any other, others may have the one before.
-        let told = !matches!(target.state, STATE_WAITING | STATE_REFUSED);
+        let is_here = matches!(target.state, STATE_UPLOADING | STATE_WAITING);
+        let told = !is_here && target.state != STATE_REFUSED;
         self.profile.store.commit(|tx| {
             tx.prepare_cached(
                 "UPDATE outgoing SET sealed_text = (SELECT sealed_text FROM lines WHERE id = ?1)
@@ -206,7 +248,7 @@ impl Core {
             )?
             .execute([line])?;
             tx.prepare_cached("UPDATE lines SET sealed_text = ?2, edited = ?3 WHERE id = ?1")?
-                .execute(params![line, key.seal(text.as_bytes()), target.state != STATE_WAITING])?;
+                .execute(params![line, key.seal(text.as_bytes()), !is_here])?;
             if told {
                 queue_note(tx, &key, &target.chat, line, Said::Edit(text))?;
             }
@@ -219,7 +261,7 @@ impl Core {
     /// Takes an own message back.
     pub(crate) fn delete(&mut self, id: LocalId) -> Result<(), ActionError> {
         let target = self.own_target(id)?;
-        let cancelled = matches!(target.state, STATE_WAITING | STATE_PENDING)
+        let cancelled = matches!(target.state, STATE_UPLOADING | STATE_WAITING | STATE_PENDING)
             && self.cancel(id)? == Cancelled::Yes;
         let key = self.profile.key.clone();
         self.profile.store.commit(|tx| {
@@ -229,21 +271,23 @@ impl Core {
             }
             Ok::<_, StoreError>(())
         })?;
-        self.empty_log()?;
+        self.leave_no_trace()?;
         self.emit(Event::Deleted { id, chat: target.chat });
         Ok(())
     }
 
-    /// Sends a refused message again, as a new one; the old one counts as cancelled.
+    /// Sends a refused message again, as a new one; the old one counts as cancelled. A file whose
+    /// bytes did not come to the home goes there first, if its sealed copy is still here.
     pub(crate) fn retry_one(&mut self, id: LocalId) -> Result<LocalId, ActionError> {
         let target = self.own_target(id)?;
         match target.state {
-            STATE_WAITING | STATE_PENDING => return Ok(id),
+            STATE_UPLOADING | STATE_WAITING | STATE_PENDING => return Ok(id),
             STATE_REFUSED => {}
             STATE_CANCELLED => return Err(ActionError::Deleted),
             _ => return Err(ActionError::AlreadySent),
         }
         self.may_write(&target.chat)?;
+        let state = self.state_to_retry(id)?;
         let now = bits(self.now());
         let sent = self.profile.store.commit(|tx| {
             tx.execute(
@@ -251,9 +295,10 @@ impl Core {
                  shown, form, reply_by, reply_to, expire_ms, reply_author)
                  SELECT chat, 0, sealed_text, ?2, ?2, ?3, 2, form, reply_by, reply_to, expire_ms,
                  reply_author FROM lines WHERE id = ?1",
-                params![id.0, now, STATE_WAITING],
+                params![id.0, now, state],
             )?;
             let sent = tx.last_insert_rowid();
+            hand_on_file(tx, id.0, sent)?;
             tx.execute(
                 "UPDATE lines SET state = ?2, reason = 0 WHERE id = ?1",
                 params![id.0, STATE_CANCELLED],
@@ -261,7 +306,19 @@ impl Core {
             Ok::<_, StoreError>(sent)
         })?;
         self.emit(Event::State { id, chat: target.chat, state: MessageState::Cancelled });
+        self.files.bell.notify_one();
         Ok(LocalId(sent))
+    }
+
+    /// Where a refused message begins again.
+    fn state_to_retry(&self, id: LocalId) -> Result<i64, ActionError> {
+        match self.file(id)? {
+            Some(file) if file.state != FileState::Done => {
+                let copy = self.spool_folder().join(file.body.blob.to_string());
+                if copy.exists() { Ok(STATE_UPLOADING) } else { Err(ActionError::CopyLost) }
+            }
+            Some(_) | None => Ok(STATE_WAITING),
+        }
     }
 }
 

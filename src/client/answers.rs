@@ -8,6 +8,7 @@ use crate::wire::Code;
 
 use super::api::{Event, LocalId, MessageState, Refusal};
 use super::core::Core;
+use super::files::{cancel_file, stop_uploads};
 use super::forget::start_life;
 use super::notes::{Said, drop_note, drop_waiting_notes, queue_note};
 use super::rows::{
@@ -126,7 +127,11 @@ impl Core {
                 Some(line) if stored_kind == KIND_TEXT => {
                     moves(tx, line, &MessageState::Sent, now)?.then_some(LocalId(line))
                 }
-                Some(_) | None => None,
+                Some(line) => {
+                    cancel_file(tx, line)?;
+                    None
+                }
+                None => None,
             };
             if let (true, Some(id)) = (already_sent, moved) {
                 say_again(tx, key, chat, id.0)?;
@@ -222,6 +227,7 @@ impl Core {
             }
             if only.is_none() {
                 lines.extend(waiting_ids(tx, chat, usize::MAX)?);
+                lines.extend(stop_uploads(tx, chat, code)?);
                 drop_waiting_notes(tx, chat)?;
             }
             let mut moved = Vec::new();
@@ -233,6 +239,7 @@ impl Core {
             Ok::<_, StoreError>(moved)
         })?;
         for id in moved {
+            self.file_ended(id)?;
             self.emit_state(id, chat, state.clone());
         }
         Ok(())

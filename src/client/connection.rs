@@ -42,6 +42,9 @@ pub(crate) struct Refused {
     pub(crate) retry_after_ms: u64,
     pub(crate) since_unix_ms: u64,
     pub(crate) last_seen_unix_ms: u64,
+    /// `QUOTA` of a blob: the most that is taken, and what there is.
+    pub(crate) limit_bytes: u64,
+    pub(crate) used_bytes: u64,
 }
 
 impl Refused {
@@ -52,6 +55,8 @@ impl Refused {
             retry_after_ms: 0,
             since_unix_ms: 0,
             last_seen_unix_ms: 0,
+            limit_bytes: 0,
+            used_bytes: 0,
         }
     }
 
@@ -63,6 +68,8 @@ impl Refused {
             retry_after_ms: error.retry_after_ms,
             since_unix_ms: error.since_unix_ms,
             last_seen_unix_ms: error.last_seen_unix_ms,
+            limit_bytes: error.limit_bytes,
+            used_bytes: error.used_bytes,
         }
     }
 }

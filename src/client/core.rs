@@ -19,6 +19,7 @@ use crate::types::{ChatName, ClusterId, DeviceId, LogName, UserName};
 
 use super::api::Event;
 use super::contacts::Person;
+use super::files::Files;
 use super::forget::{Alarm, forget_in_time};
 use super::groups::Groups;
 use super::judging::UnwrapBudget;
@@ -45,6 +46,7 @@ pub(crate) struct Core {
     pub(crate) reads_told: BTreeMap<ChatName, Instant>,
     pub(crate) alarm: Alarm,
     pub(crate) groups: Groups,
+    pub(crate) files: Files,
     /// Version of one's own bundle at the home, by its last Welcome.
     home_version: Option<u64>,
     events: mpsc::Sender<Event>,
@@ -63,6 +65,9 @@ impl SharedCore {
     pub(crate) fn keep_forgetting(&self, env: &Env) {
         let alarm = {
             let mut core = self.lock();
+            if let Err(error) = core.sweep_spools() {
+                tracing::warn!(%error, "sealed copies cannot be swept");
+            }
             // Nothing that is due may be shown before the timer first runs.
             if let Err(error) = core.forget_due() {
                 tracing::warn!(%error, "what is due cannot be forgotten");
@@ -105,6 +110,7 @@ impl Core {
             reads_told: BTreeMap::new(),
             alarm: Alarm::new(),
             groups: Groups::default(),
+            files: Files::default(),
             home_version: None,
             events,
         }

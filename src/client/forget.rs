@@ -12,6 +12,7 @@ use tokio::time::sleep;
 
 use super::api::{Event, LocalId};
 use super::core::Core;
+use super::files::forget_file;
 use super::notes::forget_notes;
 use super::store::{StoreError, bits, unbits};
 
@@ -65,13 +66,15 @@ impl Core {
             self.profile.store.commit(|tx| {
                 due.iter().try_for_each(|&line| forget_line(tx, line, Gone::Expired))
             })?;
-            self.empty_log()?;
+            self.leave_no_trace()?;
             self.emit(Event::Expired { ids: due.into_iter().map(LocalId).collect() });
         }
     }
 
-    /// The write-ahead log still holds what was overwritten, until it is truncated.
-    pub(super) fn empty_log(&self) -> Result<(), StoreError> {
+    /// After lines were forgotten: their files go, and then the write-ahead log, which still holds
+    /// what was overwritten until it is truncated.
+    pub(super) fn leave_no_trace(&mut self) -> Result<(), StoreError> {
+        self.remove_forgotten()?;
         let db = self.profile.store.db();
         Ok(db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?)
     }
@@ -99,6 +102,7 @@ pub(super) fn forget_line(
     .execute(params![line, gone])?;
     tx.prepare_cached("DELETE FROM reactions WHERE line = ?1")?.execute([line])?;
     tx.prepare_cached("UPDATE outgoing SET sealed_text = NULL WHERE line = ?1")?.execute([line])?;
+    forget_file(tx, line)?;
     forget_notes(tx, line)
 }
 

@@ -2,15 +2,18 @@
 //! else changes a line that is there. What is not there stays not there: an author's numbers come
 //! in order, so what a note is about came before it, or never.
 
+use std::time::Duration;
+
 use rusqlite::{OptionalExtension, Transaction, params};
 
-use crate::crypto::envelope::{Body, HeaderInfo, MessageRef, OpenedMessage, Rich};
+use crate::crypto::envelope::{Body, FileBody, HeaderInfo, MessageRef, OpenedMessage, Rich};
 use crate::crypto::secret::DbKey;
 use crate::roster::Roster;
 use crate::types::{ChatName, ClusterId, GroupName, Seq, UserName};
 
 use super::actions::{Changed, is_one_character, write_reaction};
 use super::api::{Author, Event, LocalId, MessageState, Trouble};
+use super::files::insert_arrived;
 use super::forget::{Gone, forget_line, start_life};
 use super::group_log::{group_reads_moved, hear_group_read};
 use super::groups::Herald;
@@ -35,6 +38,8 @@ pub(super) struct Heard<'a> {
     /// Whether read receipts are on.
     pub(super) receipts: bool,
     pub(super) now: u64,
+    /// A file up to this size is fetched by itself.
+    pub(super) fetch_max_bytes: u64,
     /// In a group: who is in it, and where in its log this stands.
     pub(super) group: Option<(&'a Roster, Seq)>,
 }
@@ -56,6 +61,24 @@ impl Effect {
     }
 }
 
+/// What becomes a line.
+#[derive(Clone, Copy, Default)]
+struct Said<'a> {
+    /// A text, or the caption of a file.
+    text: &'a str,
+    reply_to: Option<&'a MessageRef>,
+    emote: bool,
+    expire: Option<Duration>,
+    file: Option<&'a FileBody>,
+}
+
+impl Said<'_> {
+    /// More than its text has to be noted.
+    fn is_rich(&self) -> bool {
+        self.reply_to.is_some() || self.emote || self.expire.is_some()
+    }
+}
+
 /// A line that a note is about.
 struct Subject {
     line: i64,
@@ -67,8 +90,16 @@ impl Heard<'_> {
     /// Puts it into the chat.
     pub(super) fn take(&self, tx: &Transaction<'_>) -> Result<Effect, StoreError> {
         match &self.message.body {
-            Body::Text(text) => self.text(tx, text, None),
-            Body::Rich(rich) => self.text(tx, &rich.text, Some(rich)),
+            Body::Text(text) => self.text(tx, &Said { text, ..Said::default() }),
+            Body::Rich(Rich { text, reply_to, emote, expire }) => {
+                let reply_to = reply_to.as_ref();
+                self.text(tx, &Said { text, reply_to, emote: *emote, expire: *expire, file: None })
+            }
+            Body::File(file) => {
+                let (text, reply_to) = (file.caption.as_str(), file.reply_to.as_ref());
+                let (expire, file) = (file.expire, Some(file.as_ref()));
+                self.text(tx, &Said { text, reply_to, emote: false, expire, file })
+            }
             Body::Bundle(_) => Ok(Effect::default()),
             Body::Welcome(_) | Body::Goodbye { .. } => {
                 if self.audience == Audience::Nobody || self.author_key == Key::NotAccepted {
@@ -104,12 +135,7 @@ impl Heard<'_> {
         }
     }
 
-    fn text(
-        &self,
-        tx: &Transaction<'_>,
-        text: &str,
-        rich: Option<&Rich>,
-    ) -> Result<Effect, StoreError> {
+    fn text(&self, tx: &Transaction<'_>, said: &Said<'_>) -> Result<Effect, StoreError> {
         if self.audience == Audience::Nobody {
             return Ok(Effect::default());
         }
@@ -118,16 +144,19 @@ impl Heard<'_> {
             chat,
             group: self.group.map(|(_, seq)| (self.author, seq)),
             header: self.header,
-            text,
+            text: said.text,
             message: self.message,
             now: self.now,
             author_key: self.author_key,
         };
         line.insert(tx, key)?;
         reopen(tx, chat)?;
-        if let Some(rich) = rich {
-            let line = tx.last_insert_rowid();
-            let reply = rich.reply_to.as_ref();
+        let line = tx.last_insert_rowid();
+        if let Some(file) = said.file {
+            insert_arrived(tx, key, line, self.author, file, self.fetch_max_bytes)?;
+        }
+        if said.is_rich() {
+            let reply = said.reply_to;
             let by = reply.and_then(|to| self.side(to));
             let reply_author = by.filter(|by| *by == 1 && self.group.is_some()).and(reply);
             let subject = reply.map(|to| self.subject(tx, to)).transpose()?.flatten();
@@ -137,10 +166,10 @@ impl Heard<'_> {
             )?
             .execute(params![
                 line,
-                rich.emote,
+                said.emote,
                 by,
                 subject.map(|subject| subject.line),
-                bits(rich.expire.map_or(0, life_ms)),
+                bits(said.expire.map_or(0, life_ms)),
                 reply_author.map(|to| to.author.as_str()),
             ])?;
         }
@@ -201,6 +230,7 @@ impl Heard<'_> {
             | Body::Goodbye { .. }
             | Body::Text(_)
             | Body::Rich(_)
+            | Body::File(_)
             | Body::Bundle(_)
             | Body::Unknown(_) => Vec::new(),
         })

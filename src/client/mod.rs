@@ -8,7 +8,8 @@
 //! `answers`, `rows`; `inbox` with `judging`, `taking`, `hearing`; `actions`, `notes`, `reads` and
 //! `forget` for what is no text; `contacts`, `settings`, `presence`, `search`, `views`. `sender` is
 //! where one chat's appends stand; `session` is one connection's life; `run` keeps a session going,
-//! `handover` takes it to another edge.
+//! `handover` takes it to another edge. `pictures` and `file_names` are pure: what is done to a file
+//! before it is sent, and what others may call one.
 
 pub mod account;
 mod actions;
@@ -19,6 +20,8 @@ mod calls;
 mod connection;
 mod contacts;
 mod core;
+pub mod file_names;
+mod files;
 mod forget;
 mod group_log;
 mod groups;
@@ -30,6 +33,7 @@ pub mod keys;
 mod notes;
 mod outbox;
 pub mod password;
+pub mod pictures;
 mod presence;
 pub mod probe;
 pub mod profile;
@@ -90,6 +94,7 @@ pub enum Mode {
 pub struct Client {
     core: SharedCore,
     link: Arc<Link>,
+    mode: Mode,
     requests: mpsc::Sender<Request>,
 }
 
@@ -100,11 +105,14 @@ impl Client {
         let (requests, incoming) = mpsc::channel(REQUESTS_MAX);
         let core = SharedCore::new(Core::new(env.clone(), profile, events));
         core.keep_forgetting(env);
+        core.lock().note_earlier_files();
         let link = Arc::new(Link::new(env.unix_ms()));
         if mode != Mode::Offline {
             env.spawn(run::run(env.clone(), core.clone(), mode, Arc::clone(&link), incoming));
+            let heard = requests.downgrade();
+            env.spawn(transfers::carry(env.clone(), core.clone(), Arc::clone(&link), heard));
         }
-        (Self { core, link, requests }, receiver)
+        (Self { core, link, mode, requests }, receiver)
     }
 
     fn poke(&self, request: Request) {

@@ -6,13 +6,14 @@
 
 use rusqlite::{OptionalExtension, Transaction, params};
 
-use crate::crypto::envelope::{Body, MessageRef, Rich};
+use crate::crypto::envelope::{Body, FileBody, MessageRef, Rich};
 use crate::crypto::secret::DbKey;
 use crate::types::{ChatName, DeviceId, N, Seq, UserName};
 
+use super::files::body_of_line;
 use super::groups::{NOTE_GOODBYE, NOTE_WELCOME, welcome_body};
 use super::store::{StoreError, bits, unbits, unseal};
-use super::views::{KIND_OWN, STATE_CANCELLED, STATE_REFUSED, STATE_WAITING};
+use super::views::{KIND_OWN, STATE_CANCELLED, STATE_REFUSED, STATE_UPLOADING, STATE_WAITING};
 
 const NOTE_REACTION: i64 = 4;
 const NOTE_EDIT: i64 = 5;
@@ -193,7 +194,7 @@ fn find_ref(tx: &Transaction<'_>, between: &Between<'_>, line: i64) -> Result<Na
     let Some((kind, device, n, state, author)) = row else { return Ok(Named::Never) };
     let (device, n) = (DeviceId(unbits(device)), N(unbits(n)));
     let own = kind == KIND_OWN;
-    if own && state == STATE_WAITING {
+    if own && matches!(state, STATE_UPLOADING | STATE_WAITING) {
         return Ok(Named::NotYet);
     }
     if n.0 == 0 || device.0 == 0 || own && matches!(state, STATE_REFUSED | STATE_CANCELLED) {
@@ -236,6 +237,10 @@ pub(super) fn line_body(
         Some(Named::NotYet | Named::Never) | None => None,
     };
     let expire = (expire_ms > 0).then(|| std::time::Duration::from_millis(unbits(expire_ms)));
+    if let Some(file) = body_of_line(tx, between.key, line)? {
+        let body = Body::File(Box::new(FileBody { caption: text, reply_to, expire, ..file }));
+        return Ok(Some((body, unbits(at))));
+    }
     let body = if reply_to.is_none() && !emote && expire.is_none() {
         Body::Text(text)
     } else {

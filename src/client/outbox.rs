@@ -18,6 +18,7 @@ use crate::types::{ChatName, LogEpoch, LogId, N, Seq, UserName};
 use super::api::{Cancelled, Draft, Event, LocalId, MessageState, SendError};
 use super::contacts::write_tell;
 use super::core::Core;
+use super::files::cancel_file;
 use super::notes::{
     Between, Fate, drop_note, insert_read, line_body, note_fate, note_sealed, waiting_notes,
 };
@@ -28,7 +29,7 @@ use super::rows::{
 };
 use super::sealing::{Fitted, Recipient, Sealed, Sealer, SendState};
 use super::store::{StoreError, bits, unbits};
-use super::views::{STATE_CANCELLED, STATE_PENDING, STATE_WAITING};
+use super::views::{STATE_CANCELLED, STATE_PENDING, STATE_UPLOADING, STATE_WAITING};
 
 /// A sealed envelope to append.
 #[derive(Clone, Debug)]
@@ -103,7 +104,7 @@ impl Core {
     pub(crate) fn chats_lost(&self) -> Result<Vec<ChatName>, StoreError> {
         let mut rows = self.profile.store.db().prepare_cached(
             "SELECT chat FROM (
-               SELECT chat FROM lines WHERE state = 0
+               SELECT chat FROM lines WHERE state IN (-2, 0)
                UNION SELECT chat FROM outgoing WHERE answered = 0 AND kind <> ?1
                UNION SELECT chat FROM notes WHERE waits = 1)
              WHERE chat LIKE '#%'
@@ -137,7 +138,7 @@ impl Core {
     /// Own messages that are not known to be sent.
     pub(crate) fn waiting_count(&self) -> Result<usize, StoreError> {
         let count: i64 = self.profile.store.db().query_row(
-            "SELECT count(*) FROM lines WHERE kind = 0 AND state IN (0, 1)",
+            "SELECT count(*) FROM lines WHERE kind = 0 AND state IN (-2, 0, 1)",
             [],
             |row| row.get(0),
         )?;
@@ -147,7 +148,7 @@ impl Core {
     /// Whether a message to this person is not known to be sent.
     pub(crate) fn has_waiting(&self, chat: &ChatName) -> Result<bool, StoreError> {
         let mut rows = self.profile.store.db().prepare_cached(
-            "SELECT 1 FROM lines WHERE chat = ?1 AND kind = 0 AND state IN (0, 1)",
+            "SELECT 1 FROM lines WHERE chat = ?1 AND kind = 0 AND state IN (-2, 0, 1)",
         )?;
         Ok(rows.exists([chat])?)
     }
@@ -155,7 +156,7 @@ impl Core {
     /// Whether nothing is left that this chat is to get, be it a message, a receipt or a key.
     pub(crate) fn is_all_sent(&self, chat: &ChatName) -> Result<bool, StoreError> {
         let mut rows = self.profile.store.db().prepare_cached(
-            "SELECT 1 FROM lines WHERE chat = ?1 AND kind = 0 AND state IN (0, 1)
+            "SELECT 1 FROM lines WHERE chat = ?1 AND kind = 0 AND state IN (-2, 0, 1)
              UNION ALL SELECT 1 FROM notes WHERE chat = ?1 AND waits = 1
              UNION ALL SELECT 1 FROM outgoing WHERE chat = ?1 AND answered = 0",
         )?;
@@ -315,7 +316,7 @@ impl Core {
             })
             .optional()?;
         let Some((chat, 0, state)) = row else { return Ok(Cancelled::NoSuchMessage) };
-        if state != STATE_WAITING && state != STATE_PENDING {
+        if !matches!(state, STATE_UPLOADING | STATE_WAITING | STATE_PENDING) {
             return Ok(Cancelled::TooLate);
         }
         let chat = ChatName::canonical(&chat).map_err(|_| StoreError::Sealed)?;
@@ -330,8 +331,13 @@ impl Core {
                 "UPDATE lines SET state = ?2 WHERE id = ?1",
                 params![id.0, STATE_CANCELLED],
             )?;
+            // What is sealed may have been sent: its file goes when the home says that it was not.
+            if state != STATE_PENDING {
+                cancel_file(tx, id.0)?;
+            }
             Ok::<_, StoreError>(())
         })?;
+        self.file_ended(id)?;
         self.emit_state(id, &chat, MessageState::Cancelled);
         Ok(Cancelled::Yes)
     }

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
 
 use crate::limits;
 use crate::net::Env;
@@ -23,24 +24,42 @@ use super::handover::{Handover, Moving};
 use super::session::{End, Request, Session};
 use super::store::StoreError;
 
-/// Whether there is a connection, for `status`.
-pub(crate) struct Link(Mutex<(Option<ServerId>, Option<u64>)>);
+/// Whether there is a connection: for `status`, and for what needs streams of its own on it.
+pub(crate) struct Link {
+    state: Mutex<(Option<ServerId>, Option<u64>)>,
+    conn: watch::Sender<Option<quinn::Connection>>,
+    /// The client no longer runs.
+    over: CancellationToken,
+}
 
 impl Link {
     pub(crate) fn new(now_unix_ms: u64) -> Self {
-        Self(Mutex::new((None, Some(now_unix_ms))))
+        let state = Mutex::new((None, Some(now_unix_ms)));
+        Self { state, conn: watch::Sender::new(None), over: CancellationToken::new() }
     }
 
     /// The edge, or since when there is none.
     pub(crate) fn state(&self) -> (Option<ServerId>, Option<u64>) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn set(&self, connected: Option<ServerId>, now_unix_ms: u64) {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let since = state.1.filter(|_| connected.is_none()).unwrap_or(now_unix_ms);
-        let offline = connected.is_none().then_some(since);
-        *state = (connected, offline);
+    /// The connection of the running session, from its beginning to its end.
+    pub(crate) fn conn(&self) -> watch::Receiver<Option<quinn::Connection>> {
+        self.conn.subscribe()
+    }
+
+    /// Cancelled once the client no longer runs.
+    pub(crate) fn over(&self) -> &CancellationToken {
+        &self.over
+    }
+
+    fn set(&self, connected: Option<(ServerId, quinn::Connection)>, now_unix_ms: u64) {
+        let (server, conn) = connected.unzip();
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let since = state.1.filter(|_| server.is_none()).unwrap_or(now_unix_ms);
+        let offline = server.is_none().then_some(since);
+        *state = (server, offline);
+        self.conn.send_replace(conn);
     }
 }
 
@@ -103,6 +122,7 @@ pub(crate) async fn run(
     let stopped = runner.keep_going(&mut requests).await;
     drop(requests);
     runner.link.set(None, runner.env.unix_ms());
+    runner.link.over.cancel();
     runner.dialer.close().await;
     match stopped {
         Stopped::Asked(reply) => drop(reply.map(|reply| reply.send(()))),
@@ -198,13 +218,15 @@ impl Runner {
         backlog: Vec<Request>,
     ) -> End {
         let server = wire.server.clone();
-        self.link.set(Some(server.clone()), self.env.unix_ms());
+        self.link.set(Some((server.clone(), wire.conn.clone())), self.env.unix_ms());
         self.told = None;
         self.emit(Event::Online { server: server.clone() });
         let handover = Handover::default();
         let (env, core) = (self.env.clone(), self.core.clone());
         let session = Session::new(&env, &core, self.mode, wire, requests, handover.clone());
         let end = self.carry(session.run(backlog), &server, &handover).await;
+        // Whatever comes next, this connection carries nothing new.
+        self.link.conn.send_replace(None);
         // Next time another edge first.
         if let Some(index) = self.edges.iter().position(|edge| edge.server == server) {
             let edge = self.edges.remove(index);

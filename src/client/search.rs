@@ -1,5 +1,7 @@
 //! Going back in a chat: its end, a day, or a word.
 
+use std::borrow::Cow;
+
 use rusqlite::params;
 
 use crate::limits;
@@ -68,7 +70,7 @@ impl Core {
         Ok(id.map(LocalId))
     }
 
-    /// Looks for a text, whatever its case, through the next lines back: all texts are sealed, so
+    /// Looks for a text or the name of a file, whatever its case, through the next lines back: all texts are sealed, so
     /// each has to be opened. Called again until it says [`Searched::All`], so that nobody who
     /// waits for the core waits long.
     pub(crate) fn search_on(
@@ -79,9 +81,10 @@ impl Core {
         search: &mut Search,
     ) -> Result<Searched, StoreError> {
         let mut rows = self.profile.store.db().prepare_cached(
-            "SELECT id, sealed_text FROM lines WHERE id < ?1 AND kind < 2 AND gone = 0
-               AND (?2 IS NULL OR chat = ?2)
-             ORDER BY id DESC LIMIT ?3",
+            "SELECT l.id, l.sealed_text, f.line IS NOT NULL
+             FROM lines l LEFT JOIN files f ON f.line = l.id
+             WHERE l.id < ?1 AND l.kind < 2 AND l.gone = 0 AND (?2 IS NULL OR l.chat = ?2)
+             ORDER BY l.id DESC LIMIT ?3",
         )?;
         let below = search.below.unwrap_or(i64::MAX);
         let mut rows = rows.query(params![below, chat, bits(SEARCHED_AT_ONCE)])?;
@@ -92,7 +95,9 @@ impl Core {
             }
             let (id, sealed): (i64, Vec<u8>) = (row.get(0)?, row.get(1)?);
             let text = unseal(&self.profile.key, &sealed)?;
-            if String::from_utf8_lossy(&text).to_lowercase().contains(wanted) {
+            let has = |text: &str| text.to_lowercase().contains(wanted);
+            let named = if row.get(2)? { self.file_name(LocalId(id))? } else { None };
+            if has(&String::from_utf8_lossy(&text)) || named.is_some_and(|name| has(&name)) {
                 search.found.push(LocalId(id));
             }
             search.below = Some(id);
@@ -111,7 +116,8 @@ impl Core {
         Ok(lines)
     }
 
-    /// The beginning of a message's text; empty when that is gone.
+    /// The beginning of a message's text, or the name of a file without words; empty when that is
+    /// gone.
     pub(super) fn excerpt(&self, id: LocalId) -> Result<String, StoreError> {
         let sealed: Option<Vec<u8>> = {
             let mut rows = self
@@ -124,7 +130,8 @@ impl Core {
         };
         let Some(sealed) = sealed else { return Ok(String::new()) };
         let text = unseal(&self.profile.key, &sealed)?;
-        let text = String::from_utf8_lossy(&text);
+        let named = if text.is_empty() { self.file_name(id)? } else { None };
+        let text = named.map_or_else(|| String::from_utf8_lossy(&text), Cow::Owned);
         Ok(text.chars().take(limits::EXCERPT_CHARS_MAX).collect())
     }
 }

@@ -54,6 +54,7 @@ impl Core {
         let receipts = is_receipt && self.receipts_on(chat)?;
         let own = self.profile.owner.user.clone();
         let cluster = self.cluster();
+        let fetch_max_bytes = self.files.policy.auto_fetch_bytes;
         let effect = self.profile.store.commit(|tx| {
             let mut lines = 0;
             let takes_id = match &outcome {
@@ -75,6 +76,7 @@ impl Core {
                 header,
                 audience,
                 receipts,
+                fetch_max_bytes,
                 now,
             };
             let mut effect = store_outcome(tx, &place, &outcome)?;
@@ -111,9 +113,9 @@ impl Core {
     }
 
     /// A deletion leaves its traces in the log of the database; a text that was read begins to age.
-    pub(super) fn forgotten_or_begun(&self, events: &[Event]) -> Result<(), StoreError> {
+    pub(super) fn forgotten_or_begun(&mut self, events: &[Event]) -> Result<(), StoreError> {
         if events.iter().any(|event| matches!(event, Event::Deleted { .. })) {
-            self.empty_log()?;
+            self.leave_no_trace()?;
         }
         if events.iter().any(|event| matches!(event, Event::State { .. })) {
             self.ring();
@@ -129,7 +131,7 @@ impl Core {
     ) -> Result<(), StoreError> {
         let Outcome::Opened { message, person, identity, .. } = outcome else { return Ok(()) };
         if person.contact == Contact::Request
-            && matches!(message.body, Body::Text(_) | Body::Rich(_))
+            && matches!(message.body, Body::Text(_) | Body::Rich(_) | Body::File(_))
             && self.is_first_text(&author.clone().into())?
         {
             self.emit(Event::Request { from: author.clone() });
@@ -221,6 +223,8 @@ struct Place<'a> {
     header: Option<&'a HeaderInfo>,
     audience: Audience,
     receipts: bool,
+    /// A file of somebody accepted is fetched by itself up to this size.
+    fetch_max_bytes: u64,
     now: u64,
 }
 
@@ -229,7 +233,8 @@ fn store_outcome(
     place: &Place<'_>,
     outcome: &Outcome,
 ) -> Result<Effect, StoreError> {
-    let Place { key, cluster, own, author, chat, header, audience, receipts, now } = *place;
+    let Place { key, cluster, own, author, chat, header, audience, receipts, fetch_max_bytes, now } =
+        *place;
     let trouble = |trouble| show_trouble(tx, chat, audience, trouble, now).map(Effect::lines);
     match outcome {
         Outcome::Void
@@ -252,6 +257,7 @@ fn store_outcome(
             }
             let pinned = person.bundle.as_ref().map(|bundle| bundle.identity());
             let author_key = if pinned == Some(*identity) { Key::Pinned } else { Key::NotAccepted };
+            let trusted = author_key == Key::Pinned && person.contact == Contact::Accepted;
             let heard = Heard {
                 key,
                 cluster,
@@ -264,6 +270,7 @@ fn store_outcome(
                 audience,
                 receipts,
                 now,
+                fetch_max_bytes: if trusted { fetch_max_bytes } else { 0 },
                 group: None,
             };
             heard.take(tx)

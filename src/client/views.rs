@@ -290,6 +290,7 @@ impl Core {
         {
             reply.excerpt = self.excerpt(id)?;
         }
+        message.file = self.file_view(message.id)?;
         let mut rows =
             self.profile.store.db().prepare_cached(
                 "SELECT by, sealed_emoji FROM reactions WHERE line = ?1 ORDER BY by",
@@ -309,7 +310,7 @@ impl Core {
     pub(crate) fn chats(&mut self) -> Result<Vec<ChatView>, StoreError> {
         let rows: Vec<(String, i64, i64, i64, i64)> = {
             let mut rows = self.profile.store.db().prepare_cached(
-                "SELECT l.chat, sum(l.shown < 2 AND l.kind <> 3), sum(l.kind = 0 AND l.state IN (0, 1)),
+                "SELECT l.chat, sum(l.shown < 2 AND l.kind <> 3), sum(l.kind = 0 AND l.state IN (-2, 0, 1)),
                         max(l.at_unix_ms), max(l.id)
                  FROM lines l WHERE l.gone < 2 GROUP BY l.chat
                  HAVING sum(l.shown < 2) > 0 OR l.chat NOT IN
@@ -341,6 +342,11 @@ impl Core {
                 None => (Trust::Unknown, contact_of(0)),
             };
             let last_text = match self.line(LocalId(id))? {
+                Some(Line::Message(MessageView { text, file: Some(file), .. }))
+                    if text.is_empty() =>
+                {
+                    Some(file.name)
+                }
                 Some(Line::Message(message)) => Some(message.text),
                 Some(Line::Trouble { .. } | Line::Membership { .. }) | None => None,
             };

@@ -8,8 +8,8 @@ use std::fmt;
 use rsa::rand_core::{OsRng, RngCore};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
-use super::fernet_raw;
-use crate::limits::{CHUNK_PLAIN_BYTES, TOKEN_OVERHEAD_BYTES, TOKEN_PLAIN_BYTES};
+use super::token::TokenKey;
+use crate::limits::{CHUNK_BYTES_MAX, TOKEN_OVERHEAD_BYTES, TOKEN_PLAIN_BYTES};
 
 /// The random key of one blob. Travels in the message that names it, and never to a server.
 #[derive(Clone, PartialEq, Eq, Zeroize, ZeroizeOnDrop)]
@@ -39,22 +39,23 @@ impl BlobKey {
         &self.0
     }
 
-    /// Seals one chunk of a file: all but the last have [`CHUNK_PLAIN_BYTES`].
+    /// Seals one chunk of a file: all but the last have [`crate::limits::CHUNK_PLAIN_BYTES`].
     pub fn seal_chunk(&self, plain: &[u8]) -> Vec<u8> {
         let tokens = plain.len().div_ceil(TOKEN_PLAIN_BYTES);
         let mut sealed = Vec::with_capacity(plain.len() + tokens * TOKEN_OVERHEAD_BYTES);
-        for piece in plain.chunks(TOKEN_PLAIN_BYTES) {
-            sealed.extend_from_slice(&fernet_raw::seal(&self.0, piece));
-        }
+        let key = TokenKey::new(&self.0);
+        plain.chunks(TOKEN_PLAIN_BYTES).for_each(|piece| key.seal(piece, &mut sealed));
         sealed
     }
 
     /// Opens a chunk that [`Self::seal_chunk`] made. `None`: another key, or other bytes.
     pub fn open_chunk(&self, sealed: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
-        // With room from the start: growing would leave copies behind.
-        let mut plain = Zeroizing::new(Vec::with_capacity(sealed.len().min(CHUNK_PLAIN_BYTES)));
+        let key = TokenKey::new(&self.0);
+        // With room from the start, also for padding: growing would leave copies behind.
+        let room = sealed.len().min(CHUNK_BYTES_MAX);
+        let mut plain = Zeroizing::new(Vec::with_capacity(room));
         for token in sealed.chunks(TOKEN_PLAIN_BYTES + TOKEN_OVERHEAD_BYTES) {
-            plain.extend_from_slice(&fernet_raw::open(&self.0, token)?);
+            key.open(token, &mut plain)?;
         }
         Some(plain)
     }
@@ -64,6 +65,7 @@ impl BlobKey {
 mod tests {
     use super::*;
     use crate::blob::sealed_bytes;
+    use crate::limits::CHUNK_PLAIN_BYTES;
 
     #[test]
     fn chunks_come_back_and_have_the_size_that_was_announced() {

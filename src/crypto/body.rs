@@ -10,6 +10,7 @@ use bytes::Bytes;
 use prost::Message;
 
 use super::envelope::{EnvelopeError, within};
+use super::file_body::FileBody;
 use super::group::GroupKey;
 use crate::limits::{BUNDLE_BYTES_MAX, EMOJI_BYTES_MAX, EXPIRE_MAX, EXPIRE_MIN, TEXT_BYTES_MAX};
 use crate::types::{DeviceId, GroupId, GroupName, KeyEpoch, N, Seq, UserName};
@@ -89,6 +90,8 @@ pub enum Body {
         /// Its id.
         id: GroupId,
     },
+    /// A file, which lies in the blobs of the author's home.
+    File(Box<FileBody>),
     /// Something of a later version, by its number. Cannot be sealed.
     Unknown(i32),
 }
@@ -134,6 +137,7 @@ impl fmt::Debug for Body {
             Self::ReadGroup { seq } => write!(f, "ReadGroup({seq})"),
             Self::Welcome(welcome) => write!(f, "Welcome({:?})", welcome.group),
             Self::Goodbye { group, id: _ } => write!(f, "Goodbye({group:?})"),
+            Self::File(file) => file.fmt(f),
             Self::Unknown(number) => write!(f, "Unknown({number})"),
         }
     }
@@ -170,6 +174,7 @@ impl Body {
             | Self::Reaction { .. }
             | Self::Edit { .. }
             | Self::Delete { .. }
+            | Self::File(_)
             | Self::Unknown(_) => None,
         };
         match only {
@@ -226,6 +231,7 @@ impl Body {
                 let goodbye = wire::GroupGoodbye { group: group.as_str().to_owned(), group_id };
                 (wire::BodyType::BodyRemoved, goodbye.encode_to_vec().into())
             }
+            Self::File(file) => (wire::BodyType::BodyFile, file.to_bytes()),
             Self::Unknown(_) => return Err(EnvelopeError::Malformed("a body of unknown type")),
         };
         Self::decode(kind.into(), bytes.clone())?;
@@ -240,7 +246,6 @@ impl Body {
     pub(super) fn decode(kind: i32, bytes: Bytes) -> Result<Self, EnvelopeError> {
         let malformed = EnvelopeError::Malformed;
         Ok(match wire::BodyType::try_from(kind) {
-            Ok(wire::BodyType::BodyFile) => Self::Unknown(kind),
             Ok(wire::BodyType::BodyText) => {
                 within(bytes.len(), TEXT_BYTES_MAX)?;
                 let text = String::from_utf8(bytes.to_vec());
@@ -289,6 +294,7 @@ impl Body {
                 let wire::GroupGoodbye { group, group_id } = message(bytes)?;
                 Self::Goodbye { group: group_name(&group)?, id: group_of(&group_id)? }
             }
+            Ok(wire::BodyType::BodyFile) => Self::File(Box::new(FileBody::from_bytes(bytes)?)),
             Ok(wire::BodyType::BodyUnspecified) => {
                 return Err(malformed("a message without type"));
             }
@@ -299,37 +305,30 @@ impl Body {
 
 impl Rich {
     fn to_wire(&self) -> wire::Rich {
-        let ms = |life: Duration| u64::try_from(life.as_millis()).unwrap_or(u64::MAX);
-        // 0 means never: a shorter life than a millisecond is refused as too short instead.
-        let expire_ms = self.expire.map_or(0, |life| ms(life).max(1));
         wire::Rich {
             text: self.text.clone(),
             reply_to: self.reply_to.as_ref().map(MessageRef::to_wire),
             emote: self.emote,
-            expire_ms,
+            expire_ms: wire_life(self.expire),
         }
     }
 
     fn read(rich: wire::Rich) -> Result<Self, EnvelopeError> {
-        let expire = (rich.expire_ms != 0).then(|| Duration::from_millis(rich.expire_ms));
-        if expire.is_some_and(|life| !(EXPIRE_MIN..=EXPIRE_MAX).contains(&life)) {
-            return Err(EnvelopeError::Malformed("a life under a second or over a year"));
-        }
         Ok(Self {
             text: some_text(rich.text)?,
             reply_to: rich.reply_to.map(|to| MessageRef::read(Some(to))).transpose()?,
             emote: rich.emote,
-            expire,
+            expire: life_of(rich.expire_ms)?,
         })
     }
 }
 
 impl MessageRef {
-    fn to_wire(&self) -> wire::MessageRef {
+    pub(super) fn to_wire(&self) -> wire::MessageRef {
         wire::MessageRef { author: self.author.to_string(), device: self.device.0, n: self.n.0 }
     }
 
-    fn read(to: Option<wire::MessageRef>) -> Result<Self, EnvelopeError> {
+    pub(super) fn read(to: Option<wire::MessageRef>) -> Result<Self, EnvelopeError> {
         let malformed = EnvelopeError::Malformed;
         let to = to.ok_or(malformed("no message is named"))?;
         if to.device == 0 || to.n == 0 {
@@ -343,7 +342,21 @@ impl MessageRef {
     }
 }
 
-fn message<T: Message + Default>(bytes: Bytes) -> Result<T, EnvelopeError> {
+/// A life as it travels: 0 means for ever, so that a shorter one than a millisecond is refused as
+/// too short instead.
+pub(super) fn wire_life(life: Option<Duration>) -> u64 {
+    life.map_or(0, |life| u64::try_from(life.as_millis()).unwrap_or(u64::MAX).max(1))
+}
+
+pub(super) fn life_of(expire_ms: u64) -> Result<Option<Duration>, EnvelopeError> {
+    let expire = (expire_ms != 0).then(|| Duration::from_millis(expire_ms));
+    if expire.is_some_and(|life| !(EXPIRE_MIN..=EXPIRE_MAX).contains(&life)) {
+        return Err(EnvelopeError::Malformed("a life under a second or over a year"));
+    }
+    Ok(expire)
+}
+
+pub(super) fn message<T: Message + Default>(bytes: Bytes) -> Result<T, EnvelopeError> {
     T::decode(bytes).map_err(|_| EnvelopeError::Malformed("the body is not of its type"))
 }
 
@@ -361,135 +374,4 @@ fn group_of(id: &[u8]) -> Result<GroupId, EnvelopeError> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn one() -> MessageRef {
-        let author = UserName::parse("alice").unwrap();
-        MessageRef { author, device: DeviceId(7), n: N(1) }
-    }
-
-    fn rich(text: &str, expire: Option<Duration>) -> Body {
-        Body::Rich(Rich { text: text.to_owned(), reply_to: Some(one()), emote: true, expire })
-    }
-
-    fn reaction(emoji: Option<&str>) -> Body {
-        Body::Reaction { to: one(), emoji: emoji.map(str::to_owned) }
-    }
-
-    fn edit(text: &str) -> Body {
-        Body::Edit { to: one(), text: text.to_owned() }
-    }
-
-    fn welcome(epoch: u64) -> Body {
-        let (group, id) = (GroupName::canonical("team").unwrap(), GroupId([8; 32]));
-        let key = GroupKey::from_bytes(b"a secret of exactly 32 bytes, ok").unwrap();
-        Body::Welcome(Welcome { group, id, epoch: KeyEpoch(epoch), key })
-    }
-
-    fn comes_back(body: &Body) -> Result<Body, EnvelopeError> {
-        let (kind, bytes) = body.encode()?;
-        Body::decode(kind.into(), bytes)
-    }
-
-    #[test]
-    fn every_body_comes_back_as_it_was() {
-        let longest = "x".repeat(TEXT_BYTES_MAX);
-        let plain = Rich { text: "x".to_owned(), reply_to: None, emote: false, expire: None };
-        for body in [
-            Body::Text("hi".to_owned()),
-            Body::Bundle(Bytes::from_static(b"any")),
-            Body::Rich(plain),
-            rich(&longest, Some(EXPIRE_MIN)),
-            rich("x", Some(EXPIRE_MAX)),
-            reaction(Some(&"x".repeat(EMOJI_BYTES_MAX))),
-            reaction(None),
-            edit(&longest),
-            Body::Delete { to: one() },
-            Body::Read { device: DeviceId(u64::MAX), n: N(u64::MAX) },
-            Body::ReadGroup { seq: Seq(u64::MAX) },
-            welcome(1),
-            Body::Goodbye { group: GroupName::canonical("team").unwrap(), id: GroupId([8; 32]) },
-        ] {
-            assert_eq!(comes_back(&body), Ok(body));
-        }
-    }
-
-    #[test]
-    fn what_is_past_its_bound_is_neither_sealed_nor_read() {
-        let too_long = "x".repeat(TEXT_BYTES_MAX + 1);
-        let over = |limit: usize| Err(EnvelopeError::TooLarge { got: limit + 1, limit });
-        assert_eq!(comes_back(&rich(&too_long, None)), over(TEXT_BYTES_MAX));
-        assert_eq!(comes_back(&edit(&too_long)), over(TEXT_BYTES_MAX));
-        let emoji = "x".repeat(EMOJI_BYTES_MAX + 1);
-        assert_eq!(comes_back(&reaction(Some(&emoji))), over(EMOJI_BYTES_MAX));
-        let malformed = |body: Body| {
-            let refused = comes_back(&body);
-            assert!(matches!(refused, Err(EnvelopeError::Malformed(_))), "{body:?} {refused:?}");
-        };
-        malformed(rich("", None));
-        malformed(edit(""));
-        malformed(reaction(Some("")));
-        let moment = Duration::from_millis(1);
-        for life in [Duration::ZERO, moment, EXPIRE_MIN - moment, EXPIRE_MAX + moment] {
-            malformed(rich("x", Some(life)));
-        }
-        malformed(Body::Delete { to: MessageRef { device: DeviceId(0), ..one() } });
-        malformed(Body::Delete { to: MessageRef { n: N(0), ..one() } });
-        malformed(Body::Read { device: DeviceId(0), n: N(1) });
-        malformed(Body::Read { device: DeviceId(1), n: N(0) });
-        malformed(Body::ReadGroup { seq: Seq(0) });
-        malformed(welcome(0));
-        malformed(Body::Unknown(99));
-    }
-
-    #[test]
-    fn a_body_of_its_type_without_what_it_needs_is_malformed() {
-        let decode = |kind: wire::BodyType, bytes: Vec<u8>| Body::decode(kind.into(), bytes.into());
-        let bare = |kind| assert!(matches!(decode(kind, vec![]), Err(EnvelopeError::Malformed(_))));
-        bare(wire::BodyType::BodyUnspecified);
-        bare(wire::BodyType::BodyRich);
-        bare(wire::BodyType::BodyReaction);
-        bare(wire::BodyType::BodyEdit);
-        bare(wire::BodyType::BodyDelete);
-        bare(wire::BodyType::BodyRead);
-        bare(wire::BodyType::BodyWelcome);
-        bare(wire::BodyType::BodyRemoved);
-        let to = wire::MessageRef { author: "Alice".to_owned(), device: 1, n: 1 };
-        let shouted = wire::Delete { to: Some(to) }.encode_to_vec();
-        assert_eq!(
-            decode(wire::BodyType::BodyDelete, shouted),
-            Err(EnvelopeError::Malformed("not a user name"))
-        );
-        let not_utf8 = vec![0x0a, 0x01, 0xff];
-        assert!(decode(wire::BodyType::BodyRich, not_utf8).is_err());
-        let mixed = wire::Read { device: 1, n: 1, seq: 1 }.encode_to_vec();
-        assert_eq!(
-            decode(wire::BodyType::BodyRead, mixed),
-            Err(EnvelopeError::Malformed("neither device and n nor seq"))
-        );
-        assert_eq!(Body::decode(99, Bytes::new()), Ok(Body::Unknown(99)));
-    }
-
-    #[test]
-    fn debug_shows_nothing_that_was_said() {
-        for body in [rich("a secret", None), edit("a secret"), reaction(Some("secret"))] {
-            assert!(!format!("{body:?}").contains("secret"));
-        }
-        let shown = format!("{:?}", welcome(1));
-        assert_eq!(shown, "Welcome(#team)");
-    }
-
-    proptest! {
-        #[test]
-        fn bytes_from_anywhere_do_no_harm(
-            kind in -1_i32..11, bytes in prop::collection::vec(any::<u8>(), 0..200),
-        ) {
-            if let Ok(body) = Body::decode(kind, bytes.into()) {
-                // What was taken can be said again, but for what is not known here.
-                prop_assert_eq!(body.encode().is_ok(), !matches!(body, Body::Unknown(_)));
-            }
-        }
-    }
-}
+mod tests;

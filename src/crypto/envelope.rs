@@ -20,6 +20,7 @@ use crate::types::{ClusterId, DeviceId, KeyEpoch, KeyId, LogId, N, UserName};
 use crate::wire::client as wire;
 
 pub use super::body::{Body, MessageRef, Rich, Welcome};
+pub use super::file_body::FileBody;
 
 /// Bytes of an RSA ciphertext: a key of 2048 to 4096 bits.
 const WRAPPED_BYTES: std::ops::RangeInclusive<usize> = 256..=512;

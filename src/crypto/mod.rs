@@ -201,6 +201,7 @@ mod context;
 pub mod device;
 pub mod envelope;
 mod fernet_raw;
+mod file_body;
 pub mod group;
 pub mod group_envelope;
 pub mod identity;
@@ -217,6 +218,7 @@ pub mod testkeys;
 pub mod testpeople;
 #[cfg(test)]
 mod tests;
+mod token;
 
 pub use bundle::{Bundle, BundleDevice, BundleError, DeviceState, VerifiedBundle, verify_bundle};
 pub use device::{DeviceKey, ResumeClaim, SignatureError, verify_resume};

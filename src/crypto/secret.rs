@@ -103,7 +103,7 @@ pub fn stretch(
     let auth = expand(&stretched, "auth-key", cluster);
     let vault = expand(&stretched, "vault-key", cluster);
     Ok(Stretched {
-        auth_key: Zeroizing::new(STANDARD.encode(auth.as_ref())),
+        auth_key: Zeroizing::new(STANDARD.encode(auth.as_slice())),
         vault_key: VaultKey(*vault),
     })
 }

@@ -11,6 +11,8 @@ use zeroize::Zeroizing;
 
 use super::answer;
 use super::passwords::{Change, PasswordError, Passwords, SignUp};
+use crate::blob::Shape;
+use crate::home::blobs::{BlobAsk, Blobs};
 use crate::home::{
     Call, Caller, HomeGone, HomeHandle, HomeRequest, HomeStats, Output, Takeover, Target,
     Visibility,
@@ -19,7 +21,8 @@ use crate::limits::Limits;
 use crate::net::Env;
 use crate::ops::meters::AuthFailure;
 use crate::types::{
-    DeviceId, GroupName, LogEpoch, LogName, Seq, ServerId, SessionEpoch, SessionId, UserName,
+    BlobId, DeviceId, GroupName, LogEpoch, LogName, Seq, ServerId, SessionEpoch, SessionId,
+    UserName,
 };
 use crate::wire::Code;
 use crate::wire::client::{self, Done, ServerFrame, client_frame::Body, server_frame};
@@ -60,6 +63,11 @@ impl HomeDoor {
         self.home.set_limits(limits.clone()).await;
     }
 
+    /// The blobs of the home behind it: chunks come and go past the ordered way.
+    pub fn blobs(&self) -> &Blobs {
+        self.home.blobs()
+    }
+
     /// How the home behind it is doing.
     pub fn stats(&self) -> HomeStats {
         self.home.stats()
@@ -96,6 +104,7 @@ impl Inlet {
         match read(forward)? {
             Asked::Home(call) => self.door.home.call(&self.edge, call).await?,
             Asked::Perhaps(call) => self.door.home.offer(&self.edge, call),
+            Asked::Blob(from, rid, ask) => self.ask_blob(from, rid, ask),
             Asked::Password(proof) => {
                 let (door, edge) = (Arc::clone(&self.door), self.edge.clone());
                 let (answers, over) = (self.answers.clone(), self.over.clone());
@@ -119,6 +128,22 @@ impl Inlet {
             }
         }
         Ok(())
+    }
+
+    /// Not ended with the attachment, as the proofs are: what was begun is brought to its end, and
+    /// only its answer is lost.
+    fn ask_blob(&self, from: Caller, rid: u64, ask: BlobAsk) {
+        let (door, edge, answers) =
+            (Arc::clone(&self.door), self.edge.clone(), self.answers.clone());
+        self.door.env.spawn(async move {
+            let to = Target { sid: from.sid, open_id: 0 };
+            let frame = match door.home.ask_blob(&edge, from, ask).await {
+                Ok(Some(body)) => answer::frame(rid, body),
+                Ok(None) => return,
+                Err(HomeGone) => answer::home_down(rid, &door.server),
+            };
+            let _ = answers.send(Output { to: vec![to], frame }).await;
+        });
     }
 
     /// The edge's connection is gone.
@@ -230,6 +255,8 @@ enum Asked {
     /// May be lost, and must not wait.
     Perhaps(Call),
     Password(Proof),
+    /// Beside the ordered way, for files are slow.
+    Blob(Caller, u64, BlobAsk),
 }
 
 /// A password to prove before the home is asked.
@@ -256,6 +283,10 @@ fn visibility(invisible: bool) -> Visibility {
 
 fn user_name(text: &str) -> Result<UserName, DoorError> {
     UserName::canonical(text).map_err(|_| DoorError::Malformed("not a user name"))
+}
+
+fn blob_id(bytes: &[u8]) -> Result<BlobId, DoorError> {
+    BlobId::from_bytes(bytes).ok_or(DoorError::Malformed("not the id of a blob"))
 }
 
 fn group_name(text: &str) -> Result<GroupName, DoorError> {
@@ -338,8 +369,20 @@ fn read(forward: Forward) -> Result<Asked, DoorError> {
             invite: ask.invite,
             signature: ask.signature,
         },
-        Body::BeginBlob(_) | Body::CommitBlob(_) | Body::DropBlob(_) | Body::GetBlob(_) => {
-            return Err(DoorError::Malformed("not here yet"));
+        Body::BeginBlob(ask) => {
+            let shape = Shape::of(&blob_id(&ask.blob_id)?, ask.size, &ask.hashes)
+                .map_err(|_| DoorError::Malformed("not the hashes of a blob"))?;
+            return Ok(Asked::Blob(from, rid, BlobAsk::Begin(shape)));
+        }
+        Body::CommitBlob(ask) => {
+            return Ok(Asked::Blob(from, rid, BlobAsk::Commit(blob_id(&ask.blob_id)?)));
+        }
+        Body::DropBlob(ask) => {
+            return Ok(Asked::Blob(from, rid, BlobAsk::Drop(blob_id(&ask.blob_id)?)));
+        }
+        Body::GetBlob(ask) => {
+            let (owner, id) = (user_name(&ask.owner)?, blob_id(&ask.blob_id)?);
+            return Ok(Asked::Blob(from, rid, BlobAsk::Get { owner, id }));
         }
         Body::LookUp(ask) => HomeRequest::LookUp { user: user_name(&ask.user)? },
         Body::Resume(ask) => HomeRequest::Resume {
@@ -394,6 +437,10 @@ fn own_proof(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::blob::hash_chunk;
+    use crate::home::HomeConfig;
+    use crate::placement::{PlacementMap, ServerEntry};
+    use crate::types::ClusterId;
     use crate::wire::client::{ClientFrame, Login, Open};
 
     fn forward(body: Option<Body>) -> Forward {
@@ -422,6 +469,63 @@ mod tests {
         assert!(matches!(proof.kind, ProofKind::Login { takeover: Takeover::Replace }));
     }
 
+    /// Id, size and hashes of a blob of one chunk.
+    fn begin() -> client::BeginBlob {
+        let shape = Shape::made(9, vec![hash_chunk(b"some bytes")]).unwrap();
+        client::BeginBlob {
+            blob_id: shape.id().0.to_vec().into(),
+            size: shape.bytes(),
+            hashes: shape.hash_bytes().into(),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_asked_about_blobs_is_answered_by_rid_past_the_ordered_way() {
+        let folder = tempfile::tempdir().unwrap();
+        let (env, database) = (Env::system_for_tests(), folder.path().join("s1.db"));
+        let (s1, cluster) = (ServerId::numbered(1), ClusterId([7; 32]));
+        let entry = ServerEntry {
+            id: s1.clone(),
+            addr: ([127, 0, 0, 1], 0).into(),
+            peer_addr: ([127, 0, 0, 1], 0).into(),
+            spki_sha256: String::new(),
+        };
+        let map = Arc::new(PlacementMap::deal(vec![entry], String::new()));
+        crate::home::create(&env, &database, &s1, &cluster, &map.slots_of(&s1)).unwrap();
+        let limits = Arc::new(Limits::default());
+        let server = s1.clone();
+        let config = HomeConfig { database, server, cluster, map, limits: Arc::clone(&limits) };
+        let home = HomeHandle::open(&env, config).unwrap();
+        let door = HomeDoor::new(&env, s1.clone(), limits, home.clone());
+        let (inlet, mut outlet) = door.attach(s1);
+        let blob_id = begin().blob_id;
+        let get = client::GetBlob { owner: "bob".into(), blob_id: blob_id.clone() };
+        for (body, code) in [
+            // The writer knows nobody of that name.
+            (Body::BeginBlob(begin()), Code::NoSuchUser),
+            (Body::CommitBlob(client::CommitBlob { blob_id: blob_id.clone() }), Code::NoSuchUser),
+            (Body::DropBlob(client::DropBlob { blob_id }), Code::NoSuchUser),
+            (Body::GetBlob(get), Code::NoSuchBlob),
+        ] {
+            inlet.forward(forward(Some(body))).await.unwrap();
+            let output = outlet.next().await.unwrap();
+            let Some(server_frame::Body::Error(error)) = output.frame.body else {
+                panic!("no error");
+            };
+            assert_eq!((error.code, output.frame.rid), (code as u32, 9));
+            assert_eq!(output.to, [Target { sid: SessionId(3), open_id: 0 }]);
+        }
+        home.stop().await;
+        inlet.forward(forward(Some(Body::BeginBlob(begin())))).await.unwrap();
+        // Whichever comes first: that the home is gone, or that this attachment is over.
+        if let Some(output) = outlet.next().await {
+            let Some(server_frame::Body::Error(error)) = output.frame.body else {
+                panic!("no error");
+            };
+            assert_eq!(error.code, Code::HomeDown as u32);
+        }
+    }
+
     #[test]
     fn what_no_honest_edge_sends_is_malformed() {
         for bad in [
@@ -429,6 +533,17 @@ mod tests {
             forward(Some(Body::Hello(client::Hello::default()))),
             forward(Some(Body::LookUp(client::LookUp { user: "A!".into() }))),
             forward(Some(Body::Open(Open { log: "bob".into(), ..Open::default() }))),
+            forward(Some(Body::BeginBlob(client::BeginBlob { size: 0, ..begin() }))),
+            forward(Some(Body::BeginBlob(client::BeginBlob { size: 1 << 40, ..begin() }))),
+            forward(Some(Body::BeginBlob(client::BeginBlob {
+                hashes: vec![0; 32].into(),
+                ..begin()
+            }))),
+            forward(Some(Body::CommitBlob(client::CommitBlob { blob_id: vec![0; 31].into() }))),
+            forward(Some(Body::GetBlob(client::GetBlob {
+                owner: "../alice".into(),
+                blob_id: begin().blob_id,
+            }))),
             Forward { user: "../x".into(), ..forward(Some(Body::Logout(client::Logout {}))) },
             Forward::default(),
         ] {

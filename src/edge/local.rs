@@ -10,7 +10,7 @@ use tokio::time::sleep;
 
 use super::Edge;
 use super::door::{DoorError, HomeDoor, Inlet, Outlet};
-use super::router::ToHome;
+use super::router::{ChunkWay, ToHome};
 use crate::limits;
 
 /// Carries until the home stops. The home ends an attachment whose outputs nobody took in time;
@@ -20,6 +20,7 @@ pub async fn carry(edge: Arc<Edge>, door: Arc<HomeDoor>) {
     loop {
         let (inlet, mut outlet) = door.attach(edge.id().clone());
         let (generation, queue) = port.open();
+        port.take_chunks(ChunkWay::Local(door.blobs().clone()));
         let stopped = tokio::select! {
             biased;
             () = deliver(&edge, &mut outlet) => Ok(()),

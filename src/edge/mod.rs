@@ -5,6 +5,7 @@
 
 mod answer;
 mod blobs;
+pub mod chunks;
 mod datagram;
 pub mod door;
 mod groups;

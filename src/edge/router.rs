@@ -7,9 +7,10 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, Semaphore, mpsc};
 
-use crate::limits;
+use crate::home::blobs::Blobs;
+use crate::limits::{self, LINK_CHUNKS_AT_ONCE};
 use crate::placement::PlacementMap;
 use crate::types::{LogName, ServerId, SessionId, UserName};
 use crate::wire::peer::Forward;
@@ -49,6 +50,41 @@ pub struct Port {
 struct Line {
     generation: Generation,
     queue: Option<mpsc::Sender<ToHome>>,
+    chunks: Option<ChunkWay>,
+}
+
+/// How chunks of blobs reach a home: beside the queue, which they must not hold up.
+#[derive(Clone)]
+pub enum ChunkWay {
+    /// It is the home of this server.
+    Local(Blobs),
+    /// It is on another server.
+    Peer(PeerChunks),
+}
+
+/// The link's connection, and whose turn it is to open a stream on it.
+#[derive(Clone, Debug)]
+pub struct PeerChunks {
+    /// The connection of the link.
+    pub conn: quinn::Connection,
+    /// [`limits::LINK_CHUNKS_AT_ONCE`] places, given away in the order in which they are asked for.
+    pub places: Arc<Semaphore>,
+}
+
+impl std::fmt::Debug for ChunkWay {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Local(_) => "Local",
+            Self::Peer(_) => "Peer",
+        })
+    }
+}
+
+impl ChunkWay {
+    /// By streams of this connection.
+    pub fn peer(conn: quinn::Connection) -> Self {
+        Self::Peer(PeerChunks { conn, places: Arc::new(Semaphore::new(LINK_CHUNKS_AT_ONCE)) })
+    }
 }
 
 impl Port {
@@ -70,10 +106,22 @@ impl Port {
         (line.generation, receiver)
     }
 
+    /// In this life of the line chunks go this way. Without this: none.
+    pub fn take_chunks(&self, way: ChunkWay) {
+        self.line().chunks = Some(way);
+    }
+
     /// Ends this life: from now on senders are told that the home is down. What was queued is
     /// lost with the receiver, so the sessions have to be told afterwards.
     pub fn close(&self) {
-        self.line().queue = None;
+        let mut line = self.line();
+        line.queue = None;
+        line.chunks = None;
+    }
+
+    /// The way of chunks to that home, while there is a line.
+    pub fn chunks(&self) -> Option<ChunkWay> {
+        self.line().chunks.clone()
     }
 
     /// Queues without waiting, and says in which life of the line.

@@ -45,12 +45,15 @@ pub(super) struct Session {
     state: Mutex<State>,
     wake_reader: Notify,
     wake_writer: Notify,
+    /// Told once, when somebody is logged in and has heard so.
+    welcomed: Notify,
 }
 
 impl Session {
     pub(super) fn new(sid: SessionId, state: State) -> Self {
         let (wake_reader, wake_writer) = (Notify::new(), Notify::new());
-        Self { sid, state: Mutex::new(state), wake_reader, wake_writer }
+        let welcomed = Notify::new();
+        Self { sid, state: Mutex::new(state), wake_reader, wake_writer, welcomed }
     }
 
     pub(super) fn sid(&self) -> SessionId {
@@ -108,7 +111,13 @@ impl Session {
             outcome = self.write(edge, conn, &mut writer) => outcome,
             outcome = self.read(edge, &mut reader) => outcome,
             outcome = self.hear(edge, conn) => outcome,
+            () = self.chunks(edge, conn) => Outcome::Gone,
         }
+    }
+
+    /// Returns once after a login.
+    pub(super) async fn logged_in(&self) {
+        self.welcomed.notified().await;
     }
 
     /// Datagrams; before login they are read only to be dropped.
@@ -219,6 +228,7 @@ impl Session {
         {
             if matches!(frame.body, Some(server_frame::Body::Welcome(_))) {
                 raise_after_login(conn);
+                self.welcomed.notify_one();
                 self.look(|state| state.log_login(edge.env.names()));
             }
             for frame in edge.env.on_the_way_out(|| self.look(|state| state.user()), frame) {

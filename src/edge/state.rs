@@ -17,7 +17,7 @@ use crate::wire::code::Fate;
 
 use super::answer;
 use super::datagram::Datagrams;
-use super::limits::{AddressKey, Meter};
+use super::limits::{AddressKey, Meter, Rate};
 use super::outbox::Outbox;
 use super::router::Generation;
 use super::who::WhoMerge;
@@ -123,6 +123,7 @@ pub(super) struct State {
     pub(super) login_deadline: Instant,
     pub(super) requests: Meter,
     pub(super) cursors: Meter,
+    chunks: Meter,
     pub(super) datagrams: Datagrams,
     /// The reader has to look again: the phase, the end or the room in the outbox changed.
     wake_reader: bool,
@@ -150,6 +151,7 @@ impl State {
             login_deadline,
             requests: Meter::new(now),
             cursors: Meter::new(now),
+            chunks: Meter::new(now),
             datagrams: Datagrams::new(now),
             wake_reader: false,
         }
@@ -230,6 +232,23 @@ impl State {
         }
         seen.push_back(now);
         (seen.len() >= limits.failures_per_connection_max as usize).then_some(Fate::Closed)
+    }
+
+    /// Counts a chunk that is asked for; says when to come back if it comes too soon.
+    pub(super) fn count_chunk(&mut self, now: Instant) -> Result<(), Duration> {
+        let most = limits::CHUNKS_PER_S;
+        self.chunks.check(Rate::new(most, Duration::from_secs(1), most), now)
+    }
+
+    /// Counts what was wrong with the stream of a chunk, which has been answered.
+    pub(super) fn chunk_fault(&mut self, code: Code, limits: &Limits, now: Instant) {
+        let fate = match code {
+            Code::Malformed => self.count_malformed(limits, now),
+            code => Some(code.fate()),
+        };
+        if fate == Some(Fate::Closed) {
+            self.close(code, Fate::Closed, "on the stream of a chunk");
+        }
     }
 
     /// Takes one answer or push of a home. What nobody here waits for any more is dropped.

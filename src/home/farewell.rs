@@ -111,7 +111,7 @@ impl Home {
 
     /// Deletes some of what gone accounts left behind.
     pub(super) fn reap_gone(&mut self) -> Result<(), HomeFailure> {
-        if !self.gone_left {
+        if !self.gone_left || self.sweeping {
             return Ok(());
         }
         let done = self.without_foreign_keys(Self::try_reap_gone).map_err(Fault::fatal)?;
@@ -144,7 +144,12 @@ impl Home {
     fn try_reap_gone(&mut self) -> Result<(), Fault> {
         self.execute("BEGIN IMMEDIATE")?;
         let log = sql::logs::gone_logs(self.conn(), 1)?.first().copied();
+        let mut blobs = Vec::new();
         if let Some(log) = log {
+            // The log last: by it the account is found again.
+            blobs = self.take_blobs_of(log)?;
+        }
+        if let Some(log) = log.filter(|_| blobs.is_empty()) {
             let count = sql::logs::delete_some_entries(self.conn(), log, GONE_ENTRIES_MAX)?;
             if count < GONE_ENTRIES_MAX {
                 sql::logs::delete_log(self.conn(), log)?;
@@ -152,21 +157,17 @@ impl Home {
         }
         self.execute("COMMIT")?;
         self.gone_left = log.is_some();
+        self.gone_blobs.extend(blobs);
         Ok(())
     }
 
     /// When this has to be looked at again, if at all.
     pub(super) fn next_look(&self) -> Option<NextLook> {
-        if self.gone_left {
+        if self.gone_left && !self.sweeping {
             return Some(NextLook::Soon);
         }
-        let deletion = self.next_deletion_ms.map(NextLook::At);
-        let old = self.has_days.then(|| self.next_old());
-        match (deletion, old) {
-            (Some(NextLook::At(deletion)), Some(NextLook::At(old))) => {
-                Some(NextLook::At(deletion.min(old)))
-            }
-            (deletion, old) => deletion.or(old),
-        }
+        let old = self.has_days.then(|| self.next_old_ms());
+        let blobs = self.next_blob_ms.filter(|_| !self.sweeping);
+        [self.next_deletion_ms, old, blobs].into_iter().flatten().min().map(NextLook::At)
     }
 }

@@ -24,6 +24,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/002_deletion_and_presence.sql"),
     include_str!("migrations/003_groups.sql"),
     include_str!("migrations/004_groups_made.sql"),
+    include_str!("migrations/005_blobs.sql"),
 ];
 
 /// Pages of the write-ahead log before SQLite copies them into the file: 16 MiB. With SQLite's

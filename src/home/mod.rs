@@ -40,14 +40,15 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::Instant;
 
+use self::blobs::Blobs;
 use self::state::{Home, Job};
 use self::writer::{Item, Shared, Writer};
 use crate::limits::{Limits, WRITER_QUEUE_MAX};
 use crate::net::Env;
 use crate::placement::PlacementMap;
-use crate::types::{ClusterId, ServerId, UserName};
+use crate::types::{ClusterId, ServerId, SlotId, UserName};
+use crate::wire::client::server_frame::Body;
 
 pub use file::{CreateError, OpenError, create};
 pub use inspect::{Inspection, inspect};
@@ -80,6 +81,8 @@ pub struct HomeHandle {
     shared: Arc<Shared>,
     failure: watch::Receiver<Option<HomeFailure>>,
     database: Arc<Path>,
+    slots: Arc<[SlotId]>,
+    blobs: Blobs,
 }
 
 impl HomeHandle {
@@ -97,10 +100,18 @@ impl HomeHandle {
         let (tell, failure) = watch::channel(None);
         let shared = Arc::new(Shared::default());
         let waker = queue.downgrade();
-        Writer::new(env, home, Arc::clone(&shared), waiting, waker, tell)
+        let (slots, blobs) = (home.slots().into(), Blobs::beside(env, &path));
+        let rows = home.blob_rows().map_err(|fault| file::misread(&path, fault))?;
+        blobs.tidy(rows).map_err(|cause| OpenError::Io(path.to_path_buf(), cause))?;
+        Writer::new(env, home, blobs.clone(), Arc::clone(&shared), waiting, waker, tell)
             .start()
             .map_err(|cause| OpenError::Io(path.to_path_buf(), cause))?;
-        Ok(Self { queue, shared, failure, database: path })
+        Ok(Self { queue, shared, failure, database: path, slots, blobs })
+    }
+
+    /// The blobs of this home: their chunks come and go past the writer.
+    pub fn blobs(&self) -> &Blobs {
+        &self.blobs
     }
 
     /// Makes `edge` known and returns what the home sends it: answers, pushes, replaced sessions.
@@ -126,7 +137,7 @@ impl HomeHandle {
         let Some(generation) = self.shared.attachments.generation(edge) else {
             return if self.queue.is_closed() { Err(HomeGone) } else { Ok(()) };
         };
-        let job = Job { edge: edge.clone(), generation, call, since: Instant::now() };
+        let job = Job::new(edge, generation, call);
         self.queue.send(Item::Call(job)).await.map_err(|_| HomeGone)
     }
 
@@ -136,8 +147,25 @@ impl HomeHandle {
             return;
         }
         if let Some(generation) = self.shared.attachments.generation(edge) {
-            let job = Job { edge: edge.clone(), generation, call, since: Instant::now() };
+            let job = Job::new(edge, generation, call);
             let _ = self.queue.try_send(Item::Call(job));
+        }
+    }
+
+    /// As [`Self::call`], with the answer for whoever calls and not for the edge. `None`: the edge
+    /// is not attached (any more).
+    ///
+    /// # Errors
+    /// [`HomeGone`] after a stop or a failure.
+    async fn ask(&self, edge: &ServerId, call: Call) -> Result<Option<Body>, HomeGone> {
+        let Some(generation) = self.shared.attachments.generation(edge) else { return Ok(None) };
+        let (answer, answered) = oneshot::channel();
+        let job = Job { answer: Some(answer), ..Job::new(edge, generation, call) };
+        self.queue.send(Item::Call(job)).await.map_err(|_| HomeGone)?;
+        match answered.await {
+            Ok(body) => Ok(Some(body)),
+            Err(_) if self.queue.is_closed() => Err(HomeGone),
+            Err(_) => Ok(None),
         }
     }
 

@@ -39,11 +39,14 @@ impl Mode {
             | HomeRequest::ChangePassword { .. }
             | HomeRequest::DeleteAccount { .. }
             | HomeRequest::SetPresence { .. }
+            | HomeRequest::CommitBlob { .. }
+            | HomeRequest::DropBlob { .. }
             | HomeRequest::Open { .. } => self != Self::Frozen,
             HomeRequest::SignUp { .. }
             | HomeRequest::PutBundle { .. }
             | HomeRequest::Block { .. }
             | HomeRequest::Change { .. }
+            | HomeRequest::BeginBlob { .. }
             | HomeRequest::Append { .. } => self == Self::Normal,
         }
     }

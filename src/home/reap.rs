@@ -9,7 +9,6 @@ use tokio::time::Instant;
 use tracing::warn;
 
 use super::cache::Flush;
-use super::farewell::NextLook;
 use super::refusal::{Fault, Severity};
 use super::request::HomeFailure;
 use super::sql;
@@ -65,8 +64,8 @@ impl Home {
     }
 
     /// When that has to be looked at again.
-    pub(super) fn next_old(&self) -> NextLook {
-        NextLook::At((self.looked_day + 1) * DAY_MS)
+    pub(super) fn next_old_ms(&self) -> u64 {
+        (self.looked_day + 1) * DAY_MS
     }
 
     /// Deletes passed entries once there are enough of them for a transaction of their own.

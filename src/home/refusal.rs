@@ -20,12 +20,23 @@ pub(super) struct Refusal {
     /// `ALREADY_LOGGED_IN` only.
     pub(super) since_ms: u64,
     pub(super) last_seen_ms: u64,
+    /// `QUOTA` only.
+    pub(super) limit_bytes: u64,
+    pub(super) used_bytes: u64,
 }
 
 impl Refusal {
     pub(super) fn new(code: Code) -> Self {
-        let (expected, detail) = (N(0), "");
-        Self { code, retry_after_ms: 0, expected, detail, since_ms: 0, last_seen_ms: 0 }
+        Self {
+            code,
+            retry_after_ms: 0,
+            expected: N(0),
+            detail: "",
+            since_ms: 0,
+            last_seen_ms: 0,
+            limit_bytes: 0,
+            used_bytes: 0,
+        }
     }
 
     pub(super) fn because(code: Code, detail: &'static str) -> Self {
@@ -44,6 +55,8 @@ impl Refusal {
             detail: self.detail.to_owned(),
             since_unix_ms: self.since_ms,
             last_seen_unix_ms: self.last_seen_ms,
+            limit_bytes: self.limit_bytes,
+            used_bytes: self.used_bytes,
             ..wire::Error::default()
         }
     }

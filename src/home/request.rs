@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use crate::types::{
-    DeviceId, GroupName, LogEpoch, LogName, Seq, SessionEpoch, SessionId, UserName,
+    BlobId, DeviceId, GroupName, LogEpoch, LogName, Seq, SessionEpoch, SessionId, UserName,
 };
 use crate::wire::client::{ServerFrame, server_frame};
 
@@ -55,7 +55,8 @@ pub enum Visibility {
 /// Answered by `rid`: `LookUp` by `Account`; `SignUp`, `Login`, `Resume` by `Welcome`; `Logout`,
 /// `PutBundle`, `Block`, `ChangePassword`, `DeleteAccount`, `SetPresence` by `Done`; `Who` by
 /// `WhoList`; `Change` by `Changed`, `GetRoster` by `Roster`, `JoinAsk` by `JoinOffer`, `JoinProof`
-/// by `Done`; each of them else by `Error`. Answered by
+/// by `Done`; `BeginBlob` by `BlobOffer`, `CommitBlob` and `DropBlob` by `Done`; each of them else
+/// by `Error`. Answered by
 /// log and open id: `Open` by `Opened` or `Refused{n: 0}`, `Append` by `Appended` or `Refused`.
 /// `Cursor`, `Typing`, `TypingIn` and `Detach` have no answer.
 #[derive(Clone, Debug)]
@@ -213,6 +214,27 @@ pub enum HomeRequest {
         epoch: LogEpoch,
         /// Cumulative.
         upto: Seq,
+    },
+    /// Begins an upload of the caller, or goes on with one: makes or refreshes its row.
+    BeginBlob {
+        /// Of which blob.
+        id: BlobId,
+        /// Its sealed bytes.
+        bytes: u64,
+        /// Its file lies there as a committed one does.
+        lies_whole: bool,
+    },
+    /// Notes that an upload of the caller is a blob from here on.
+    CommitBlob {
+        /// Which.
+        id: BlobId,
+        /// All of it was just brought to disk. If not, it is only asked whether it was before.
+        is_safe: bool,
+    },
+    /// Forgets a blob or an upload of the caller.
+    DropBlob {
+        /// Which.
+        id: BlobId,
     },
     /// The connection is gone: its session and its opens end.
     Detach,

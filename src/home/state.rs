@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use rusqlite::Connection;
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tracing::{error, warn};
 
@@ -24,7 +25,7 @@ use crate::net::Env;
 use crate::net::env::Bug;
 use crate::ops::meters::AuthFailure;
 use crate::placement::{slot_of_log, slot_of_user};
-use crate::types::{ClusterId, LogName, MapVersion, N, Seq, ServerId, SlotId, UserName};
+use crate::types::{BlobId, ClusterId, LogName, MapVersion, N, Seq, ServerId, SlotId, UserName};
 use crate::wire::Code;
 use crate::wire::client::{self as wire, server_frame::Body};
 
@@ -41,6 +42,15 @@ pub(super) struct Job {
     pub(super) call: Call,
     /// When it was queued.
     pub(super) since: Instant,
+    /// Who gets the answer in place of the edge.
+    pub(super) answer: Option<oneshot::Sender<Body>>,
+}
+
+impl Job {
+    /// A call that came now, to be answered to its edge.
+    pub(super) fn new(edge: &ServerId, generation: Generation, call: Call) -> Self {
+        Self { edge: edge.clone(), generation, call, since: Instant::now(), answer: None }
+    }
 }
 
 /// Who asks, and where the answer goes.
@@ -51,6 +61,8 @@ pub(super) struct Asker<'a> {
     pub(super) rid: u64,
     /// Since when the request has been here.
     pub(super) since: Instant,
+    /// The number of the job in its batch, if not the edge gets the answer.
+    aside: Option<usize>,
 }
 
 /// An entry of the current batch.
@@ -94,6 +106,8 @@ pub(super) struct Home {
     pub(super) mode: Mode,
     /// Answers of this batch; nobody sees them before the COMMIT.
     pub(super) out: Vec<(Place, Output)>,
+    /// Answers to jobs of this batch, by their number, that are not for edges.
+    pub(super) aside: Vec<(usize, Body)>,
     /// Entries of this batch, by log.
     pub(super) fresh: BTreeMap<LogName, Vec<Fresh>>,
     /// Logs in which a cursor moved or an Open began in this batch.
@@ -109,6 +123,12 @@ pub(super) struct Home {
     pub(super) next_deletion_ms: Option<u64>,
     /// Gone accounts may have left logs.
     pub(super) gone_left: bool,
+    /// When the next upload or blob goes, or earlier.
+    pub(super) next_blob_ms: Option<u64>,
+    /// Blobs without a row, whose files are to be removed.
+    pub(super) gone_blobs: Vec<(UserName, BlobId)>,
+    /// Such files are being removed: more have to wait.
+    pub(super) sweeping: bool,
     /// Edges for which a wake-up is due when there is room again.
     pub(super) wake: Vec<EdgeNumber>,
 }
@@ -119,6 +139,7 @@ impl Home {
         let reapable = reap::logs_to_reap(&database.conn)?;
         let next_deletion_ms = sql::accounts::next_deletion_ms(&database.conn)?;
         let has_days = !sql::groups::with_days_before(&database.conn, ALWAYS)?.is_empty();
+        let next_blob_ms = sql::blobs::next_due_ms(&database.conn)?;
         let gone_left = !sql::logs::gone_logs(&database.conn, 1)?.is_empty();
         Ok(Self {
             env: env.clone(),
@@ -133,6 +154,7 @@ impl Home {
             joins: Joins::default(),
             mode: Mode::Normal,
             out: Vec::new(),
+            aside: Vec::new(),
             fresh: BTreeMap::new(),
             moved: BTreeSet::new(),
             passed: if reapable.is_empty() { 0 } else { reap::REAP_ENTRIES_MIN },
@@ -141,6 +163,9 @@ impl Home {
             looked_day: 0,
             next_deletion_ms,
             gone_left,
+            next_blob_ms,
+            gone_blobs: Vec::new(),
+            sweeping: false,
             wake: Vec::new(),
         })
     }
@@ -176,7 +201,8 @@ impl Home {
             for (index, job) in batch.iter().enumerate() {
                 let Some(place) = self.place_of(job) else { continue };
                 let Call { from, rid, request: _ } = &job.call;
-                let asker = Asker { place, from, rid: *rid, since: job.since };
+                let aside = job.answer.is_some().then_some(index);
+                let asker = Asker { place, from, rid: *rid, since: job.since, aside };
                 if failed.contains(&index) {
                     let refusal = Refusal::because(Code::Internal, "see the server's log");
                     self.refuse(asker, &job.call.request, &refusal);
@@ -276,6 +302,7 @@ impl Home {
         self.live.rollback();
         self.joins.rollback();
         self.out.clear();
+        self.aside.clear();
         self.fresh.clear();
         self.moved.clear();
         Ok(())
@@ -355,6 +382,13 @@ impl Home {
                 self.move_cursor(asker, log, *open_id, *epoch, *upto)?;
                 Ok(None)
             }
+            HomeRequest::BeginBlob { id, bytes, lies_whole } => {
+                self.begin_blob(asker, id, *bytes, *lies_whole).map(Some)
+            }
+            HomeRequest::CommitBlob { id, is_safe } => {
+                self.commit_blob(asker, id, *is_safe).map(Some)
+            }
+            HomeRequest::DropBlob { id } => self.drop_blob(asker, id).map(Some),
             HomeRequest::Detach => {
                 self.joins.forget(asker.place);
                 self.live.end_place(asker.place);
@@ -385,8 +419,15 @@ impl Home {
             | HomeRequest::GetRoster { .. }
             | HomeRequest::JoinAsk { .. }
             | HomeRequest::JoinProof { .. }
+            | HomeRequest::BeginBlob { .. }
+            | HomeRequest::CommitBlob { .. }
+            | HomeRequest::DropBlob { .. }
             | HomeRequest::Detach => 0,
         };
+        if let Some(index) = asker.aside {
+            self.aside.push((index, body));
+            return;
+        }
         let target = Target { sid: asker.place.sid, open_id };
         self.out.push((asker.place, Output::one(target, asker.rid, body)));
     }
@@ -433,6 +474,9 @@ impl Home {
             | HomeRequest::GetRoster { .. }
             | HomeRequest::JoinAsk { .. }
             | HomeRequest::JoinProof { .. }
+            | HomeRequest::BeginBlob { .. }
+            | HomeRequest::CommitBlob { .. }
+            | HomeRequest::DropBlob { .. }
             | HomeRequest::SetPresence { .. } => Body::Error(refusal.error()),
         };
         self.answer(asker, request, body);
@@ -452,6 +496,11 @@ impl Home {
     pub(super) fn own_log(&self, log: &LogName) -> Result<(), No> {
         let owned = self.slots.binary_search(&slot_of_log(log)).is_ok();
         if owned { Ok(()) } else { Err(Code::WrongHome.into()) }
+    }
+
+    /// The slots of the database, in order.
+    pub(super) fn slots(&self) -> &[SlotId] {
+        &self.slots
     }
 
     pub(super) fn owns(&self, user: &UserName) -> bool {

@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tracing::error;
 
+use super::blobs::Blobs;
 use super::edges::Attachments;
 use super::farewell::NextLook;
 use super::live::EdgeNumber;
@@ -22,7 +23,7 @@ use crate::limits::{Limits, PRESENCE_PAUSE, WRITER_BATCH_MAX};
 use crate::net::Env;
 use crate::net::env::Bug;
 use crate::ops::meters::StoreOp;
-use crate::types::UserName;
+use crate::types::{BlobId, UserName};
 
 /// How long an edge gets to take outputs before readers behind it are tried again.
 const ROOM_PAUSE: Duration = Duration::from_millis(5);
@@ -45,8 +46,12 @@ pub(super) enum Item {
     Room(EdgeNumber),
     /// Some who came or went can be told of now.
     Presence,
-    /// Deleted accounts have to be looked after.
+    /// Deleted accounts and blobs whose time has come have to be looked after.
     Deletions,
+    /// Somebody wants to know whether a blob has a row.
+    HasBlob(UserName, BlobId, oneshot::Sender<bool>),
+    /// The files of the last blobs that went are removed.
+    Swept,
     /// Finish what came before, close the file, answer.
     Stop(oneshot::Sender<()>),
     /// A test changes the database behind the home's back.
@@ -90,6 +95,7 @@ pub(super) struct Writer {
     presence_timer: bool,
     /// For when, in tokio's time, deleted accounts are to be looked after.
     look_timer: Option<Instant>,
+    blobs: Blobs,
 }
 
 /// Lets everybody know that the writer ended, however it ended.
@@ -111,14 +117,23 @@ impl Writer {
     pub(super) fn new(
         env: &Env,
         home: Home,
+        blobs: Blobs,
         shared: Arc<Shared>,
         queue: mpsc::Receiver<Item>,
         waker: mpsc::WeakSender<Item>,
         failure: watch::Sender<Option<HomeFailure>>,
     ) -> Self {
         let tell = Tell { shared, failure };
-        let (env, presence_timer, look_timer) = (env.clone(), false, None);
-        Self { home, queue, waker, env, tell, presence_timer, look_timer }
+        Self {
+            home,
+            queue,
+            waker,
+            env: env.clone(),
+            tell,
+            presence_timer: false,
+            look_timer: None,
+            blobs,
+        }
     }
 
     /// Starts the thread, or the task.
@@ -243,6 +258,8 @@ impl Writer {
                     batch.presence = true;
                 }
                 Item::Deletions => self.look_timer = None,
+                Item::HasBlob(user, id, answer) => batch.has_blob.push((user, id, answer)),
+                Item::Swept => self.home.sweeping = false,
                 #[cfg(test)]
                 Item::Tamper(sql, done) => {
                     self.home.conn().execute_batch(sql).unwrap();
@@ -257,13 +274,22 @@ impl Writer {
         Ok(batch)
     }
 
-    fn after_commit(&mut self, batch: Batch) -> Result<(), End> {
+    fn after_commit(&mut self, mut batch: Batch) -> Result<(), End> {
         let stored = self.home.fresh_messages();
         self.home.publish()?;
+        for (index, body) in std::mem::take(&mut self.home.aside) {
+            if let Some(answer) = batch.jobs.get_mut(index).and_then(|job| job.answer.take()) {
+                // Whoever asked may have gone.
+                let _ = answer.send(body);
+            }
+        }
         self.measure(&batch.jobs, stored);
         for (user, answer) in batch.verifiers {
             // Whoever asked may have gone.
             let _ = answer.send(self.home.verifier(&user)?);
+        }
+        for (user, id, answer) in batch.has_blob {
+            let _ = answer.send(self.home.has_blob(&user, &id)?);
         }
         for answer in batch.unread {
             let _ = answer.send(self.home.unread()?);
@@ -274,6 +300,8 @@ impl Writer {
         self.home.page_round()?;
         self.home.reap_if_due()?;
         self.home.reap_gone()?;
+        self.home.reap_blobs()?;
+        self.sweep_blobs();
         if batch.presence {
             self.home.tell_presence()?;
         }
@@ -307,6 +335,14 @@ impl Writer {
         if !self.presence_timer && !self.home.live.changed.is_empty() {
             self.presence_timer = true;
             self.later(PRESENCE_PAUSE, Item::Presence);
+        }
+    }
+
+    fn sweep_blobs(&mut self) {
+        let gone = std::mem::take(&mut self.home.gone_blobs);
+        if !gone.is_empty() {
+            self.home.sweeping = true;
+            drop(self.env.spawn(self.blobs.clone().sweep(gone, self.waker.clone())));
         }
     }
 
@@ -365,6 +401,7 @@ struct Batch {
     jobs: Vec<Job>,
     verifiers: Vec<(UserName, oneshot::Sender<Option<StoredVerifier>>)>,
     unread: Vec<oneshot::Sender<u64>>,
+    has_blob: Vec<(UserName, BlobId, oneshot::Sender<bool>)>,
     stop: Option<oneshot::Sender<()>>,
     presence: bool,
 }

@@ -55,7 +55,11 @@ pub trait World: Send + Sync + 'static {
 pub struct Env {
     inner: Arc<Inner>,
     observer: Arc<Observer>,
+    around: Option<Around>,
 }
+
+/// Puts something between a socket and whoever uses it.
+pub type Around = Arc<dyn Fn(Arc<dyn AsyncUdpSocket>) -> Arc<dyn AsyncUdpSocket> + Send + Sync>;
 
 struct Inner {
     world: Arc<dyn World>,
@@ -128,6 +132,7 @@ impl Env {
                 way_out: std::sync::OnceLock::new(),
             }),
             observer: Arc::default(),
+            around: None,
         }
     }
 
@@ -135,6 +140,13 @@ impl Env {
     #[must_use]
     pub fn watched_by(self, observer: Observer) -> Self {
         Self { observer: Arc::new(observer), ..self }
+    }
+
+    /// The same world, with something around every socket that is opened from now on: how a
+    /// measurement makes a line bad.
+    #[must_use]
+    pub fn with_sockets(self, around: Around) -> Self {
+        Self { around: Some(around), ..self }
     }
 
     /// Where this node counts.
@@ -163,7 +175,7 @@ impl Env {
         let rng = Mutex::new(StdRng::seed_from_u64(seed));
         let way_out = std::sync::OnceLock::new();
         let inner = Inner { world, rng, udp_bytes: Arc::default(), killed, test, way_out };
-        Self { inner: Arc::new(inner), observer: Arc::default() }
+        Self { inner: Arc::new(inner), observer: Arc::default(), around: None }
     }
 
     /// The operating system with cheap keys and passwords, for tests over real sockets.
@@ -181,6 +193,7 @@ impl Env {
                 way_out: std::sync::OnceLock::new(),
             }),
             observer: Arc::default(),
+            around: None,
         }
     }
 
@@ -209,6 +222,10 @@ impl Env {
     /// As the operating system.
     pub fn bind(&self, addr: SocketAddr) -> io::Result<Arc<dyn AsyncUdpSocket>> {
         let socket = self.inner.world.bind(addr)?;
+        let socket = match &self.around {
+            Some(put) => put(socket),
+            None => socket,
+        };
         Ok(Counted::new(socket, Arc::clone(&self.inner.udp_bytes)))
     }
 

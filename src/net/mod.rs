@@ -4,6 +4,7 @@
 //! Deliberately knows nothing of users, logs or what a frame means.
 
 pub mod accept;
+pub mod chunk;
 mod counted;
 pub mod endpoint;
 pub mod env;
@@ -11,6 +12,7 @@ pub mod files;
 pub mod keys;
 pub mod live;
 pub mod pki;
+pub mod several;
 pub mod stream;
 pub mod tls;
 
@@ -26,5 +28,6 @@ pub use env::Env;
 pub use keys::QuicKeys;
 pub use live::Live;
 pub use pki::{Authority, CaCert, Credentials, Role};
+pub use several::Several;
 pub use stream::{FrameReader, FrameWriter};
 pub use tls::{PresentedCert, presented, presented_expiry_unix_ms};

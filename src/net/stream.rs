@@ -109,6 +109,11 @@ impl<M: Message + Default> FrameReader<M> {
         self.last_length
     }
 
+    /// The stream, and what was read of it beyond the last frame.
+    pub(super) fn into_rest(self) -> (RecvStream, VecDeque<Bytes>) {
+        (self.recv, self.assembler.chunks)
+    }
+
     /// Tells the other side that nothing more will be read, and why.
     pub fn stop(&mut self, code: Code) {
         // Fails only when the stream is over already.

@@ -10,7 +10,7 @@ use tokio::time::{sleep, timeout};
 
 use super::{Reader, WRITE_BATCH_BYTES, Writer, frame, framed};
 use crate::edge::Edge;
-use crate::edge::router::ToHome;
+use crate::edge::router::{ChunkWay, ToHome};
 use crate::home::Target;
 use crate::limits;
 use crate::net::endpoint::close;
@@ -68,7 +68,7 @@ pub async fn run(env: Env, edge: Arc<Edge>, config: LinkConfig) {
             Ok((conn, writer, reader)) => {
                 pause = limits::LINK_PAUSE_MIN;
                 tracing::info!(peer = %config.peer.id, "link up");
-                let error = carry(&edge, &config, writer, reader).await;
+                let error = carry(&edge, &config, &conn, writer, reader).await;
                 tracing::warn!(peer = %config.peer.id, %error, "link down");
                 let code = match error {
                     LinkError::Read(ReadError::Frame(_)) | LinkError::Unexpected => Code::Malformed,
@@ -135,12 +135,14 @@ async fn greet(
 async fn carry(
     edge: &Edge,
     config: &LinkConfig,
+    conn: &quinn::Connection,
     mut writer: Writer,
     mut reader: Reader,
 ) -> LinkError {
     let home = &config.peer.id;
     let Some(port) = edge.router().port(home) else { return LinkError::Ended };
     let (generation, queue) = port.open();
+    port.take_chunks(ChunkWay::peer(conn.clone()));
     let error = tokio::select! {
         biased;
         error = receive(edge, config, &mut reader) => error,

@@ -4,6 +4,7 @@
 //! certificate of the cluster whose key stands in the placement map. Deliberately decides nothing
 //! about requests: those enter and leave by `edge::door` and `edge::router`.
 
+mod chunks;
 pub mod link;
 pub mod serve;
 

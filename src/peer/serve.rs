@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::{Reader, WRITE_BATCH_BYTES, Writer, frame, framed};
+use super::{Reader, WRITE_BATCH_BYTES, Writer, chunks, frame, framed};
 use crate::edge::Edge;
 use crate::edge::door::{DoorError, HomeDoor, Inlet, Outlet};
 use crate::home::Output;
@@ -45,10 +45,10 @@ enum Who {
 }
 
 /// Why a peer's connection is closed.
-type Fault = (Code, &'static str);
+pub(super) type Fault = (Code, &'static str);
 
-const LOST: Fault = (Code::HomeDown, "the link ended");
-const UNEXPECTED: Fault = (Code::Malformed, "unexpected frame");
+pub(super) const LOST: Fault = (Code::HomeDown, "the link ended");
+pub(super) const UNEXPECTED: Fault = (Code::Malformed, "unexpected frame");
 
 impl PeerPort {
     /// Serves peers on this endpoint until `stop`, or until the endpoint is closed.
@@ -113,6 +113,7 @@ impl PeerPort {
             biased;
             fault = send(&mut writer, &mut outlet) => fault,
             fault = receive(&mut reader, &inlet) => fault,
+            fault = chunks::serve(conn, &self.edge, self.door.blobs()) => fault,
         }
     }
 

@@ -14,6 +14,7 @@ use rustyline::ExternalPrinter;
 use tokio::sync::{mpsc as queue, oneshot};
 
 use super::commands::Known;
+use super::hidden;
 use super::settings::EditMode;
 use super::theme::Style;
 
@@ -253,6 +254,7 @@ impl Terminal {
     /// Gives the terminal back when the program ends while a line is being typed; `last` goes out
     /// after everything else.
     pub fn give_back(&self, last: &str) {
+        let in_a_question = hidden::show_again();
         if self.kind != Kind::Editor {
             return;
         }
@@ -261,6 +263,8 @@ impl Terminal {
         if self.shared.reading.load(Ordering::Relaxed) {
             // The editor's thread cannot be called back from its read; `stty` does what it would.
             let _ = std::process::Command::new("stty").arg("sane").status();
+            let _ = writeln!(out);
+        } else if in_a_question {
             let _ = writeln!(out);
         }
     }

@@ -27,6 +27,7 @@ use super::files::{Every, Steps};
 use super::input::{Above, Kind, Terminal, Writer};
 use super::names::Names;
 use super::notify::{self, Popup};
+use super::pictures::Way;
 use super::receipts::Receipts;
 use super::say;
 use super::screen::Screen;
@@ -98,6 +99,8 @@ pub struct Options {
     pub popup: Popup,
     /// Whether the terminal has a title to set.
     pub title: Title,
+    /// How the terminal is given pictures; `None`: not at all.
+    pub pictures: Option<Way>,
     /// Where files come from and go to.
     pub folders: Folders,
 }

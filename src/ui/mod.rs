@@ -7,12 +7,14 @@
 pub mod commands;
 pub mod doctor;
 pub mod files;
+pub mod hidden;
 pub mod input;
 mod input_history;
 pub mod line;
 pub mod lists;
 pub mod names;
 pub mod notify;
+pub mod pictures;
 pub mod receipts;
 pub mod say;
 pub mod screen;

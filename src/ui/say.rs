@@ -209,6 +209,14 @@ pub fn action_error(error: &ActionError, id: LocalId) -> Told {
         ActionError::NotAnEmoji => {
             Told::new("A reaction is one emoji or letter.", format!("For example: /react {id} +"))
         }
+        ActionError::CaptionTooLong { got, max } => Told::new(
+            format!("The caption has {got} bytes; {max} are allowed."),
+            "Send the rest as a message of its own.",
+        ),
+        ActionError::CopyLost => Told::new(
+            format!("The copy of the file of message {id} is gone from this disk."),
+            "Send the file again.",
+        ),
         ActionError::Send(error) => send_error(error),
         ActionError::Local(why) => local(why),
     }

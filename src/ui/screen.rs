@@ -12,6 +12,7 @@ use crate::client::{Line, MessageState, Trouble};
 use crate::types::{ChatName, UserName};
 
 use super::names::Names;
+use super::pictures::{Room, Way};
 use super::say;
 use super::settings::TimeForm;
 use super::text::{columns, wrap};
@@ -39,7 +40,7 @@ pub enum Ids {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Previews {
     /// As the terminal can.
-    Shown,
+    Shown(Way, Room),
     /// Not.
     Hidden,
 }

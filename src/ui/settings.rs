@@ -14,6 +14,7 @@ pub use self::keys::{KeyError, KeyHelp, keys};
 
 use crate::client::account::Where;
 use crate::types::UserName;
+use crate::ui::pictures::Wish;
 
 /// When to colour.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -47,31 +48,6 @@ pub enum TimeForm {
     Full,
 }
 
-/// How pictures are shown in the terminal.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum PicturesAs {
-    /// As the terminal can best.
-    #[default]
-    Auto,
-    /// By kitty's protocol.
-    Kitty,
-    /// By iTerm2's protocol.
-    Iterm2,
-    /// As sixels.
-    Sixel,
-    /// Of half-blocks in two colours.
-    Blocks,
-    /// Not.
-    Off,
-}
-
-impl PicturesAs {
-    /// What its word means: `auto`, `kitty`, `iterm2`, `sixel`, `blocks` or `off`.
-    pub fn of(word: &str) -> Option<Self> {
-        keys::pick(&keys::PICTURES, word)
-    }
-}
-
 /// Bytes up to which files are fetched as they come, unless the person says otherwise.
 pub const AUTO_FETCH_BYTES: u64 = 5_000_000;
 
@@ -96,8 +72,8 @@ pub struct Settings {
     pub show_typing: bool,
     /// `show.membership`: a line for every change of a group.
     pub show_membership: bool,
-    /// `show.pictures`.
-    pub show_pictures: PicturesAs,
+    /// `show.pictures`: how the terminal is given pictures.
+    pub show_pictures: Wish,
     /// `transfers.auto_fetch`: files up to so many bytes are fetched as they come; 0: none.
     pub auto_fetch_bytes: u64,
     /// `server`: the balancer where none is named.
@@ -118,7 +94,7 @@ impl Default for Settings {
             show_presence: true,
             show_typing: true,
             show_membership: true,
-            show_pictures: PicturesAs::default(),
+            show_pictures: Wish::default(),
             auto_fetch_bytes: AUTO_FETCH_BYTES,
             server: None,
             profile: None,

@@ -114,10 +114,10 @@ def fernet(key, plain):
     return token + hmac.new(key[:16], token, "sha256").digest()
 
 
-def message():
-    head = header(1, 300, 0, key_id)
+def message(n, kind, body):
+    head = header(1, n, 0, key_id)
     inner = data(1, sha256(head)) + data(2, alice_print) + data(3, bob_print) + uint(4, 3)
-    inner += uint(5, 7) + uint(6, 1_700_000_000_123) + uint(7, 1) + data(8, "grüß dich, Bob")
+    inner += uint(5, 7) + uint(6, 1_700_000_000_123) + uint(7, kind) + data(8, body)
     inner += data(9, bytes(-(len(inner) + 2) % 64))
     assert len(inner) % 64 == 0
     label = context("rf1", "wrap") + alice_print + bob_print
@@ -147,6 +147,34 @@ def safety_number(*people):
         numbers = (int.from_bytes(h[i : i + 5], "big") % 100_000 for i in range(0, 30, 5))
         halves.append(" ".join(f"{number:05}" for number in numbers))
     return " ".join(sorted(halves))
+
+
+# ---- files
+
+# A chunk of 256 KiB is four tokens of 64 KiB; the last chunk, and its last token, have what is left.
+TOKEN, SEALED_TOKEN = 64 * 1024, 64 * 1024 + 73
+CHUNK, SEALED_CHUNK = 4 * TOKEN, 4 * SEALED_TOKEN
+blob_key = bytes([0x66] * 32)
+plain_file = bytes(i % 251 for i in range(TOKEN + 40))
+
+
+def sealed_chunk(plain):
+    assert len(plain) <= CHUNK
+    pieces = (plain[at : at + TOKEN] for at in range(0, len(plain), TOKEN))
+    return b"".join(fernet(blob_key, piece) for piece in pieces)
+
+
+def blob_id(*chunks):
+    assert all(len(chunk) == SEALED_CHUNK for chunk in chunks[:-1])
+    return sha256(b"".join(sha256(chunk) for chunk in chunks))
+
+
+def file():
+    answers = data(1, "bob") + fixed64(2, 5) + uint(3, 17)
+    body = data(1, blob_id(sealed_chunk(plain_file))) + uint(2, len(plain_file))
+    body += data(3, blob_key) + data(4, "grüße.jpg") + data(5, "image/jpeg")
+    body += uint(6, 640) + uint(7, 480) + data(8, b"\xff\xd8\xff") + data(9, "für dich")
+    return body + data(10, answers) + uint(11, 60_000)
 
 
 # ---- groups
@@ -226,7 +254,7 @@ print("auth_key", base64.b64encode(auth_key).decode())
 print("vault_token", fernet(vault_key, bytes([0x17] * 32)).hex())
 print("safety_number", safety_number((spki(alice), "alice"), (spki(bob), "bob")))
 print("bundle", signed_bundle().hex())
-print("message", message().hex())
+print("message", message(300, 1, "grüß dich, Bob").hex())
 
 invite, wrap = invite_keys(invite_secret)
 join = data(1, alice_print) + data(2, public(invite))
@@ -242,3 +270,7 @@ print("invite_sealed_wrap_key", fernet(group_key, wrap).hex())
 print("invite_wrapped_key", fernet(wrap, group_key).hex())
 print("invite_proof", invite.sign(proof + struct.pack(">Q", DEVICE)).hex())
 print("join", signed_operation(operation(group, group, 9, join), invite).hex())
+
+print("chunk_hash", sha256(sealed_chunk(plain_file)).hex())
+print("blob_of_two", blob_id(b"\x01" * SEALED_CHUNK, b"\x02" * 73).hex())
+print("file_message", message(302, 10, file()).hex())

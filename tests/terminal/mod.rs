@@ -9,6 +9,7 @@
     reason = "a helper of tests; not every test uses all of it"
 )]
 
+use std::collections::VecDeque;
 use std::io::{Read as _, Write as _};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc;
@@ -53,6 +54,8 @@ pub struct Terminal {
     child: Child,
     keys: ChildStdin,
     bytes: mpsc::Receiver<Vec<u8>>,
+    /// What has come and is not on the screen yet.
+    coming: VecDeque<u8>,
     pub screen: vt100::Parser<Heard>,
     /// Everything that the terminal got.
     pub raw: Vec<u8>,
@@ -64,10 +67,14 @@ impl Terminal {
     }
 
     pub fn sized(world: &World, words: &str, rows: u16, columns: u16) -> Self {
-        let client = env!("CARGO_BIN_EXE_client");
-        let line = format!("stty cols {columns} rows {rows}; exec '{client}' {words}");
-        let mut child = world
-            .command("script")
+        let line = format!("exec '{}' {words}", env!("CARGO_BIN_EXE_client"));
+        Self::shell(world.command("script"), &line, rows, columns)
+    }
+
+    /// A line of the shell, run by this `script`.
+    pub fn shell(mut script: Command, line: &str, rows: u16, columns: u16) -> Self {
+        let line = format!("stty cols {columns} rows {rows}; {line}");
+        let mut child = script
             .args(["-q", "-e", "-c", &line, "/dev/null"])
             .env("TERM", "xterm-256color")
             .env("SHELL", "/bin/sh")
@@ -88,7 +95,7 @@ impl Terminal {
             }
         });
         let screen = vt100::Parser::new_with_callbacks(rows, columns, 0, Heard::default());
-        Self { child, keys, bytes, screen, raw: Vec::new() }
+        Self { child, keys, bytes, coming: VecDeque::new(), screen, raw: Vec::new() }
     }
 
     pub fn press(&mut self, keys: &str) {
@@ -100,7 +107,9 @@ impl Terminal {
         self.screen.screen().contents()
     }
 
-    /// Waits until the terminal is as wanted.
+    /// Waits until the terminal is as wanted. Looks after every byte: a screen that is only half
+    /// drawn is seen at every run, not only on a busy machine, and whoever wants two things on it
+    /// has to wait for both.
     #[track_caller]
     pub fn when(&mut self, what: &str, wanted: impl Fn(&Self) -> bool) -> String {
         let deadline = Instant::now() + PATIENCE;
@@ -109,12 +118,14 @@ impl Terminal {
             if wanted(self) {
                 return shown;
             }
+            if let Some(byte) = self.coming.pop_front() {
+                self.screen.process(&[byte]);
+                self.raw.push(byte);
+                continue;
+            }
             let left = deadline.saturating_duration_since(Instant::now());
             match self.bytes.recv_timeout(left) {
-                Ok(bytes) => {
-                    self.screen.process(&bytes);
-                    self.raw.extend(bytes);
-                }
+                Ok(bytes) => self.coming.extend(bytes),
                 Err(_) => panic!("{what} is not on the screen:\n{shown}"),
             }
         }
@@ -128,7 +139,14 @@ impl Terminal {
 
     #[track_caller]
     pub fn until_shown(&mut self, text: &str) -> String {
-        self.until(text, |shown| shown.contains(text))
+        self.until_all(&[text])
+    }
+
+    /// Waits until all of them are on the screen together.
+    #[track_caller]
+    pub fn until_all(&mut self, texts: &[&str]) -> String {
+        let what = texts.join("\n");
+        self.until(&what, |shown| texts.iter().all(|text| shown.contains(text)))
     }
 
     /// Waits for an empty line to type on. Keys that come before it are taken, Ctrl-C is not.
@@ -140,14 +158,21 @@ impl Terminal {
     /// Types a line and waits for what it leads to.
     #[track_caller]
     pub fn does(&mut self, line: &str, leads_to: &str) -> String {
+        self.does_all(line, &[leads_to])
+    }
+
+    /// Types a line and waits for all that it leads to.
+    #[track_caller]
+    pub fn does_all(&mut self, line: &str, leads_to: &[&str]) -> String {
         self.press(&format!("{line}\r"));
-        self.until_shown(leads_to)
+        self.until_all(leads_to)
     }
 
     #[track_caller]
     pub fn ends_with(mut self, exit: i32) -> Vec<u8> {
         let deadline = Instant::now() + PATIENCE;
         let left = || deadline.saturating_duration_since(Instant::now());
+        self.raw.extend(self.coming.drain(..));
         while let Ok(bytes) = self.bytes.recv_timeout(left()) {
             self.raw.extend(bytes);
         }

@@ -10,6 +10,7 @@ use crate::types::UserName;
 use crate::ui::time;
 
 use super::args::Account;
+use super::ask::{NewPassword, Takes};
 use super::json::Record;
 use super::open;
 use super::report::{Outcome, Stop};
@@ -57,18 +58,9 @@ async fn passwords(
     if let Some(file) = new {
         return Ok((old, io.password_of(file).await?));
     }
-    loop {
-        let question = format!("New password ({PASSWORD_CHARS_MIN} characters or more): ");
-        let first = io.ask_password(&question).await?;
-        io.err(&ask::strength(&first).word());
-        if ask::strength(&first) == ask::Strength::TooShort {
-            continue;
-        }
-        if io.ask_password("Once more: ").await? == first {
-            return Ok((old, first));
-        }
-        io.err("That was not the same. Again:");
-    }
+    let question = format!("New password ({PASSWORD_CHARS_MIN} characters or more): ");
+    let new = io.ask_new_password(NewPassword { question, takes: Takes::Judged }).await?;
+    Ok((old, new))
 }
 
 fn failed(error: PasswordError, user: &UserName) -> Stop {

@@ -7,10 +7,12 @@ use std::fs::File;
 use std::io::{self, IsTerminal as _, Read as _, Write as _};
 use std::path::Path;
 
+use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use crate::cli::exit::Exit;
 use crate::limits::PASSWORD_CHARS_MIN;
+use crate::ui::hidden::Hidden;
 
 use super::args::Globals;
 use super::report::Stop;
@@ -50,29 +52,73 @@ pub(super) fn tell(text: &str) {
 
 /// Asks for a password, without echo.
 pub(super) fn password(question: &str) -> Result<Zeroizing<String>, Stop> {
-    match rpassword::prompt_password(question) {
-        Ok(password) => Ok(Zeroizing::new(password)),
-        Err(_) => Err(Stop::quiet(Exit::Interrupted)),
+    read(&hidden()?, question)
+}
+
+/// A password that is new: typed twice alike, for nobody sees what is typed.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct NewPassword {
+    /// What else is said stands as far to the right.
+    pub(super) question: String,
+    pub(super) takes: Takes,
+}
+
+/// Which new passwords are good enough.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Takes {
+    /// Long ones, and how good each is is said.
+    Judged,
+    /// Long ones.
+    Long,
+    /// Any. An empty one means none, and is not typed again.
+    AnyOrNone,
+}
+
+/// Asks for a new password until it is good enough and typed twice alike. Without echo from the
+/// first question to the last.
+pub(super) fn new_password(new: &NewPassword) -> Result<Zeroizing<String>, Stop> {
+    let indent = " ".repeat(new.question.len() - new.question.trim_start().len());
+    let say = |text: &str| tell(&format!("{indent}{text}"));
+    let hidden = hidden()?;
+    loop {
+        let first = read(&hidden, &new.question)?;
+        let judged = strength(&first);
+        match (new.takes, judged) {
+            (Takes::AnyOrNone, _) if first.is_empty() => return Ok(first),
+            (Takes::AnyOrNone, _) => {}
+            (Takes::Long, Strength::TooShort) => {
+                say(&format!("{PASSWORD_CHARS_MIN} characters at least."));
+                continue;
+            }
+            (Takes::Long, _) => {}
+            (Takes::Judged, judged) => {
+                say(&judged.word());
+                if judged == Strength::TooShort {
+                    continue;
+                }
+            }
+        }
+        if read(&hidden, &format!("{indent}Once more: "))? == first {
+            return Ok(first);
+        }
+        say("That was not the same. Again:");
     }
 }
 
-/// Asks for a new password until it is long enough and typed twice alike.
-pub(super) fn new_password() -> Result<Zeroizing<String>, Stop> {
+/// The new password of somebody's account.
+pub(super) fn new_account_password() -> Result<Zeroizing<String>, Stop> {
     let question = format!(
         "  Password ({PASSWORD_CHARS_MIN} characters or more; \"correct horse...\" is fine): "
     );
-    loop {
-        let first = password(&question)?;
-        let judged = strength(&first);
-        tell(&format!("  {}", judged.word()));
-        if judged == Strength::TooShort {
-            continue;
-        }
-        if password("  Once more: ")? == first {
-            return Ok(first);
-        }
-        tell("  That was not the same. Again:");
-    }
+    new_password(&NewPassword { question, takes: Takes::Judged })
+}
+
+fn hidden() -> Result<Hidden, Stop> {
+    Hidden::begin().map_err(|_| Stop::quiet(Exit::Interrupted))
+}
+
+fn read(hidden: &Hidden, question: &str) -> Result<Zeroizing<String>, Stop> {
+    hidden.ask(question).map_err(|_| Stop::quiet(Exit::Interrupted))
 }
 
 /// How hard a password is to guess, by the only thing that can be known honestly: its length.

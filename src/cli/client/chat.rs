@@ -1,5 +1,7 @@
 //! `client [HOST PORT]`, `client chat [TO]`: signs in, runs the line client, says how it ended.
 
+use std::io::IsTerminal as _;
+
 use crate::cli::exit::Exit;
 use crate::client::account::Where;
 use crate::client::{Client, Mode, Refusal, TransferPolicy, Unlocked};
@@ -9,6 +11,9 @@ use crate::ui::input::Writer;
 use crate::ui::line::{self, Ended, Folders, Options, Piped, Title};
 use crate::ui::lists;
 use crate::ui::notify::Popup;
+use crate::ui::pictures::{Ability, Way};
+use crate::ui::text::clean_line;
+use crate::ui::theme::Colour;
 
 use super::open::{self, By, Known};
 use super::places::{downloads, home};
@@ -25,6 +30,7 @@ pub(super) async fn run(context: &Context, at: Option<Where>, to: Option<ChatNam
             "For programs: client recv --follow --json, client send",
         ));
     }
+    let pictures = pictures(context)?;
     let (name, unlocked, greeting) = signed_in(context, at.as_ref()).await?;
     let me = unlocked.owner().user.clone();
     let (client, events) = Client::start(&context.env, unlocked, Mode::SendAndReceive);
@@ -52,6 +58,7 @@ pub(super) async fn run(context: &Context, at: Option<Where>, to: Option<ChatNam
         writer: writer(context),
         popup: Popup::of(variable),
         title: title(),
+        pictures,
         folders,
     };
     let ended = line::run(&context.env, &client, events, options).await;
@@ -74,6 +81,24 @@ fn writer(context: &Context) -> Option<Writer> {
     let program = variable("VISUAL").or_else(|| variable("EDITOR"));
     let folder = context.places.private_folder()?;
     Some(Writer { program: program.unwrap_or_else(|| "vi".to_owned()), folder })
+}
+
+/// How the terminal is given pictures. Who reads aloud, and who reads no terminal, gets none.
+fn pictures(context: &Context) -> Result<Option<Way>, Stop> {
+    let wish = match variable("FASTCHAT_PICTURES") {
+        None => context.settings.known.show_pictures,
+        Some(word) => word.parse().map_err(|_| {
+            Stop::new(
+                Exit::Usage,
+                format!("FASTCHAT_PICTURES is \"{}\".", clean_line(&word)),
+                "It can be auto, kitty, iterm2, sixel, blocks or off.",
+            )
+        })?,
+    };
+    let theme = context.report.theme;
+    let way = Way::detect(wish, theme.colour == Colour::On, variable);
+    let is_seen = theme.rich() && std::io::stdout().is_terminal();
+    Ok(is_seen.then_some(way).filter(|way| way.ability != Ability::Off))
 }
 
 /// Where files go. What was opened in an earlier session is looked at no more.

@@ -230,7 +230,8 @@ pub(super) fn file(error: &FileError, to: &dyn fmt::Display) -> Stop {
         FileError::NotAFile(_)
         | FileError::Empty(_)
         | FileError::TooLarge { .. }
-        | FileError::Changed(_) => Exit::Usage,
+        | FileError::Changed(_)
+        | FileError::Picture { .. } => Exit::Usage,
         FileError::CaptionTooLong { .. } => Exit::Refused,
         FileError::Transfer(failure) => exit_of_transfer(*failure),
         FileError::Io { .. } | FileError::Local(_) => Exit::LocalData,

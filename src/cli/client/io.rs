@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 
 use crate::cli::exit::Exit;
 
-use super::ask;
+use super::ask::{self, NewPassword};
 use super::report::Stop;
 use super::socket::caller::{Caller, Question};
 
@@ -97,11 +97,18 @@ impl Io {
     pub(super) async fn ask_password(&self, question: &str) -> Result<Zeroizing<String>, Stop> {
         match self {
             Self::Own => ask::password(question),
-            Self::Of(caller) => {
-                let answer = caller.ask(&Question::Password(question.to_owned())).await;
-                let answer = answer.map_err(|_| Stop::quiet(Exit::Interrupted))?;
-                Ok(Zeroizing::new(String::from_utf8_lossy(&answer).into_owned()))
-            }
+            Self::Of(caller) => secret_of(caller, &Question::Password(question.to_owned())).await,
+        }
+    }
+
+    /// Asks for a new password, without echo.
+    pub(super) async fn ask_new_password(
+        &self,
+        new: NewPassword,
+    ) -> Result<Zeroizing<String>, Stop> {
+        match self {
+            Self::Own => ask::new_password(&new),
+            Self::Of(caller) => secret_of(caller, &Question::NewPassword(new)).await,
         }
     }
 
@@ -134,4 +141,9 @@ impl Io {
             Self::Of(caller) => caller.facts.folder.join(typed),
         }
     }
+}
+
+async fn secret_of(caller: &Caller, question: &Question) -> Result<Zeroizing<String>, Stop> {
+    let answer = caller.ask(question).await.map_err(|_| Stop::quiet(Exit::Interrupted))?;
+    Ok(Zeroizing::new(String::from_utf8_lossy(&answer).into_owned()))
 }

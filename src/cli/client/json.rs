@@ -3,6 +3,7 @@
 //! Here is every type of line and how it is encoded; what stands in those of messages is in
 //! `messages`, of chats, people and the client itself in `views`.
 
+mod files;
 mod groups;
 mod messages;
 #[cfg(test)]

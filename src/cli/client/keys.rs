@@ -9,6 +9,7 @@ use crate::types::UserName;
 use crate::ui::{lists, time};
 
 use super::args::{Key, Login};
+use super::ask::{NewPassword, Takes};
 use super::json::{KeyLine, Record};
 use super::open::{self, Session};
 use super::report::{Form, Outcome, Stop};
@@ -209,16 +210,8 @@ async fn new_passphrase(context: &Context) -> Result<zeroize::Zeroizing<String>,
             "client key export FILE --passphrase-file FILE",
         ));
     }
-    loop {
-        let first = io.ask_password("Passphrase of the new file: ").await?;
-        if first.chars().count() < PASSWORD_CHARS_MIN {
-            io.err(&format!("{PASSWORD_CHARS_MIN} characters at least."));
-        } else if io.ask_password("Once more: ").await? == first {
-            return Ok(first);
-        } else {
-            io.err("That was not the same. Again:");
-        }
-    }
+    let question = "Passphrase of the new file: ".to_owned();
+    io.ask_new_password(NewPassword { question, takes: Takes::Long }).await
 }
 
 async fn export(

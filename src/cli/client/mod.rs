@@ -47,6 +47,7 @@ use tokio::time::Instant;
 use crate::client::account::Where;
 use crate::net::Env;
 use crate::types::UserName;
+use crate::ui::hidden;
 use crate::ui::settings::Settings;
 use crate::ui::text::nearest;
 use crate::ui::theme::Theme;
@@ -198,6 +199,7 @@ fn run(arguments: Arguments, settings: SettingsFile, report: Report) -> Outcome 
     let outcome = runtime.block_on(dispatch(&context, at, command));
     // A thread may still wait for a key that nobody will press.
     runtime.shutdown_background();
+    hidden::show_again();
     outcome
 }
 

@@ -11,6 +11,7 @@ use crate::client::profile::Owner;
 use crate::client::{Client, Event, KeyView, Mode, Profile, ProfileError, RequestError, Unlocked};
 use crate::types::{ChatName, GroupName, UserName};
 use crate::ui::say;
+use crate::wire::Code;
 
 use super::args::Who;
 use super::io::Io;
@@ -93,6 +94,7 @@ pub(super) struct Session {
     pub(super) client: Client,
     pub(super) events: Receiver<Event>,
     pub(super) whose: Whose,
+    arrival: Arrival,
 }
 
 /// Whose client it is.
@@ -102,6 +104,50 @@ pub(super) enum Whose {
     Ours,
     /// Another process asked us, who hold the profile, to run the command.
     Holders,
+}
+
+/// Whether everything that waited at the homes is here: told once for each connection, however
+/// often it is asked.
+#[derive(Debug, Default)]
+struct Arrival {
+    is_here: bool,
+}
+
+/// Why not everything is here.
+#[derive(Debug, PartialEq, Eq)]
+enum Missing {
+    SignedOut(Code),
+    Late(String),
+}
+
+impl Arrival {
+    fn note(&mut self, event: &Event) {
+        match event {
+            Event::CaughtUp => self.is_here = true,
+            Event::Online { .. } | Event::Offline { .. } => self.is_here = false,
+            _ => {}
+        }
+    }
+
+    async fn wait(
+        &mut self,
+        events: &mut Receiver<Event>,
+        deadline: Instant,
+    ) -> Result<(), Missing> {
+        let mut why = "there was no answer in time".to_owned();
+        while !self.is_here {
+            let Ok(Some(event)) = timeout_at(deadline, events.recv()).await else {
+                return Err(Missing::Late(why));
+            };
+            self.note(&event);
+            match event {
+                Event::SignedOut { code } => return Err(Missing::SignedOut(code)),
+                Event::Offline { reason } => why = say::offline(&reason),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Session {
@@ -116,21 +162,15 @@ impl Session {
     /// somebody may have brought the owner of the profile in, or made them an admin.
     pub(super) async fn group(&mut self, context: &Context, name: &GroupName) -> Result<(), Stop> {
         let deadline = Instant::now() + context.globals.timeout;
-        let mut why = "there was no answer in time".to_owned();
-        loop {
-            match timeout_at(deadline, self.events.recv()).await {
-                Ok(Some(Event::CaughtUp)) => break,
-                Ok(Some(Event::SignedOut { code })) => {
-                    return Err(Stop::told(Exit::NotSignedIn, say::code(code, None, "", 0)));
-                }
-                Ok(Some(Event::Offline { reason })) => why = say::offline(&reason),
-                Ok(Some(_)) => {}
-                Ok(None) | Err(_) => {
-                    let status = self.client.status();
-                    match status.is_ok_and(|status| status.connected.is_some()) {
-                        true => break,
-                        false => return Err(self.cut_off(&why)),
-                    }
+        match self.arrival.wait(&mut self.events, deadline).await {
+            Ok(()) => {}
+            Err(Missing::SignedOut(code)) => {
+                return Err(Stop::told(Exit::NotSignedIn, say::code(code, None, "", 0)));
+            }
+            Err(Missing::Late(why)) => {
+                let status = self.client.status();
+                if !status.is_ok_and(|status| status.connected.is_some()) {
+                    return Err(self.cut_off(&why));
                 }
             }
         }
@@ -159,6 +199,7 @@ impl Session {
                 Err(_) if Instant::now() < deadline => continue,
                 Ok(None) | Err(_) => return Err(self.cut_off(&why)),
             };
+            self.arrival.note(&event);
             if let Event::SignedOut { code } = event {
                 return Err(Stop::told(Exit::NotSignedIn, say::code(code, None, "", 0)));
             }
@@ -256,13 +297,15 @@ pub(super) async fn session(context: &Context, mode: Mode) -> Result<Session, St
         let Held { profile, me, client, events } = held.clone();
         same_server(context, &client)?;
         let events = events.subscribe();
-        return Ok(Session { profile, me, client, events, whose: Whose::Holders });
+        let (whose, arrival) = (Whose::Holders, Arrival::default());
+        return Ok(Session { profile, me, client, events, whose, arrival });
     }
     let profile = chosen(context)?;
     let (unlocked, _) = unlocked(context, &profile).await?;
     let me = unlocked.owner().user.clone();
     let (client, events) = Client::start(&context.env, unlocked, mode);
-    Ok(Session { profile, me, client, events, whose: Whose::Ours })
+    let (whose, arrival) = (Whose::Ours, Arrival::default());
+    Ok(Session { profile, me, client, events, whose, arrival })
 }
 
 /// A client that runs stays where it is.
@@ -356,5 +399,33 @@ pub(super) fn stay_unlocked(context: &Context, name: &UserName, unlocked: &Unloc
         context.report.notice(&format!(
             "No unlock file could be written ({error}): commands will need --password-file."
         ));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::mpsc;
+
+    use super::*;
+    use crate::client::Offline;
+
+    fn patience() -> Instant {
+        Instant::now() + Duration::from_secs(10)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_has_caught_up_once_does_not_wait_for_it_again() {
+        let (happens, mut events) = mpsc::channel(8);
+        let mut arrival = Arrival::default();
+        let began = Instant::now();
+        happens.send(Event::CaughtUp).await.unwrap();
+        for _ in 0..2 {
+            assert_eq!(arrival.wait(&mut events, patience()).await, Ok(()));
+        }
+        assert_eq!(Instant::now(), began);
+        // A new connection has its own arrears.
+        happens.send(Event::Offline { reason: Offline::Unreachable }).await.unwrap();
+        arrival.note(&events.recv().await.unwrap());
+        assert!(matches!(arrival.wait(&mut events, patience()).await, Err(Missing::Late(_))));
     }
 }

@@ -31,7 +31,7 @@ pub(super) async fn register(context: &Context, user: Option<UserName>) -> Outco
     let cluster = contact::cluster(&context.env, &at, context.globals.ca.as_deref()).await?;
     let password = match password {
         Some(password) => password,
-        None => ask::new_password()?,
+        None => ask::new_account_password()?,
     };
     let unlocked = sign_up(context, &name, &cluster, &user, &password).await?;
     welcome(context, &name, &unlocked, NewAccount::Yes).await

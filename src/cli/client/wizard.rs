@@ -91,7 +91,7 @@ async fn sign_up(
     ask::tell(&format!("  \"{user}\" is free."));
     let password = match ask::given_password(&context.globals)? {
         Some(password) => password,
-        None => ask::new_password()?,
+        None => ask::new_account_password()?,
     };
     ask::tell("  Creating your keys. They never leave this machine.");
     let began = tokio::time::Instant::now();

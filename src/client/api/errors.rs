@@ -90,6 +90,17 @@ pub enum ActionError {
     /// A reaction is one character as people count them, at most 64 bytes.
     #[error("a reaction is one character")]
     NotAnEmoji,
+    /// The words that go with a file are too long.
+    #[error("a caption of {got} bytes, at most {max} allowed")]
+    CaptionTooLong {
+        /// Bytes given.
+        got: usize,
+        /// Bytes allowed.
+        max: usize,
+    },
+    /// The sealed copy of its file is not on this disk any more: the file has to be sent again.
+    #[error("the copy of its file is gone")]
+    CopyLost,
     /// Nothing can be sent to that person.
     #[error(transparent)]
     Send(#[from] SendError),

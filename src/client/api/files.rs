@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::types::ChatName;
 use crate::wire::Code;
 
+use super::super::pictures::PictureError;
 use super::errors::SendError;
 use super::message::LocalId;
 
@@ -179,6 +180,15 @@ pub enum FileError {
         /// What the operating system said.
         #[source]
         cause: std::io::Error,
+    },
+    /// A picture that cannot be made ready.
+    #[error("{path}: {cause}")]
+    Picture {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        cause: PictureError,
     },
     /// Nothing can be sent there.
     #[error(transparent)]

@@ -52,6 +52,7 @@ impl Core {
         let (key, cluster) = (self.profile.key.clone(), self.cluster());
         let own = self.profile.owner.user.clone();
         let receipts = self.receipts_on(chat)?;
+        let fetch_max_bytes = self.files.policy.auto_fetch_bytes;
         let digest = header
             .filter(|header| header.kind == Kind::Message)
             .map(|_| sha256(&entry.envelope))
@@ -87,6 +88,7 @@ impl Core {
                         audience,
                         receipts,
                         now,
+                        fetch_max_bytes,
                         group: Some((roster.as_ref(), seq)),
                     };
                     heard.take(tx)?

@@ -10,12 +10,13 @@ CREATE TABLE files (
     sealed       BLOB NOT NULL,             -- encoded File, without caption, answer and expiry
     plain_bytes  INTEGER NOT NULL,          -- of the file
     hashes       BLOB,                      -- of the chunks; a download: once the home has told
-    state        INTEGER NOT NULL,          -- 0 not fetched 1 goes on 2 paused 3 done 4 failed
+    state        INTEGER NOT NULL,          -- 0 not fetched 1 goes on 2 paused 3 done 4 failed 5 forgotten
     failure      INTEGER NOT NULL DEFAULT 0,
     limit_bytes  INTEGER NOT NULL DEFAULT 0,
     used_bytes   INTEGER NOT NULL DEFAULT 0
 );
 CREATE INDEX files_unfinished ON files (line) WHERE state IN (1, 2, 4);
+CREATE INDEX files_forgotten ON files (line) WHERE state = 5;
 CREATE INDEX files_by_blob ON files (blob_id);
 
 -- Blobs that the own home may forget: it is told at the next contact.

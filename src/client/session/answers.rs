@@ -12,6 +12,7 @@ use crate::wire::client::{LookUp, PutBundle, WhoList, client_frame, server_frame
 use super::super::api::{RequestError, WhoView};
 use super::super::connection::Refused;
 use super::super::core::{Core, NewBundle};
+use super::blobs::{BlobAnswer, BlobRefusal, blob_answer};
 use super::groups::Asked;
 use super::reading::OWN_LOG_PAUSE;
 use super::{End, Session};
@@ -25,6 +26,7 @@ pub(super) enum Waiting {
     LogOut(oneshot::Sender<Result<(), RequestError>>),
     PutBundle(Vec<u8>),
     Group(Asked),
+    Blob(oneshot::Sender<BlobAnswer>),
 }
 
 impl Waiting {
@@ -37,6 +39,7 @@ impl Waiting {
             Self::At(reply) => drop(reply.send(Err(error))),
             Self::LookUp { reply: None, .. } | Self::PutBundle(_) => {}
             Self::Group(asked) => asked.fail(error),
+            Self::Blob(reply) => drop(reply.send(Err(BlobRefusal::Lost))),
         }
     }
 }
@@ -87,6 +90,7 @@ impl Session<'_> {
                 return self.looked_up(user, reply, body, error).await;
             }
             (Waiting::Group(asked), body) => return self.group_answer(asked, body, error).await,
+            (Waiting::Blob(reply), body) => drop(reply.send(blob_answer(body, error))),
             (Waiting::PutBundle(put), server_frame::Body::Done(_)) => {
                 return self.bundle_put(&put).await;
             }

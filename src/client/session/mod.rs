@@ -4,9 +4,11 @@
 //! Here the loop and its timers; `requests` come from the front end, `frames` from the edge,
 //! `answers` belong to the one by the number of the other. `sending` is the chats on this
 //! connection, `reading` the own log, `group_reading` those of groups, both with `reader`; `groups`
-//! is their changes and rosters, `gathering` what a new key needs.
+//! is their changes and rosters, `gathering` what a new key needs; `blobs` what is asked about
+//! files, whose bytes have streams of their own (`transfers`).
 
 mod answers;
+mod blobs;
 mod frames;
 mod gathering;
 mod group_reading;
@@ -37,6 +39,7 @@ use super::handover::Handover;
 use super::sender::{Phase, Sender};
 use super::store::StoreError;
 
+pub(crate) use blobs::{BlobAnswer, BlobAsk, BlobRefusal, BlobReply, BlobRequest};
 pub(crate) use groups::GroupRequest;
 pub(crate) use requests::Request;
 

@@ -13,6 +13,7 @@ use crate::wire::client::{
 
 use super::super::api::{RequestError, WhoView};
 use super::answers::Waiting;
+use super::blobs::BlobRequest;
 use super::groups::GroupRequest;
 use super::{End, Session};
 
@@ -57,6 +58,7 @@ pub(crate) enum Request {
         reply: oneshot::Sender<Result<u64, RequestError>>,
     },
     Group(GroupRequest),
+    Blob(BlobRequest),
     LogOut {
         reply: oneshot::Sender<Result<(), RequestError>>,
     },
@@ -83,6 +85,7 @@ impl Request {
             | Self::LogOut { reply } => drop(reply.send(Err(error))),
             Self::DeleteAccount { reply, .. } => drop(reply.send(Err(error))),
             Self::Group(request) => request.fail(error),
+            Self::Blob(request) => request.fail(),
             Self::Stop { reply } => drop(reply.send(())),
         }
     }
@@ -135,6 +138,7 @@ impl Session<'_> {
                 self.waiting.insert(rid, Waiting::At(reply));
             }
             Request::Group(request) => self.group_request(request).await?,
+            Request::Blob(request) => self.blob_request(request)?,
             Request::LogOut { reply } => {
                 let rid = self.push(client_frame::Body::Logout(Logout {}))?;
                 self.waiting.insert(rid, Waiting::LogOut(reply));

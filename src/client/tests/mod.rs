@@ -5,6 +5,7 @@
 mod bundles;
 mod conversations;
 mod expiring;
+mod files;
 mod group_bed;
 mod group_inbox;
 mod group_outbox;

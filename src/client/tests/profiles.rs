@@ -186,7 +186,7 @@ fn a_profile_of_the_first_version_opens_and_goes_on_where_it_was() {
         .db()
         .query_row("PRAGMA user_version", [], |row| row.get(0))
         .unwrap();
-    assert_eq!(version, 4);
+    assert_eq!(version, 5);
     assert_eq!(alice.sees(), ["bob: unread"]);
     let states = [pending, waiting].map(|id| alice.state(id));
     assert_eq!(states, [MessageState::Pending, MessageState::Waiting]);

@@ -1,26 +1,53 @@
 //! Files on their way: to one's own home, and from the homes of others.
+//!
+//! What front ends ask is here and in `sending` and `saving`. `carry` is the task that carries all
+//! transfers of a process, with `carried` for how they stand; `up` and `down` are one transfer each,
+//! with a `job` in hand, `chunks` on streams of their own and a `progress`. `spool` is the sealed
+//! copies on this disk, `cache` how many of them stay.
 
-use std::path::{Path, PathBuf};
+mod cache;
+mod carried;
+mod carry;
+mod chunks;
+mod down;
+mod job;
+mod progress;
+mod saving;
+mod sending;
+mod spool;
+mod up;
 
-use crate::types::ChatName;
+pub(crate) use carried::Carried;
+pub(crate) use carry::carry;
+pub use saving::SaveTo;
+
+use rusqlite::params;
 
 use super::Client;
-use super::api::{FileDraft, FileError, LocalId, RequestError, TransferPolicy, TransferView};
+use super::api::{
+    Direction, Event, FileError, LocalId, MessageState, RequestError, TransferFailure,
+    TransferPolicy, TransferView,
+};
+use super::core::Core;
+use super::files::FileState;
+use super::store::StoreError;
+use super::views::{STATE_REFUSED, STATE_UPLOADING};
+use carried::Back;
+use carry::tell;
+
+impl From<StoreError> for FileError {
+    fn from(error: StoreError) -> Self {
+        Self::Local(error.to_string())
+    }
+}
 
 impl Client {
-    /// Takes a file: when this returns, a sealed copy of it and its message are on this disk, and
-    /// go out at the next contact: first the bytes, then the message. Reads the file to its end.
-    ///
-    /// # Errors
-    /// [`FileError`]; nothing was stored then.
-    pub async fn send_file(&self, to: &ChatName, draft: FileDraft) -> Result<LocalId, FileError> {
-        let _ = (to, draft);
-        Err(FileError::Local("files are not here yet".to_owned()))
-    }
-
     /// What is carried on by itself from now on.
     pub fn set_transfers(&self, policy: TransferPolicy) {
-        let _ = policy;
+        let mut core = self.core.lock();
+        core.files.policy = policy;
+        core.files.carried.touch();
+        core.files.bell.notify_one();
     }
 
     /// Everything that is on its way, waits, is paused or has failed, oldest first.
@@ -28,7 +55,16 @@ impl Client {
     /// # Errors
     /// [`RequestError::Local`].
     pub fn transfers(&self) -> Result<Vec<TransferView>, RequestError> {
-        Ok(Vec::new())
+        let core = self.core.lock();
+        let mut rows = core.files_unfinished()?;
+        rows.retain(|row| row.state != FileState::Failed(TransferFailure::Cancelled));
+        for (id, back) in &core.files.carried.backs {
+            if *back == Back::Wanted {
+                rows.extend(core.file(*id)?);
+            }
+        }
+        rows.sort_by_key(|row| row.id);
+        Ok(rows.iter().map(|row| core.transfer_view(row)).collect())
     }
 
     /// One transfer, also one that is done.
@@ -36,8 +72,8 @@ impl Client {
     /// # Errors
     /// [`RequestError::Local`].
     pub fn transfer(&self, id: LocalId) -> Result<Option<TransferView>, RequestError> {
-        let _ = id;
-        Ok(None)
+        let core = self.core.lock();
+        Ok(core.file(id)?.map(|row| core.transfer_view(&row)))
     }
 
     /// Asks for the bytes of somebody's file, or goes on with a transfer that was paused or failed.
@@ -45,7 +81,7 @@ impl Client {
     /// # Errors
     /// [`FileError::NoFile`], [`FileError::Local`].
     pub fn resume_transfer(&self, id: LocalId) -> Result<(), FileError> {
-        Err(FileError::NoFile(id))
+        self.core.lock().resume_transfer(id)
     }
 
     /// Ends a transfer. An own file is not sent then, and its home forgets what it has of it; of
@@ -54,32 +90,83 @@ impl Client {
     /// # Errors
     /// [`FileError::NoFile`], [`FileError::Local`].
     pub fn cancel_transfer(&self, id: LocalId) -> Result<(), FileError> {
-        Err(FileError::NoFile(id))
-    }
-
-    /// Stores a file in a folder under its safe name, or under the name given; what stands there is
-    /// never overwritten: the path that it got is returned. Fetches it first if it is not here.
-    ///
-    /// # Errors
-    /// [`FileError`]; [`FileError::Transfer`] when it cannot come.
-    pub async fn save_file(&self, id: LocalId, to: &SaveTo) -> Result<PathBuf, FileError> {
-        let _ = to;
-        Err(FileError::NoFile(id))
+        self.core.lock().cancel_transfer(id)
     }
 }
 
-/// Where a file is stored.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum SaveTo {
-    /// In this folder, under the name that it has.
-    Folder(PathBuf),
-    /// Under exactly this name, if nothing is there; else with a number.
-    File(PathBuf),
-}
+impl Core {
+    /// Everything up to here was there before this process: see [`Carried`].
+    pub(crate) fn note_earlier_files(&mut self) {
+        match self.last_line() {
+            Ok(last) => self.files.carried.since = last.unwrap_or(LocalId(0)),
+            Err(error) => tracing::warn!(%error, "the lines cannot be counted"),
+        }
+    }
 
-impl SaveTo {
-    /// What a person typed: a folder that is there, or the name of a file.
-    pub fn typed(path: &Path) -> Self {
-        if path.is_dir() { Self::Folder(path.to_owned()) } else { Self::File(path.to_owned()) }
+    fn resume_transfer(&mut self, id: LocalId) -> Result<(), FileError> {
+        let row = self.file(id)?.ok_or(FileError::NoFile(id))?;
+        match (row.direction, row.state) {
+            (_, FileState::Done) => return Ok(()),
+            // What was taken back stays so.
+            (_, FileState::Failed(TransferFailure::Cancelled)) => return Ok(()),
+            (Direction::Up, FileState::Failed(_)) => {
+                if self.reopen_upload(id)? {
+                    let (chat, state) = (row.chat, MessageState::Uploading);
+                    self.emit(Event::State { id, chat, state });
+                }
+            }
+            (_, FileState::GoesOn) => {}
+            (_, FileState::NotFetched | FileState::Paused | FileState::Failed(_)) => {
+                self.set_file(id, FileState::GoesOn)?;
+            }
+        }
+        let carried = &mut self.files.carried;
+        carried.adopted.insert(id);
+        // One that waits for its pause goes on now.
+        if carried.legs.get(&id).is_some_and(|leg| !leg.is_running()) {
+            carried.legs.remove(&id);
+        }
+        self.moved(id);
+        Ok(())
+    }
+
+    /// The message of an upload that failed waits for it again. False: it was taken back.
+    fn reopen_upload(&mut self, id: LocalId) -> Result<bool, StoreError> {
+        let reopened = self.profile.store.commit(|tx| {
+            let changed = tx
+                .prepare_cached(
+                    "UPDATE lines SET state = ?2, reason = 0 WHERE id = ?1 AND state IN (?2, ?3)",
+                )?
+                .execute(params![id.0, STATE_UPLOADING, STATE_REFUSED])?;
+            Ok::<_, StoreError>(changed > 0)
+        })?;
+        if reopened {
+            self.set_file(id, FileState::GoesOn)?;
+        }
+        Ok(reopened)
+    }
+
+    fn cancel_transfer(&mut self, id: LocalId) -> Result<(), FileError> {
+        let row = self.file(id)?.ok_or(FileError::NoFile(id))?;
+        if self.files.carried.backs.remove(&id).is_some() {
+            // Its message stands: only its way back ends.
+        } else if row.direction == Direction::Down {
+            self.set_file(id, FileState::NotFetched)?;
+        } else if !matches!(row.state, FileState::Done) {
+            self.cancel(id)?;
+        }
+        // Dropped, it stops.
+        self.files.carried.legs.remove(&id);
+        self.files.carried.adopted.remove(&id);
+        self.remove_spool(&row.body.blob)?;
+        self.moved(id);
+        Ok(())
+    }
+
+    /// A transfer stands elsewhere: whoever shows it or carries it is told.
+    fn moved(&self, id: LocalId) {
+        self.files.carried.touch();
+        self.files.bell.notify_one();
+        tell(self, id);
     }
 }

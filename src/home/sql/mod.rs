@@ -3,6 +3,7 @@
 //! Deliberately decides nothing. Transactions are the writer's business.
 
 pub(super) mod accounts;
+pub(super) mod blobs;
 pub(super) mod groups;
 pub(super) mod logs;
 

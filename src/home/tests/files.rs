@@ -214,6 +214,33 @@ async fn a_database_of_version_2_opens_and_has_groups() {
     assert!(!conn.prepare("PRAGMA foreign_key_check").unwrap().exists([]).unwrap());
 }
 
+/// `testdata/v4.sql` is the same file after two more migrations.
+#[tokio::test(start_paused = true)]
+async fn a_database_of_version_4_opens_and_has_blobs() {
+    let mut bed = closed().await;
+    let database = path(&bed);
+    std::fs::remove_file(&database).unwrap();
+    let conn = rusqlite::Connection::open(&database).unwrap();
+    conn.execute_batch(include_str!("testdata/v4.sql")).unwrap();
+    drop(conn);
+    bed.reopen();
+    let (alice, bob) = (Person::new("alice"), Person::new("bob"));
+    // Whoever is to be deleted comes back with the password only.
+    let Body::Welcome(welcome) = bed.ask(&stranger(1), alice.login(Takeover::Replace)).await else {
+        panic!("no welcome")
+    };
+    let at_alice = alice.at(1, welcome.session_epoch);
+    let Body::Welcome(welcome) = bed.ask(&stranger(2), bob.resume(10, "e1")).await else {
+        panic!("no welcome")
+    };
+    let at_bob = bob.at(2, welcome.session_epoch);
+    let opened = bed.open(&at_bob, "alice", 1).await;
+    assert_eq!((opened.head_seq, opened.last_n, opened.delivered_n), (3, 3, 2));
+    bed.shares_a_blob(&at_alice, &at_bob).await;
+    let conn = rusqlite::Connection::open(&database).unwrap();
+    assert!(!conn.prepare("PRAGMA foreign_key_check").unwrap().exists([]).unwrap());
+}
+
 #[test]
 fn every_text_of_an_error_reads_well() {
     let path = PathBuf::from("databases/s1.db");

@@ -1,6 +1,7 @@
 //! The home driven directly with requests, in a world whose clock and disk the test holds.
 
 mod append;
+mod blobs;
 mod crash;
 mod farewell;
 mod files;
@@ -36,6 +37,8 @@ use crate::wire::client::{self as wire, server_frame::Body};
 struct TestWorld {
     now_ms: AtomicU64,
     disk_ms: AtomicU64,
+    /// 0: unknown.
+    free_bytes: AtomicU64,
 }
 
 impl World for TestWorld {
@@ -50,6 +53,9 @@ impl World for TestWorld {
     }
     fn disk_pause(&self) -> Duration {
         Duration::from_millis(self.disk_ms.load(Ordering::Relaxed))
+    }
+    fn disk_free_bytes(&self, _: &Path) -> u64 {
+        self.free_bytes.load(Ordering::Relaxed)
     }
     fn is_simulated(&self) -> bool {
         true
@@ -101,7 +107,8 @@ impl Bed {
 
     fn with(limits: Limits, options: TestOptions) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let world = Arc::new(TestWorld { now_ms: AtomicU64::new(1 << 40), disk_ms: 0.into() });
+        let now_ms = AtomicU64::new(1 << 40);
+        let world = Arc::new(TestWorld { now_ms, disk_ms: 0.into(), free_bytes: 0.into() });
         let killed = CancellationToken::new();
         let env = Env::simulated(world.clone(), 1, killed.clone(), options);
         let map = map(1);

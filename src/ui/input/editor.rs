@@ -106,11 +106,7 @@ impl Editor {
                     self.last.clear();
                     let _screen = take_screen(&self.shared);
                     print_now(&text);
-                    // Whoever ends the program meanwhile must leave a terminal that echoes.
-                    self.shared.reading.store(true, Ordering::Relaxed);
-                    let answer = secret::ask(&question, times);
-                    self.shared.reading.store(false, Ordering::Relaxed);
-                    Typed::Secret(answer)
+                    Typed::Secret(secret::ask(&question, times))
                 }
             };
             let over = event == Typed::End;

@@ -4,6 +4,8 @@ use std::fmt;
 
 use zeroize::Zeroizing;
 
+use crate::ui::hidden::Hidden;
+
 /// How often it is typed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Times {
@@ -20,7 +22,7 @@ pub enum Secret {
     Given(Zeroizing<String>),
     /// Two different ones.
     Different,
-    /// Nothing: Ctrl-D, or the terminal is gone.
+    /// Nothing: Ctrl-C, Ctrl-D, or the terminal is gone.
     Dropped,
 }
 
@@ -36,15 +38,15 @@ impl fmt::Debug for Secret {
 
 /// Asks on the terminal.
 pub(super) fn ask(question: &str, times: Times) -> Secret {
-    let one = |question: &str| rpassword::prompt_password(question).ok().map(Zeroizing::new);
-    let Some(first) = one(question) else { return Secret::Dropped };
+    let Ok(hidden) = Hidden::begin() else { return Secret::Dropped };
+    let Ok(first) = hidden.ask(question) else { return Secret::Dropped };
     if first.is_empty() || times == Times::Once {
         return Secret::Given(first);
     }
-    match one("Once more: ") {
-        Some(second) if second == first => Secret::Given(first),
-        Some(_) => Secret::Different,
-        None => Secret::Dropped,
+    match hidden.ask("Once more: ") {
+        Ok(second) if second == first => Secret::Given(first),
+        Ok(_) => Secret::Different,
+        Err(_) => Secret::Dropped,
     }
 }
 

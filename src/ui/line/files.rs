@@ -13,6 +13,7 @@ use crate::types::ChatName;
 use crate::ui::commands::Sending;
 use crate::ui::files::{self, Said, opener};
 use crate::ui::input::Above;
+use crate::ui::pictures::Room;
 use crate::ui::say::{self, Place};
 use crate::ui::screen::{Previews, Screen};
 
@@ -290,6 +291,7 @@ impl Session {
 
     /// Whether the picture of a line may be shown: not those of people whom nobody accepted.
     pub(super) fn previews(&self, line: &Line) -> Previews {
+        let Some(way) = self.options.pictures else { return Previews::Hidden };
         let Line::Message(message) = line else { return Previews::Hidden };
         let has_one = message.file.as_ref().is_some_and(|file| !file.thumbnail.is_empty());
         if !has_one {
@@ -297,7 +299,11 @@ impl Session {
         }
         let chats = self.env.in_place(|| self.client.chats()).unwrap_or_default();
         let asks = |it: &ChatView| it.chat == message.chat && it.contact == Contact::Request;
-        if chats.iter().any(asks) { Previews::Hidden } else { Previews::Shown }
+        if chats.iter().any(asks) {
+            Previews::Hidden
+        } else {
+            Previews::Shown(way, Room::of_terminal())
+        }
     }
 }
 

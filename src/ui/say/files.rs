@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::Path;
 
+use crate::client::pictures::PictureError;
 use crate::client::{FileError, LocalId, TransferFailure, TransferView};
 use crate::limits::BLOB_LIFE;
 use crate::ui::files::{bound, size};
@@ -45,6 +46,7 @@ pub fn file_error(error: &FileError, to: &dyn fmt::Display, place: Place) -> Tol
             format!("{}: {cause}.", clean_line(&path.to_string_lossy())),
             "See who may read and write there, and that the disk is not full.",
         ),
+        FileError::Picture { path, cause } => picture_error(path, cause),
         FileError::Send(error) => send_error(error),
         FileError::NoFile(id) => Told::new(
             format!("Message {id} has no file."),
@@ -59,6 +61,38 @@ pub fn file_error(error: &FileError, to: &dyn fmt::Display, place: Place) -> Tol
             "Send the rest as a message of its own.",
         ),
         FileError::Local(why) => local(why),
+    }
+}
+
+/// Why a picture cannot be made ready.
+fn picture_error(path: &Path, error: &PictureError) -> Told {
+    let name = name(path);
+    match error {
+        PictureError::NotWhatItSays { name_says, is } => Told::new(
+            format!("{name} is called {name_says}, but it is {is}; nothing was sent."),
+            "Give it the ending of what it is, then send it.",
+        ),
+        PictureError::NoPicture { is } => Told::new(
+            format!("A smaller copy can be made of JPEG, PNG, GIF and WebP; {name} is {is}."),
+            "Leave --fit out to send it as it is.",
+        ),
+        PictureError::TooManyPixels { width, height } => Told::new(
+            format!("{name} says that it is {width} x {height} pixels; nothing was sent."),
+            "If that is right, --original sends it without looking at it.",
+        ),
+        PictureError::TooLarge { bytes, bytes_max } => Told::new(
+            format!(
+                "{name} is {}; pictures of up to {} can be made ready.",
+                size(*bytes),
+                bound(*bytes_max)
+            ),
+            "--original sends it as it is, if it is not larger than a file may be.",
+        ),
+        PictureError::Broken(_) => Told::new(
+            format!("{name} is not whole, or damaged; nothing was sent."),
+            "--original sends it all the same.",
+        ),
+        PictureError::Io(cause) => Told::new(format!("{name} cannot be read: {cause}."), ""),
     }
 }
 
@@ -130,7 +164,9 @@ fn failed(failure: TransferFailure, name: &str, id: Option<LocalId>, place: Plac
         TransferFailure::DiskFull => {
             Told::new(format!("There is no room for {name} on this disk."), again())
         }
-        TransferFailure::Cancelled => Told::new(format!("{name} was cancelled."), again()),
+        TransferFailure::Cancelled => {
+            Told::new(format!("{name} was cancelled."), "Send the file again.")
+        }
     }
 }
 

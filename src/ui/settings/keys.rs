@@ -1,6 +1,6 @@
 //! The table of keys, and the only place that knows which key is which field of the settings.
 
-use super::{ColourWhen, EditMode, PicturesAs, Settings, TimeForm};
+use super::{ColourWhen, EditMode, Settings, TimeForm};
 use crate::client::account::Where;
 use crate::types::UserName;
 use crate::ui::files;
@@ -36,6 +36,7 @@ pub(super) enum Key {
 }
 
 pub(super) const TRUTH: &str = "true|false";
+const PICTURES: &str = "auto|kitty|iterm2|sixel|blocks|off";
 const SIZE: &str = "SIZE (5 MB)";
 
 /// Every key, in the order in which they are listed.
@@ -49,12 +50,7 @@ const KEYS: &[(Key, KeyHelp)] = &[
     row(Key::ShowPresence, "show.presence", TRUTH, "a line when somebody comes or goes"),
     row(Key::ShowTyping, "show.typing", TRUTH, "show who is typing"),
     row(Key::ShowMembership, "show.membership", TRUTH, "a line for every change of a group"),
-    row(
-        Key::ShowPictures,
-        "show.pictures",
-        "auto|kitty|iterm2|sixel|blocks|off",
-        "how pictures are shown in the terminal",
-    ),
+    row(Key::ShowPictures, "show.pictures", PICTURES, "how the terminal is given pictures"),
     row(
         Key::AutoFetch,
         "transfers.auto_fetch",
@@ -129,7 +125,7 @@ impl Settings {
             Key::ShowPresence => self.show_presence = truth()?,
             Key::ShowTyping => self.show_typing = truth()?,
             Key::ShowMembership => self.show_membership = truth()?,
-            Key::ShowPictures => self.show_pictures = pick(&PICTURES, text).ok_or_else(wrong)?,
+            Key::ShowPictures => self.show_pictures = text.parse().map_err(|_| wrong())?,
             Key::AutoFetch => self.auto_fetch_bytes = files::parse(text).ok_or_else(wrong)?,
             Key::Server => self.server = Some(Where::parse(text).ok_or_else(wrong)?),
             Key::Profile => self.profile = Some(UserName::parse(text).map_err(|_| wrong())?),
@@ -153,7 +149,7 @@ impl Settings {
             Key::ShowPresence => Some(self.show_presence.to_string()),
             Key::ShowTyping => Some(self.show_typing.to_string()),
             Key::ShowMembership => Some(self.show_membership.to_string()),
-            Key::ShowPictures => word(&PICTURES, self.show_pictures),
+            Key::ShowPictures => Some(self.show_pictures.word().to_owned()),
             Key::AutoFetch => Some(files::exact(self.auto_fetch_bytes)),
             Key::Server => self.server.as_ref().map(ToString::to_string),
             Key::Profile => self.profile.as_ref().map(ToString::to_string),
@@ -165,16 +161,7 @@ const COLOURS: [(&str, ColourWhen); 3] =
     [("auto", ColourWhen::Auto), ("always", ColourWhen::Always), ("never", ColourWhen::Never)];
 const EDIT_MODES: [(&str, EditMode); 2] = [("emacs", EditMode::Emacs), ("vi", EditMode::Vi)];
 const TIMES: [(&str, TimeForm); 2] = [("short", TimeForm::Short), ("full", TimeForm::Full)];
-pub(super) const PICTURES: [(&str, PicturesAs); 6] = [
-    ("auto", PicturesAs::Auto),
-    ("kitty", PicturesAs::Kitty),
-    ("iterm2", PicturesAs::Iterm2),
-    ("sixel", PicturesAs::Sixel),
-    ("blocks", PicturesAs::Blocks),
-    ("off", PicturesAs::Off),
-];
-
-pub(super) fn pick<T: Copy>(words: &[(&str, T)], text: &str) -> Option<T> {
+fn pick<T: Copy>(words: &[(&str, T)], text: &str) -> Option<T> {
     words.iter().find(|(word, _)| *word == text).map(|(_, value)| *value)
 }
 

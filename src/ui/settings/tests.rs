@@ -45,6 +45,10 @@ fn an_unknown_key_is_named_with_its_place_and_the_nearest_one() {
 fn a_wrong_value_is_named_with_its_place_and_what_may_stand_there() {
     for (text, error) in [
         ("color = \"red\"", "client.toml:1:9: color is auto|always|never, got \"red\""),
+        (
+            "show.pictures = \"big\"",
+            "client.toml:1:17: show.pictures is auto|kitty|iterm2|sixel|blocks|off, got \"big\"",
+        ),
         ("bell = 1", "client.toml:1:8: bell is true|false, got \"1\""),
         ("\nserver = \"host\"", "client.toml:2:10: server is HOST:PORT, got \"host\""),
         (

@@ -21,6 +21,7 @@ pub(super) use self::words::{exit_of, failed};
 use self::args::{Create, JoinPassword, Named, Password};
 use self::words::{added, forgotten, names, no_terminal, people, promoted};
 use super::args::Who;
+use super::ask::{NewPassword, Takes};
 use super::json::{GroupDoneLine, GroupLine, Record};
 use super::open::{self, Session};
 use super::report::{Form, Outcome, Stop};
@@ -339,18 +340,10 @@ async fn password(context: &Context, session: &mut Session, options: &Password) 
 
 /// A new password, typed twice alike; nothing: none.
 async fn typed(context: &Context, group: &GroupName) -> Result<Option<Zeroizing<String>>, Stop> {
-    let io = &context.report.io;
-    loop {
-        let first =
-            io.ask_password(&format!("Password to join {group} by (Enter: none): ")).await?;
-        if first.is_empty() {
-            return Ok(None);
-        }
-        if io.ask_password("Once more: ").await? == first {
-            return Ok(Some(first));
-        }
-        io.err("That was not the same. Again:");
-    }
+    let question = format!("Password to join {group} by (Enter: none): ");
+    let new = NewPassword { question, takes: Takes::AnyOrNone };
+    let typed = context.report.io.ask_new_password(new).await?;
+    Ok((!typed.is_empty()).then_some(typed))
 }
 
 async fn leave(

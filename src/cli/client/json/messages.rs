@@ -6,6 +6,8 @@ use crate::client::{Author, Form, GroupChange, MessageState, MessageView, Refusa
 use crate::types::{ChatName, UserName};
 use crate::ui::time;
 
+use super::files::File;
+
 /// An own message and where it stands.
 #[derive(Serialize)]
 pub(in crate::cli::client) struct Own {
@@ -60,6 +62,8 @@ pub(in crate::cli::client) struct Message {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     reactions: Vec<Reaction>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    file: Option<File>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     expires_at: Option<String>,
 }
 
@@ -113,6 +117,7 @@ impl Message {
                     emoji: reaction.emoji.clone(),
                 })
                 .collect(),
+            file: message.file.as_deref().map(File::new),
             expires_at: message.expires_unix_ms.map(time::rfc3339),
         }
     }

@@ -2,9 +2,9 @@
 
 use super::*;
 use crate::client::{
-    Author, ChatView, Contact, Form, GroupChange, GroupDone, GroupError, GroupView, InviteView,
-    LocalId, MemberView, MessageState, MessageView, Refusal, Role, Standing, StatusView, Trust,
-    WireId,
+    Author, ChatView, Contact, FileView, Form, GroupChange, GroupDone, GroupError, GroupView,
+    InviteView, LocalId, MemberView, MessageState, MessageView, Refusal, Role, Standing,
+    StatusView, TransferFailure, TransferState, Trust, WireId,
 };
 use crate::types::{ChatName, DeviceId, GroupName, N};
 use crate::wire::Code;
@@ -59,6 +59,32 @@ fn a_received_message_keeps_its_text_exactly_and_harms_no_terminal() {
     assert!(json.contains(r"\u009b") && !json.contains('\u{9b}'), "{json}");
     let value: serde_json::Value = serde_json::from_str(&json).unwrap();
     assert_eq!(value["text"], "hi\u{9b}2J \"you\"");
+}
+
+#[test]
+fn a_message_says_what_file_it_brings_and_how_far_that_is() {
+    let mut message = message(Author::Them(name("alice")), None);
+    let quota = TransferFailure::Quota { limit_bytes: 2, used_bytes: 1 };
+    for (transfer, words) in [
+        (TransferState::NotFetched, r#""transfer":"not_fetched"}"#),
+        (TransferState::Waiting(None), r#""transfer":"waiting"}"#),
+        (
+            TransferState::Waiting(Some(Code::HomeDown)),
+            r#""transfer":"waiting","reason":"home_down"}"#,
+        ),
+        (TransferState::Done, r#""transfer":"done"}"#),
+        (TransferState::Failed(quota), r#""transfer":"failed","reason":"quota"}"#),
+    ] {
+        let dimensions = Some((640, 480));
+        let (file, media_type) = ("a\u{9b}2J.jpg".into(), "image/jpeg".into());
+        let thumbnail = vec![0xff; 3];
+        let file =
+            FileView { name: file, bytes: 3_000, media_type, dimensions, thumbnail, transfer };
+        message.file = Some(Box::new(file));
+        let json = Record::of_line(&Line::Message(message.clone()), &name("bob")).line();
+        let file = r#""file":{"name":"a\u009b2J.jpg","bytes":3000,"media_type":"image/jpeg","width":640,"height":480,"#;
+        assert!(json.contains(&format!("{file}{words}")), "{json}");
+    }
 }
 
 #[test]

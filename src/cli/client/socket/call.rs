@@ -221,6 +221,7 @@ fn answer(question: Question, report: &super::super::report::Report) -> Answer {
         }
         Question::Line(question) => ask::line(&question).map(Zeroizing::new),
         Question::Password(question) => ask::password(&question),
+        Question::NewPassword(new) => ask::new_password(&new),
         Question::PasswordFile(path) => {
             ask::password_of(&path).inspect_err(|stop| report.stop(stop))
         }

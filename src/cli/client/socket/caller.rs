@@ -13,6 +13,7 @@ use crate::types::UserName;
 use crate::ui::line::TrustPolicy;
 
 use super::super::args::Command;
+use super::super::ask::NewPassword;
 use super::super::progress::Bar;
 use super::frame::{Frame, Tag};
 
@@ -55,6 +56,8 @@ pub(in super::super) enum Question {
     Line(String),
     /// A password that a person types.
     Password(String),
+    /// A new password that a person types.
+    NewPassword(NewPassword),
     /// The first line of a file.
     PasswordFile(PathBuf),
 }
