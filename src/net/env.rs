@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
 use quinn::{AsyncUdpSocket, Runtime};
 use rand::rngs::StdRng;
 use rand::{Rng, RngExt, SeedableRng};
@@ -21,8 +22,8 @@ use tokio_util::sync::CancellationToken;
 use super::counted::Counted;
 use crate::ops::admin::Watched;
 use crate::ops::{Meters, Names, Observer};
-use crate::types::UserName;
-use crate::wire::client::ServerFrame;
+use crate::types::{BlobId, UserName};
+use crate::wire::client::{ChunkAnswer, ServerFrame};
 
 /// Where a node runs: the operating system, or the simulator.
 pub trait World: Send + Sync + 'static {
@@ -80,6 +81,40 @@ struct Inner {
 pub trait WayOut: Send + Sync {
     /// What a client gets in place of `frame`; `to` is who is logged in there.
     fn rewrite(&self, to: Option<&UserName>, frame: ServerFrame) -> Vec<ServerFrame>;
+
+    /// What is answered in place of `said` where somebody puts or gets a chunk.
+    fn rewrite_chunk(&self, asked: &AskedChunk<'_>, said: ChunkSaid) -> ChunkSaid {
+        let _ = asked;
+        said
+    }
+}
+
+/// Who asks a home for which chunk.
+#[derive(Clone, Copy, Debug)]
+pub struct AskedChunk<'a> {
+    /// Who asks.
+    pub by: &'a UserName,
+    /// Of which blob.
+    pub blob: &'a BlobId,
+    /// Which.
+    pub index: u32,
+    /// It is to be stored; else it is to be sent back.
+    pub is_put: bool,
+}
+
+/// What a home answers on a chunk's stream: the frame in front, and the bytes that follow it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ChunkSaid {
+    /// The frame.
+    pub head: ChunkAnswer,
+    /// The bytes; an honest home announces as many.
+    pub follows: Bytes,
+}
+
+impl From<ChunkAnswer> for ChunkSaid {
+    fn from(head: ChunkAnswer) -> Self {
+        Self { head, follows: Bytes::new() }
+    }
 }
 
 /// What tests may change. Does not exist in release builds.
@@ -375,6 +410,16 @@ impl Env {
         frame: ServerFrame,
     ) -> impl Iterator<Item = ServerFrame> {
         std::iter::once(frame)
+    }
+
+    /// What goes out on a chunk's stream in place of `said`: itself, always, in release builds.
+    #[cfg_attr(not(feature = "testkit"), expect(unused_variables, reason = "no liars in life"))]
+    pub fn on_chunk_out(&self, asked: &AskedChunk<'_>, said: ChunkSaid) -> ChunkSaid {
+        #[cfg(feature = "testkit")]
+        if let Some(way_out) = self.inner.way_out.get() {
+            return way_out.rewrite_chunk(asked, said);
+        }
+        said
     }
 
     /// Whether this bug is planted in this node. Always false in release builds.

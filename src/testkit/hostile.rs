@@ -1,9 +1,9 @@
 //! A hostile server: a real one, whose words are rewritten on their way to its clients.
 //!
-//! Sits at the one place where an edge's frames leave (`Env::on_the_way_out`). Entries whose
-//! position an attack leaves alone are numbered anew, so that left out, repeated and made up ones
-//! look as a server could make them look.
-//! Deliberately knows no attack: those are in `tests/hostile_server_suite.rs`.
+//! Sits at the two places where answers leave: `Env::on_the_way_out` for an edge's frames, and
+//! `Env::on_chunk_out` for a home's chunks. Entries whose position an attack leaves alone are
+//! numbered anew, so that left out, repeated and made up ones look as a server could make them look.
+//! Deliberately knows no attack: those are in `tests/hostile_server_suite.rs` and beside it.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,10 +11,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 
 use crate::net::Env;
-use crate::net::env::WayOut;
+use crate::net::env::{AskedChunk, ChunkSaid, WayOut};
 use crate::types::UserName;
 use crate::wire::client::{Entry, ServerFrame, server_frame::Body};
 
+type RewriteChunk = Box<dyn FnMut(&AskedChunk<'_>, ChunkSaid) -> ChunkSaid + Send>;
 type Rewrite = Box<dyn FnMut(ServerFrame) -> Vec<ServerFrame> + Send>;
 
 /// The positions that a reader was given in one log.
@@ -51,6 +52,7 @@ pub struct Hostile {
 #[derive(Default)]
 struct Inner {
     attacks: BTreeMap<UserName, Rewrite>,
+    chunk_attacks: BTreeMap<UserName, RewriteChunk>,
     /// Entries the server had for each person, by log, before any attack.
     had: BTreeMap<(UserName, String), Vec<Entry>>,
     given: BTreeMap<(UserName, String), Given>,
@@ -101,9 +103,20 @@ impl Hostile {
         });
     }
 
+    /// From now on: what the victim is answered about chunks is what `rewrite` makes of it.
+    pub fn rewrite_chunks(
+        &self,
+        victim: &UserName,
+        rewrite: impl FnMut(&AskedChunk<'_>, ChunkSaid) -> ChunkSaid + Send + 'static,
+    ) {
+        self.inner().chunk_attacks.insert(victim.clone(), Box::new(rewrite));
+    }
+
     /// From now on `victim` gets what the real server says; positions go on as they were given.
     pub fn relent(&self, victim: &UserName) {
-        self.inner().attacks.remove(victim);
+        let mut inner = self.inner();
+        inner.attacks.remove(victim);
+        inner.chunk_attacks.remove(victim);
     }
 
     /// The envelopes the server had for somebody's own log so far, in order.
@@ -126,7 +139,7 @@ impl WayOut for Hostile {
     fn rewrite(&self, to: Option<&UserName>, frame: ServerFrame) -> Vec<ServerFrame> {
         let Some(to) = to else { return vec![frame] };
         let mut inner = self.inner();
-        let Inner { attacks, had, given } = &mut *inner;
+        let Inner { attacks, had, given, .. } = &mut *inner;
         let mut genuine = 0;
         if let Some(Body::Entry(entry)) = &frame.body {
             let place = (to.clone(), entry.log.clone());
@@ -150,6 +163,13 @@ impl WayOut for Hostile {
             }
         }
         frames
+    }
+
+    fn rewrite_chunk(&self, asked: &AskedChunk<'_>, said: ChunkSaid) -> ChunkSaid {
+        match self.inner().chunk_attacks.get_mut(asked.by) {
+            Some(rewrite) => rewrite(asked, said),
+            None => said,
+        }
     }
 }
 

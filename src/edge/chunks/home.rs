@@ -1,11 +1,10 @@
 //! Chunks at the home that has them: for the own edge, and for the edges of other servers.
 
-use bytes::Bytes;
-
 use super::wish::Wish;
-use super::{StreamFault, refusal, say, unreadable};
+use super::{StreamFault, refusal, unreadable};
 use crate::home::blobs::{BlobFault, Blobs};
 use crate::net::chunk::{ChunkReader, ChunkWriter};
+use crate::net::env::{AskedChunk, ChunkSaid};
 use crate::types::UserName;
 use crate::wire::Code;
 use crate::wire::client::ChunkAnswer;
@@ -24,8 +23,12 @@ pub async fn answer(
     mut reader: ChunkReader,
     mut writer: ChunkWriter,
 ) -> Result<(), StreamFault> {
-    match wish {
-        Wish::Put { id, index, length } => {
+    let (id, index, is_put) = match &wish {
+        Wish::Put { id, index, .. } => (*id, *index, true),
+        Wish::Get { id, index, .. } => (*id, *index, false),
+    };
+    let said = match wish {
+        Wish::Put { length, .. } => {
             reader.expect(length);
             let sealed = match reader.whole().await {
                 Ok(sealed) => sealed,
@@ -34,25 +37,27 @@ pub async fn answer(
                     return Err(unreadable(writer, &error).await);
                 }
             };
-            let answer = match blobs.put(user, &id, index, sealed).await {
+            ChunkSaid::from(match blobs.put(user, &id, index, sealed).await {
                 // A frame must not be empty.
                 Ok(()) => ChunkAnswer { stored: true, ..ChunkAnswer::default() },
                 Err(fault) => refused(fault),
-            };
-            say(writer, &answer).await
+            })
         }
-        Wish::Get { owner, id, index } => {
-            let sealed = match blobs.get(&owner, &id, index).await {
-                Ok(sealed) => sealed,
-                Err(fault) => return say(writer, &refused(fault)).await,
-            };
-            let length = u32::try_from(sealed.len()).unwrap_or(u32::MAX);
-            writer.head(&ChunkAnswer { length, ..ChunkAnswer::default() }).await?;
-            let mut pieces: [Bytes; 1] = [sealed];
-            writer.pieces(&mut pieces).await?;
-            Ok(writer.end().await?)
-        }
+        Wish::Get { owner, .. } => match blobs.get(&owner, &id, index).await {
+            Ok(follows) => {
+                let length = u32::try_from(follows.len()).unwrap_or(u32::MAX);
+                ChunkSaid { head: ChunkAnswer { length, ..ChunkAnswer::default() }, follows }
+            }
+            Err(fault) => refused(fault).into(),
+        },
+    };
+    let asked = AskedChunk { by: user, blob: &id, index, is_put };
+    let ChunkSaid { head, follows } = blobs.env().on_chunk_out(&asked, said);
+    writer.head(&head).await?;
+    if !follows.is_empty() {
+        writer.pieces(&mut [follows]).await?;
     }
+    Ok(writer.end().await?)
 }
 
 fn refused(fault: BlobFault) -> ChunkAnswer {

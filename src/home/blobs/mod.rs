@@ -67,6 +67,11 @@ struct Inner {
 }
 
 impl Blobs {
+    /// Where this home runs.
+    pub fn env(&self) -> &Env {
+        &self.inner.env
+    }
+
     /// The blobs beside a database.
     pub(super) fn beside(env: &Env, database: &Path) -> Self {
         let inner = Inner {
