@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::limits::CHUNKS_AT_ONCE;
 use crate::net::Env;
+use crate::wire::Code;
 
 use super::super::api::{Direction, Event, LocalId, TransferFailure};
 use super::super::core::{Core, SharedCore};
@@ -251,7 +252,9 @@ impl Carrier {
         };
         let direction = leg.direction;
         if let Err(End::Again { code, after }) = end {
-            let has_moved = leg.progress.travelled() > leg.travelled_before;
+            // What a home forgets, or never kept, was brought in vain.
+            let was_forgotten = code == Some(Code::NoSuchBlob);
+            let has_moved = !was_forgotten && leg.progress.travelled() > leg.travelled_before;
             leg.in_vain = if has_moved { 0 } else { leg.in_vain.saturating_add(1) };
             let pause = PAUSE_MIN * 2u32.saturating_pow(leg.in_vain.saturating_sub(1).min(10));
             let pause = pause.min(PAUSE_MAX).max(after.min(PAUSE_MAX));

@@ -54,7 +54,10 @@ async fn round(job: &Job, shape: &Arc<Shape>, spool: &Arc<Spool>) -> Result<(), 
     };
     job.found(shape, &have);
     job.for_each(have.missing().collect(), |index| put_chunk(job, shape, spool, index)).await?;
-    answered(job.ask(BlobAsk::Commit(id)).await).map(drop)
+    match answered(job.ask(BlobAsk::Commit(id)).await)? {
+        BlobReply::Done => Ok(()),
+        BlobReply::Offer { .. } | BlobReply::Info { .. } => Err(End::LOST.into()),
+    }
 }
 
 fn answered(answer: BlobAnswer) -> Result<BlobReply, Round> {
