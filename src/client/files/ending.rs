@@ -13,7 +13,7 @@ use super::super::core::Core;
 use super::super::store::StoreError;
 use super::super::views::{STATE_CANCELLED, STATE_UPLOADING};
 use super::set_file;
-use super::state::{CANCELLED, DONE, FileState, GOES_ON};
+use super::state::{CANCELLED, DONE, FileState, GOES_ON, NOT_THE_FILE};
 
 impl Core {
     /// After a transaction that forgot lines: their sealed copies go, and then their rows.
@@ -72,9 +72,9 @@ impl Core {
     fn needs_spool(&self, blob: &BlobId) -> Result<bool, StoreError> {
         let mut rows = self.profile.store.db().prepare_cached(
             "SELECT 1 FROM files WHERE blob_id = ?1 AND (state IN (1, 2)
-               OR state = 3 AND direction = 1 OR state = 4 AND failure <> ?2)",
+               OR state = 3 AND direction = 1 OR state = 4 AND failure NOT IN (?2, ?3))",
         )?;
-        Ok(rows.exists(params![blob.0, CANCELLED])?)
+        Ok(rows.exists(params![blob.0, CANCELLED, NOT_THE_FILE])?)
     }
 }
 

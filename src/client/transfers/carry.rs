@@ -309,7 +309,7 @@ impl Carrier {
             (Direction::Down, Err(End::Failed(failure, _))) => {
                 core.set_file(row.id, FileState::Failed(failure))?;
                 if failure == TransferFailure::NotTheFile {
-                    self.spools.remove(&row.body.blob);
+                    core.remove_spool(&row.body.blob)?;
                 }
             }
         }

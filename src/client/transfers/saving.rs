@@ -97,6 +97,7 @@ impl Client {
             match saved {
                 Saved::At(path) => return Ok(path),
                 Saved::NotTheFile => {
+                    self.core.lock().not_the_file(&row)?;
                     return Err(FileError::Transfer(TransferFailure::NotTheFile));
                 }
                 // Fetched once more: a disk may forget.
@@ -145,6 +146,17 @@ impl Core {
             return Ok(());
         }
         self.resume_transfer(row.id)
+    }
+
+    /// The bytes that its message names do not open to what it says: they are not kept, unless
+    /// another message names them, too.
+    fn not_the_file(&mut self, row: &FileRow) -> Result<(), FileError> {
+        if row.direction == Direction::Down {
+            self.set_file(row.id, FileState::Failed(TransferFailure::NotTheFile))?;
+            self.remove_spool(&row.body.blob)?;
+            self.moved(row.id);
+        }
+        Ok(())
     }
 
     /// What was here is damaged: of somebody else's file, or of one that the own home has, another
