@@ -626,6 +626,7 @@ fn every_attack_stands_in_the_list_and_the_list_names_no_other() {
         include_str!("hostile_server_suite.rs"),
         include_str!("hostile_groups.rs"),
         include_str!("hostile_rosters.rs"),
+        include_str!("hostile_files.rs"),
     ];
     let tests: Vec<&str> = here
         .iter()

@@ -11,6 +11,7 @@
 )]
 
 pub mod eve;
+pub mod parcels;
 pub mod scene;
 pub mod team;
 
