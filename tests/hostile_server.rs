@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fastchat::client::account::{self, IdentitySource, OtherDevice, Where};
-use fastchat::client::{Client, Event, GroupCommand, Line, Mode, Profile, RequestError};
+use fastchat::client::{Client, Event, FileDraft, GroupCommand, Line, Mode, Profile, RequestError};
 use fastchat::crypto::operation::Change;
 use fastchat::crypto::testpeople::{Person, operation_hash};
 use fastchat::crypto::{
@@ -498,8 +498,17 @@ impl Liar {
             Ask::JoinProof(_) | Ask::CommitBlob(_) | Ask::DropBlob(_) => {
                 Answer::Done(Done::default())
             }
-            Ask::BeginBlob(_) => Answer::BlobOffer(BlobOffer::default()),
-            Ask::GetBlob(_) => Answer::BlobInfo(BlobInfo::default()),
+            Ask::BeginBlob(_) | Ask::GetBlob(_) => match rng.random_range(0..5) {
+                0 => Answer::Done(Done::default()),
+                1 => {
+                    let hashes = vec![7; rng.random_range(0..100)].into();
+                    Answer::BlobInfo(BlobInfo { size: number(rng), hashes })
+                }
+                committed => {
+                    let have = vec![rng.random(); rng.random_range(0..100)].into();
+                    Answer::BlobOffer(BlobOffer { have, committed: committed == 2 })
+                }
+            },
             Ask::Hello(_)
             | Ask::SignUp(_)
             | Ask::Login(_)
@@ -608,12 +617,15 @@ async fn life(seed: u64) -> u64 {
     assert_eq!(made.expect("no group was made").failed, []);
     liar.calm.store(false, Ordering::Relaxed);
     let mut frames = 0;
+    let file = dir.path().join("a file");
+    std::fs::write(&file, vec![1; 1_000]).unwrap();
     for round in 0..8 {
         for user in ["bob", "carol"] {
             let user = UserName::canonical(user).unwrap();
             // Refused when the liar has shown another key.
             let _ = client.send_text(&user.clone().into(), &format!("text {round}"));
             let _ = client.accept_key(&user);
+            let _ = client.send_file(&user.into(), FileDraft::of(&file)).await;
         }
         let _ = client.send_text(&team.clone().into(), &format!("text {round}"));
         let _ = client.retry();
