@@ -316,7 +316,7 @@ impl World {
             _ => panic!("nobody could sign up"),
         };
         let people: Vec<Person> = (0..clients).map(|index| signed_up(person(index))).collect();
-        let world = Self {
+        Self {
             place,
             running: Some(running),
             servers,
@@ -333,8 +333,7 @@ impl World {
             killed: BTreeMap::new(),
             kills: 0,
             reopened: 0,
-        };
-        world
+        }
     }
 
     fn next(&mut self) -> News {
