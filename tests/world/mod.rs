@@ -109,6 +109,8 @@ impl World {
             .env("XDG_RUNTIME_DIR", self.folder.path().join("run"))
             .env("XDG_CONFIG_HOME", self.folder.path().join("config"))
             .env("TZ", "UTC")
+            // The program's own is for people, who look at a clock.
+            .env("FASTCHAT_TIMEOUT", PATIENCE.as_secs().to_string())
             .env_remove("NO_COLOR")
             .current_dir(self.folder.path())
             .stdin(Stdio::null());
