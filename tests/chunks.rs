@@ -152,6 +152,7 @@ async fn chunks_that_a_home_does_not_take_up_keep_no_text_waiting() {
 async fn whoever_brings_many_chunks_keeps_nobody_elses_waiting_for_ever() {
     let scene = Scene::begin().await;
     let blob = Blob::of(1, 0, 500);
+    let mut guests = Vec::new();
     for number in 0..8 {
         let guest = scene.guest(number).await;
         for _ in 0..CHUNKS_AT_ONCE {
@@ -160,6 +161,7 @@ async fn whoever_brings_many_chunks_keeps_nobody_elses_waiting_for_ever() {
             // One after the other, without an end.
             tokio::spawn(async move { while put(&conn, ask.clone(), &chunk).await.is_none() {} });
         }
+        guests.push(guest);
     }
     sleep(Duration::from_secs(1)).await;
     let last = scene.guest(8).await;

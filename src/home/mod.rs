@@ -7,6 +7,7 @@
 //! reads the header of an envelope and never opens one.
 
 mod accounts;
+mod answers;
 pub mod blobs;
 mod cache;
 mod daily;
