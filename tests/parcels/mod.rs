@@ -280,6 +280,16 @@ impl Life {
         Gone { name, folder }
     }
 
+    /// One byte of each of its sealed copies is another from now on.
+    pub fn damages_its_copies(&self) {
+        for entry in fs::read_dir(self.folder.join("blobs")).unwrap() {
+            let path = entry.unwrap().path();
+            let mut bytes = fs::read(&path).unwrap();
+            *bytes.last_mut().unwrap() ^= 1;
+            fs::write(&path, bytes).unwrap();
+        }
+    }
+
     /// Where it is connected.
     pub fn edge(&self) -> Option<String> {
         self.client.status().unwrap().connected.map(|server| server.to_string())

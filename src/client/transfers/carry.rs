@@ -263,12 +263,11 @@ impl Carrier {
         }
         core.files.carried.legs.remove(&id);
         let Some(row) = core.file(id)? else { return Ok(()) };
-        if core.files.carried.backs.contains_key(&id) {
-            let back = match end {
+        if let Some(back) = core.files.carried.backs.get_mut(&id) {
+            *back = match end {
                 Err(End::Failed(failure, _)) => Back::Failed(failure),
                 Ok(()) | Err(End::Again { .. }) => Back::Here,
             };
-            core.files.carried.backs.insert(id, back);
         } else {
             self.settled(&mut core, &row, direction, end)?;
         }
