@@ -218,8 +218,8 @@ pub const EXCERPT_CHARS_MAX: usize = 80;
 /// Lines that one look for a text goes through, newest first.
 pub const SEARCHED_LINES_MAX: usize = 200_000;
 
-/// Bytes of a picture that is read to be cleaned and sent: no picture larger than a blob.
-pub const PICTURE_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// Bytes of a picture that is read to be cleaned and sent.
+pub const PICTURE_BYTES_MAX: u64 = FILE_BYTES_MAX;
 /// Bytes of a picture that is read to make a smaller copy of it.
 pub const FIT_SOURCE_BYTES_MAX: u64 = 256 * 1024 * 1024;
 /// Pixels of a picture; its header is asked before anything is decoded.

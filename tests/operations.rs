@@ -104,6 +104,7 @@ fn health_and_figures_are_there_and_name_nobody() {
     for line in [
         "fastchat_messages_total{kind=\"direct\",result=\"stored\"} 1\n",
         "fastchat_mailbox_messages 1\n",
+        "fastchat_blob_bytes 0\n",
         "fastchat_deliver_seconds_count{stage=\"stored\"} 1\n",
         "fastchat_connections 0\n",
         "fastchat_forward_queue{peer=\"s2\"} 0\n",

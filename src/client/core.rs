@@ -119,6 +119,10 @@ impl Core {
     /// Tells the front end. An event only ever says what a call can read again, so one that finds
     /// the queue full is dropped: the front end has plenty to wake it.
     pub(crate) fn emit(&self, event: Event) {
+        if matches!(event, Event::Lines) {
+            // There may be a file among them that is fetched by itself.
+            self.files.bell.notify_one();
+        }
         if self.events.try_send(event).is_err() {
             tracing::debug!("an event was dropped: the front end is slow or gone");
         }

@@ -2,9 +2,12 @@
 //!
 //! Small named steps, each one transaction, for whoever moves the bytes (`transfers`), and what the
 //! outbox, the inbox and the views need. No chunk is touched here: only a sealed copy that nobody
-//! needs any more is removed.
+//! needs any more is removed (`ending`).
 
-use std::path::{Path, PathBuf};
+mod ending;
+mod state;
+
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -15,39 +18,26 @@ use crate::blob::{Shape, sealed_bytes};
 use crate::crypto::envelope::FileBody;
 use crate::crypto::secret::DbKey;
 use crate::limits;
-use crate::types::{BlobId, ChatName, UserName, unhex};
+use crate::types::{BlobId, ChatName, UserName};
 use crate::wire::Code;
 
 use super::actions::NewLine;
 use super::api::{
     Direction, FileDraft, FileError, FileView, Form, LocalId, MessageState, Refusal,
-    TransferFailure, TransferPolicy, TransferState,
+    TransferFailure, TransferPolicy,
 };
 use super::core::Core;
 use super::rows::set_state;
 use super::store::{StoreError, bits, unbits, unseal};
 use super::transfers::Carried;
-use super::views::{STATE_CANCELLED, STATE_UPLOADING, STATE_WAITING};
+use super::views::{STATE_UPLOADING, STATE_WAITING};
+use state::{FORGOTTEN, GOES_ON, NOT_FETCHED};
+
+pub(super) use ending::{cancel_file, drop_blob, forget_file, hand_on_file, stop_uploads};
+pub(crate) use state::FileState;
 
 const UP: i64 = 0;
 const DOWN: i64 = 1;
-
-const NOT_FETCHED: i64 = 0;
-const GOES_ON: i64 = 1;
-const PAUSED: i64 = 2;
-const DONE: i64 = 3;
-const FAILED: i64 = 4;
-/// Its line was forgotten; the row stays until the sealed copy is gone, too.
-const FORGOTTEN: i64 = 5;
-
-/// Reasons that are no wire code.
-const TOO_LARGE: i64 = 1_000;
-const QUOTA: i64 = 1_001;
-const GONE: i64 = 1_002;
-const NOT_THE_FILE: i64 = 1_003;
-const COPY_LOST: i64 = 1_004;
-const DISK_FULL: i64 = 1_005;
-const CANCELLED: i64 = 1_006;
 
 /// What is kept of files in memory.
 #[derive(Default)]
@@ -58,21 +48,6 @@ pub(crate) struct Files {
     pub(crate) carried: Carried,
     /// Rung when there is something to move, or something no longer is.
     pub(crate) bell: Arc<Notify>,
-}
-
-/// How far a file is, as its row says: across restarts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum FileState {
-    /// Somebody else's, and nobody asked for it.
-    NotFetched,
-    /// To be moved, now or at the next contact.
-    GoesOn,
-    /// To be moved once it is resumed.
-    Paused,
-    /// All of it is at the home (up), or all of the sealed copy is here (down).
-    Done,
-    /// It will not go on.
-    Failed(TransferFailure),
 }
 
 /// A file of a line.
@@ -90,66 +65,7 @@ pub(crate) struct FileRow {
     pub(crate) state: FileState,
 }
 
-impl FileState {
-    /// State, reason and its two numbers, as they are stored.
-    fn numbers(self) -> (i64, i64, u64, u64) {
-        let failure = match self {
-            Self::NotFetched => return (NOT_FETCHED, 0, 0, 0),
-            Self::GoesOn => return (GOES_ON, 0, 0, 0),
-            Self::Paused => return (PAUSED, 0, 0, 0),
-            Self::Done => return (DONE, 0, 0, 0),
-            Self::Failed(failure) => failure,
-        };
-        let (reason, limit, used) = match failure {
-            TransferFailure::Server(code) => (i64::from(code as u32), 0, 0),
-            TransferFailure::TooLarge { limit_bytes } => (TOO_LARGE, limit_bytes, 0),
-            TransferFailure::Quota { limit_bytes, used_bytes } => (QUOTA, limit_bytes, used_bytes),
-            TransferFailure::Gone => (GONE, 0, 0),
-            TransferFailure::NotTheFile => (NOT_THE_FILE, 0, 0),
-            TransferFailure::CopyLost => (COPY_LOST, 0, 0),
-            TransferFailure::DiskFull => (DISK_FULL, 0, 0),
-            TransferFailure::Cancelled => (CANCELLED, 0, 0),
-        };
-        (FAILED, reason, limit, used)
-    }
-
-    fn of(state: i64, reason: i64, limit_bytes: u64, used_bytes: u64) -> Self {
-        match state {
-            NOT_FETCHED => return Self::NotFetched,
-            GOES_ON => return Self::GoesOn,
-            PAUSED => return Self::Paused,
-            DONE => return Self::Done,
-            _ => {}
-        }
-        Self::Failed(match reason {
-            TOO_LARGE => TransferFailure::TooLarge { limit_bytes },
-            QUOTA => TransferFailure::Quota { limit_bytes, used_bytes },
-            GONE => TransferFailure::Gone,
-            NOT_THE_FILE => TransferFailure::NotTheFile,
-            COPY_LOST => TransferFailure::CopyLost,
-            DISK_FULL => TransferFailure::DiskFull,
-            CANCELLED => TransferFailure::Cancelled,
-            code => TransferFailure::Server(
-                u32::try_from(code).ok().and_then(Code::from_number).unwrap_or(Code::Internal),
-            ),
-        })
-    }
-
-    /// As people are told when nothing more is known.
-    pub(crate) fn shown(self) -> TransferState {
-        match self {
-            Self::NotFetched => TransferState::NotFetched,
-            Self::GoesOn => TransferState::Waiting(None),
-            Self::Paused => TransferState::Paused,
-            Self::Done => TransferState::Done,
-            Self::Failed(failure) => TransferState::Failed(failure),
-        }
-    }
-}
-
 impl Core {
-    // -------------------------------------------------------------- for the transfers
-
     /// Whether this may be sent there, before the file is read and sealed. [`Self::queue_file`]
     /// looks again.
     pub(crate) fn may_send_file(
@@ -294,71 +210,6 @@ impl Core {
         self.profile.folder.join("blobs")
     }
 
-    // -------------------------------------------------------------- forgetting
-
-    /// After a transaction that forgot lines: their sealed copies go, and then their rows.
-    pub(super) fn remove_forgotten(&mut self) -> Result<(), StoreError> {
-        let forgotten: Vec<(i64, Vec<u8>)> = {
-            let db = self.profile.store.db();
-            let mut rows = db.prepare_cached("SELECT line, blob_id FROM files WHERE state = 5")?;
-            let found = rows.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
-            found.collect::<Result<_, _>>()?
-        };
-        if forgotten.is_empty() {
-            return Ok(());
-        }
-        for (_, blob) in &forgotten {
-            if let Some(blob) = BlobId::from_bytes(blob) {
-                self.remove_spool(&blob)?;
-            }
-        }
-        self.profile.store.commit(|tx| tx.execute("DELETE FROM files WHERE state = 5", []))?;
-        self.files.bell.notify_one();
-        Ok(())
-    }
-
-    /// Removes the sealed copy of a blob, unless a file still needs it.
-    pub(crate) fn remove_spool(&self, blob: &BlobId) -> Result<(), StoreError> {
-        if !self.needs_spool(blob)? {
-            remove_file(&self.spool_folder().join(blob.to_string()));
-        }
-        Ok(())
-    }
-
-    /// Once at the start, before anything is sent: what was begun and never got its row, or lost it
-    /// when the process was killed.
-    pub(crate) fn sweep_spools(&mut self) -> Result<(), StoreError> {
-        self.remove_forgotten()?;
-        // No folder: nothing was ever there.
-        let Ok(found) = std::fs::read_dir(self.spool_folder()) else { return Ok(()) };
-        for entry in found.flatten() {
-            let blob = entry.file_name().to_str().and_then(named_blob);
-            let needed = blob.map_or(Ok(false), |blob| self.needs_spool(&blob))?;
-            if !needed {
-                remove_file(&entry.path());
-            }
-        }
-        Ok(())
-    }
-
-    /// The message of a file was taken back or refused: nobody moves its bytes any more.
-    pub(super) fn file_ended(&mut self, id: LocalId) -> Result<(), StoreError> {
-        let Some(row) = self.file(id)? else { return Ok(()) };
-        self.remove_spool(&row.body.blob)?;
-        self.files.bell.notify_one();
-        Ok(())
-    }
-
-    fn needs_spool(&self, blob: &BlobId) -> Result<bool, StoreError> {
-        let mut rows = self.profile.store.db().prepare_cached(
-            "SELECT 1 FROM files WHERE blob_id = ?1 AND (state IN (1, 2)
-               OR state = 3 AND direction = 1 OR state = 4 AND failure <> ?2)",
-        )?;
-        Ok(rows.exists(params![blob.0, CANCELLED])?)
-    }
-
-    // -------------------------------------------------------------- for the views
-
     /// The file of a line as its message shows it.
     pub(super) fn file_view(&self, id: LocalId) -> Result<Option<Box<FileView>>, StoreError> {
         let Some(row) = self.file(id)? else { return Ok(None) };
@@ -496,83 +347,7 @@ pub(super) fn set_file(
     Ok(changed > 0)
 }
 
-/// The own home need not keep the blob of a line any more, unless another line needs it.
-pub(super) fn drop_blob(tx: &Transaction<'_>, line: i64) -> Result<(), rusqlite::Error> {
-    tx.prepare_cached(
-        "INSERT OR IGNORE INTO blobs_to_drop SELECT blob_id FROM files f
-         WHERE line = ?1 AND direction = 0 AND NOT EXISTS
-           (SELECT 1 FROM files o WHERE o.blob_id = f.blob_id AND o.line <> ?1
-              AND o.direction = 0 AND o.state <> 5 AND (o.state <> 4 OR o.failure <> ?2))",
-    )?
-    .execute(params![line, CANCELLED])
-    .map(drop)
-}
-
-/// An own message was taken back: so is its file. Of any other message nothing changes.
-pub(super) fn cancel_file(tx: &Transaction<'_>, line: i64) -> Result<(), StoreError> {
-    let is_cancelled = tx
-        .prepare_cached("SELECT 1 FROM lines WHERE id = ?1 AND state = ?2")?
-        .exists(params![line, STATE_CANCELLED])?;
-    if is_cancelled {
-        drop_blob(tx, line)?;
-        set_file(tx, line, FileState::Failed(TransferFailure::Cancelled))?;
-    }
-    Ok(())
-}
-
-/// A message is sent again as another line: its file goes with that one.
-pub(super) fn hand_on_file(tx: &Transaction<'_>, from: i64, to: i64) -> Result<(), StoreError> {
-    tx.prepare_cached(
-        "INSERT INTO files (line, direction, owner, blob_id, sealed, plain_bytes, hashes, state)
-         SELECT ?2, direction, owner, blob_id, sealed, plain_bytes, hashes,
-           iif(state = ?3, ?3, ?4) FROM files WHERE line = ?1",
-    )?
-    .execute(params![from, to, DONE, GOES_ON])?;
-    set_file(tx, from, FileState::Failed(TransferFailure::Cancelled))?;
-    Ok(())
-}
-
-/// Nobody takes messages of a chat any more: its uploads end. Returns their lines.
-pub(super) fn stop_uploads(
-    tx: &Transaction<'_>,
-    chat: &ChatName,
-    code: Code,
-) -> Result<Vec<i64>, StoreError> {
-    let mut rows =
-        tx.prepare_cached("SELECT id FROM lines WHERE chat = ?1 AND state = ?2 ORDER BY id")?;
-    let found = rows.query_map(params![chat, STATE_UPLOADING], |row| row.get(0))?;
-    let lines: Vec<i64> = found.collect::<Result<_, _>>()?;
-    for line in &lines {
-        set_file(tx, *line, FileState::Failed(TransferFailure::Server(code)))?;
-    }
-    Ok(lines)
-}
-
-/// A line is forgotten: nothing of its file can be read any more, and [`Core::remove_forgotten`]
-/// removes what is left.
-pub(super) fn forget_file(tx: &Transaction<'_>, line: i64) -> Result<(), rusqlite::Error> {
-    drop_blob(tx, line)?;
-    tx.prepare_cached("UPDATE files SET state = 5, sealed = x'', hashes = NULL WHERE line = ?1")?
-        .execute([line])
-        .map(drop)
-}
-
-/// The blob of which a file of the spool folder is.
-fn named_blob(name: &str) -> Option<BlobId> {
-    let blob = BlobId::from_bytes(&unhex(name)?)?;
-    (blob.to_string() == name).then_some(blob)
-}
-
 /// As its author calls it, made safe.
 pub(super) fn safe_name(name: &str) -> String {
     super::file_names::safe(name)
-}
-
-/// One that is not there is removed already; any other failure is for the next sweep.
-fn remove_file(path: &Path) {
-    if let Err(error) = std::fs::remove_file(path)
-        && error.kind() != std::io::ErrorKind::NotFound
-    {
-        tracing::warn!(%error, "a sealed copy cannot be removed now");
-    }
 }

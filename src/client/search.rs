@@ -70,9 +70,9 @@ impl Core {
         Ok(id.map(LocalId))
     }
 
-    /// Looks for a text or the name of a file, whatever its case, through the next lines back: all texts are sealed, so
-    /// each has to be opened. Called again until it says [`Searched::All`], so that nobody who
-    /// waits for the core waits long.
+    /// Looks for a text or the name of a file, whatever its case, through the next lines back: all
+    /// are sealed, so each has to be opened. Called again until it says [`Searched::All`], so that
+    /// nobody who waits for the core waits long.
     pub(crate) fn search_on(
         &self,
         wanted: &str,

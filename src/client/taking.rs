@@ -233,8 +233,7 @@ fn store_outcome(
     place: &Place<'_>,
     outcome: &Outcome,
 ) -> Result<Effect, StoreError> {
-    let Place { key, cluster, own, author, chat, header, audience, receipts, fetch_max_bytes, now } =
-        *place;
+    let Place { key, cluster, own, author, chat, header, audience, receipts, now, .. } = *place;
     let trouble = |trouble| show_trouble(tx, chat, audience, trouble, now).map(Effect::lines);
     match outcome {
         Outcome::Void
@@ -270,7 +269,7 @@ fn store_outcome(
                 audience,
                 receipts,
                 now,
-                fetch_max_bytes: if trusted { fetch_max_bytes } else { 0 },
+                fetch_max_bytes: if trusted { place.fetch_max_bytes } else { 0 },
                 group: None,
             };
             heard.take(tx)

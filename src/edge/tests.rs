@@ -913,3 +913,31 @@ fn news_of_presence_come_for_an_open_log_and_are_lost_where_it_is_tight() {
     }
     assert_eq!(seen.len(), 5, "the entries, and not the news");
 }
+
+#[tokio::test]
+async fn more_chunks_than_a_second_takes_are_told_to_slow_down() {
+    let mut b = bench();
+    for _ in 0..limits::CHUNKS_PER_S {
+        assert_eq!(b.state.count_chunk(b.now), Ok(()));
+    }
+    let after = b.state.count_chunk(b.now).unwrap_err();
+    assert!(after > Duration::ZERO && after < Duration::from_secs(1), "{after:?}");
+    assert_eq!(b.state.count_chunk(b.now + after), Ok(()));
+}
+
+#[tokio::test]
+async fn the_third_malformed_chunk_says_goodbye_and_a_slow_one_never() {
+    let mut b = bench();
+    b.log_in();
+    for _ in 0..9 {
+        b.state.chunk_fault(Code::Timeout, b.edge.limits(), b.now);
+        b.state.chunk_fault(Code::Unsupported, b.edge.limits(), b.now);
+    }
+    for _ in 0..2 {
+        b.state.chunk_fault(Code::Malformed, b.edge.limits(), b.now);
+        assert!(b.state.end.is_none());
+    }
+    b.state.chunk_fault(Code::Malformed, b.edge.limits(), b.now);
+    assert_eq!(b.code(), Code::Malformed);
+    assert!(b.ends_with(Code::Malformed, Fate::Closed));
+}

@@ -115,6 +115,9 @@ impl Home {
             return Ok(());
         }
         let done = self.without_foreign_keys(Self::try_reap_gone).map_err(Fault::fatal)?;
+        if done.is_err() {
+            self.blob_bytes = None;
+        }
         match done.map_err(Fault::severity) {
             Ok(()) => Ok(()),
             Err(Severity::Full) => {

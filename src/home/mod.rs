@@ -7,6 +7,7 @@
 //! reads the header of an envelope and never opens one.
 
 mod accounts;
+mod answers;
 pub mod blobs;
 mod cache;
 mod daily;
@@ -207,6 +208,7 @@ impl HomeHandle {
             sessions: self.shared.sessions.load(Ordering::Relaxed),
             queue: waiting as u64,
             database_bytes: bytes(&self.database) + bytes(Path::new(&log)),
+            blob_bytes: self.shared.blob_bytes.load(Ordering::Relaxed),
         }
     }
 

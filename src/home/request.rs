@@ -291,6 +291,8 @@ pub struct HomeStats {
     pub queue: u64,
     /// Bytes of the database file and its log.
     pub database_bytes: u64,
+    /// Bytes of its users' blobs and begun uploads, beside the database.
+    pub blob_bytes: u64,
 }
 
 /// The home does not answer any more: it was stopped, or it failed.

@@ -18,16 +18,15 @@ use super::joining::Joins;
 use super::live::{EdgeNumber, Live, Place};
 use super::mode::Mode;
 use super::refusal::{Fault, No, Refusal, Severity};
-use super::request::{Call, Caller, HomeFailure, HomeRequest, Output, StoredVerifier, Target};
+use super::request::{Call, Caller, HomeFailure, HomeRequest, Output, StoredVerifier};
 use super::{logs, reap, sql};
 use crate::limits::Limits;
 use crate::net::Env;
 use crate::net::env::Bug;
-use crate::ops::meters::AuthFailure;
 use crate::placement::{slot_of_log, slot_of_user};
-use crate::types::{BlobId, ClusterId, LogName, MapVersion, N, Seq, ServerId, SlotId, UserName};
+use crate::types::{BlobId, ClusterId, LogName, MapVersion, Seq, ServerId, SlotId, UserName};
 use crate::wire::Code;
-use crate::wire::client::{self as wire, server_frame::Body};
+use crate::wire::client::server_frame::Body;
 
 /// When a sender may try again after the disk was full.
 const STORAGE_FULL_RETRY_MS: u64 = 10_000;
@@ -62,7 +61,7 @@ pub(super) struct Asker<'a> {
     /// Since when the request has been here.
     pub(super) since: Instant,
     /// The number of the job in its batch, if not the edge gets the answer.
-    aside: Option<usize>,
+    pub(super) aside: Option<usize>,
 }
 
 /// An entry of the current batch.
@@ -123,6 +122,8 @@ pub(super) struct Home {
     pub(super) next_deletion_ms: Option<u64>,
     /// Gone accounts may have left logs.
     pub(super) gone_left: bool,
+    /// Bytes of all blobs and uploads; `None`: to be counted again.
+    pub(super) blob_bytes: Option<u64>,
     /// When the next upload or blob goes, or earlier.
     pub(super) next_blob_ms: Option<u64>,
     /// Blobs without a row, whose files are to be removed.
@@ -163,6 +164,7 @@ impl Home {
             looked_day: 0,
             next_deletion_ms,
             gone_left,
+            blob_bytes: None,
             next_blob_ms,
             gone_blobs: Vec::new(),
             sweeping: false,
@@ -303,6 +305,7 @@ impl Home {
         self.joins.rollback();
         self.out.clear();
         self.aside.clear();
+        self.blob_bytes = None;
         self.fresh.clear();
         self.moved.clear();
         Ok(())
@@ -395,91 +398,6 @@ impl Home {
                 Ok(None)
             }
         }
-    }
-
-    fn answer(&mut self, asker: Asker<'_>, request: &HomeRequest, body: Body) {
-        let open_id = match request {
-            HomeRequest::Open { open_id, .. }
-            | HomeRequest::Append { open_id, .. }
-            | HomeRequest::Cursor { open_id, .. } => *open_id,
-            HomeRequest::LookUp { .. }
-            | HomeRequest::SignUp { .. }
-            | HomeRequest::Login { .. }
-            | HomeRequest::Resume { .. }
-            | HomeRequest::Logout
-            | HomeRequest::PutBundle { .. }
-            | HomeRequest::Who { .. }
-            | HomeRequest::Block { .. }
-            | HomeRequest::ChangePassword { .. }
-            | HomeRequest::DeleteAccount { .. }
-            | HomeRequest::SetPresence { .. }
-            | HomeRequest::Typing { .. }
-            | HomeRequest::TypingIn { .. }
-            | HomeRequest::Change { .. }
-            | HomeRequest::GetRoster { .. }
-            | HomeRequest::JoinAsk { .. }
-            | HomeRequest::JoinProof { .. }
-            | HomeRequest::BeginBlob { .. }
-            | HomeRequest::CommitBlob { .. }
-            | HomeRequest::DropBlob { .. }
-            | HomeRequest::Detach => 0,
-        };
-        if let Some(index) = asker.aside {
-            self.aside.push((index, body));
-            return;
-        }
-        let target = Target { sid: asker.place.sid, open_id };
-        self.out.push((asker.place, Output::one(target, asker.rid, body)));
-    }
-
-    fn refuse(&mut self, asker: Asker<'_>, request: &HomeRequest, refusal: &Refusal) {
-        if let HomeRequest::Resume { .. } = request {
-            self.env.meters().auth_failed(match refusal.code {
-                Code::NoSuchUser => AuthFailure::NoSuchUser,
-                _ => AuthFailure::Device,
-            });
-        }
-        let refused = |log: String, open_id: u32, n: N| {
-            Body::Refused(wire::Refused {
-                log,
-                open_id,
-                n: n.0,
-                code: refusal.code as u32,
-                retry_after_ms: refusal.retry_after_ms,
-                expected: refusal.expected.0,
-                detail: refusal.detail.to_owned(),
-            })
-        };
-        let body = match request {
-            HomeRequest::Open { log, open_id, .. } => refused(log.to_string(), *open_id, N(0)),
-            HomeRequest::Append { log, open_id, envelope, .. } => {
-                refused(log.to_string(), *open_id, logs::first_number(envelope))
-            }
-            // None of them has an answer.
-            HomeRequest::Cursor { .. }
-            | HomeRequest::Typing { .. }
-            | HomeRequest::TypingIn { .. }
-            | HomeRequest::Detach => return,
-            HomeRequest::LookUp { .. }
-            | HomeRequest::SignUp { .. }
-            | HomeRequest::Login { .. }
-            | HomeRequest::Resume { .. }
-            | HomeRequest::Logout
-            | HomeRequest::PutBundle { .. }
-            | HomeRequest::Who { .. }
-            | HomeRequest::Block { .. }
-            | HomeRequest::ChangePassword { .. }
-            | HomeRequest::DeleteAccount { .. }
-            | HomeRequest::Change { .. }
-            | HomeRequest::GetRoster { .. }
-            | HomeRequest::JoinAsk { .. }
-            | HomeRequest::JoinProof { .. }
-            | HomeRequest::BeginBlob { .. }
-            | HomeRequest::CommitBlob { .. }
-            | HomeRequest::DropBlob { .. }
-            | HomeRequest::SetPresence { .. } => Body::Error(refusal.error()),
-        };
-        self.answer(asker, request, body);
     }
 
     /// The caller's name, if somebody is logged in there.

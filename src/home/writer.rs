@@ -64,6 +64,7 @@ pub(super) enum Item {
 pub(super) struct Shared {
     pub(super) attachments: Attachments,
     pub(super) sessions: AtomicU64,
+    pub(super) blob_bytes: AtomicU64,
     pub(super) meter: Meter,
     /// Set by tests: stop as if the process were killed.
     pub(super) killed: AtomicBool,
@@ -313,6 +314,8 @@ impl Writer {
         self.presence_later();
         let sessions = self.home.live.session_count() as u64;
         self.tell.shared.sessions.store(sessions, Ordering::Relaxed);
+        let blob_bytes = self.home.blob_bytes()?;
+        self.tell.shared.blob_bytes.store(blob_bytes, Ordering::Relaxed);
         Ok(())
     }
 

@@ -19,7 +19,9 @@ use super::keys::QuicKeys;
 use super::live::Live;
 use super::pki::{BALANCER_NAME, Credentials};
 use super::tls::{self, ClientAuth, ClusterVerifier, Judgement, Purpose, TlsError};
-use crate::limits::{DATAGRAM_BUFFER_BYTES, Limits};
+use crate::limits::{
+    CHUNK_BYTES_MAX, CHUNKS_AT_ONCE, DATAGRAM_BUFFER_BYTES, LINK_CHUNKS_AT_ONCE, Limits,
+};
 use crate::types::ClusterId;
 use crate::wire::{ALPN_BALANCER, ALPN_CLIENT, ALPN_PEER, Code};
 
@@ -34,6 +36,14 @@ const WINDOW_AFTER_LOGIN: u32 = 2 * 1024 * 1024;
 /// Streams and windows between servers: few, and trusted.
 const PEER_STREAMS: u32 = 64;
 const PEER_WINDOW: u32 = 16 * 1024 * 1024;
+
+// However long nobody takes chunks up: a quarter of the window is left for what goes before them.
+// An eighth, QUIC need not give back at once.
+const _: () =
+    assert!(CHUNKS_AT_ONCE as u64 * STREAM_WINDOW as u64 <= WINDOW_AFTER_LOGIN as u64 / 4 * 3);
+const _: () = assert!(LINK_CHUNKS_AT_ONCE * CHUNK_BYTES_MAX <= PEER_WINDOW as usize / 4 * 3);
+const _: () = assert!(LINK_CHUNKS_AT_ONCE < PEER_STREAMS as usize);
+const _: () = assert!(CHUNKS_AT_ONCE < BI_STREAMS_AFTER_LOGIN as usize);
 /// A link between servers is few packets for much: a dead peer is noticed soon.
 const PEER_KEEP_ALIVE: Duration = Duration::from_secs(1);
 const PEER_IDLE_TIMEOUT: Duration = Duration::from_secs(3);

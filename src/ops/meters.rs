@@ -23,6 +23,7 @@ const STREAMS_OPEN: &str = "fastchat_streams_open";
 const MESSAGES: &str = "fastchat_messages_total";
 const DELIVER: &str = "fastchat_deliver_seconds";
 const FORWARD_QUEUE: &str = "fastchat_forward_queue";
+const BLOB_BYTES: &str = "fastchat_blob_bytes";
 const MAILBOX: &str = "fastchat_mailbox_messages";
 const STORE: &str = "fastchat_store_seconds";
 const AUTH_FAILURES: &str = "fastchat_auth_failures_total";
@@ -51,6 +52,7 @@ const GAUGES: &[(&str, &str)] = &[
     (STREAMS_OPEN, "Session streams of clients open"),
     (FORWARD_QUEUE, "Requests waiting on the line to each server's home"),
     (MAILBOX, "Messages stored here that their reader has not taken yet"),
+    (BLOB_BYTES, "Bytes of files that people sent, and of begun uploads, kept here"),
     (CERT_EXPIRY, "Time until this process's certificate ends"),
     (BUILD_INFO, "Always 1; the version is in the label"),
     (STRATEGY, "Always 1; the strategy is in the label"),
@@ -266,9 +268,11 @@ impl Meters {
     pub fn set(&self, gauge: Gauge, value: f64) {
         let Some(inner) = &self.0 else { return };
         let labels: Vec<(&'static str, SharedString)> = match gauge {
-            Gauge::Connections | Gauge::StreamsOpen | Gauge::Mailbox | Gauge::CertExpiry => {
-                Vec::new()
-            }
+            Gauge::Connections
+            | Gauge::StreamsOpen
+            | Gauge::Mailbox
+            | Gauge::BlobBytes
+            | Gauge::CertExpiry => Vec::new(),
             Gauge::ForwardQueue(ref peer) => vec![("peer", peer.to_string().into())],
             Gauge::Strategy(name) => vec![("strategy", name.into())],
             Gauge::ServerState(ref server, state) => {
@@ -301,6 +305,8 @@ pub enum Gauge {
     StreamsOpen,
     /// Messages not taken yet.
     Mailbox,
+    /// Bytes of blobs and begun uploads.
+    BlobBytes,
     /// Seconds until the certificate ends.
     CertExpiry,
     /// Requests waiting on the line to a home.
@@ -317,6 +323,7 @@ impl Gauge {
             Self::Connections => CONNECTIONS,
             Self::StreamsOpen => STREAMS_OPEN,
             Self::Mailbox => MAILBOX,
+            Self::BlobBytes => BLOB_BYTES,
             Self::CertExpiry => CERT_EXPIRY,
             Self::ForwardQueue(_) => FORWARD_QUEUE,
             Self::Strategy(_) => STRATEGY,

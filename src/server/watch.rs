@@ -58,6 +58,7 @@ impl Watched for Watch {
                 let waiting = self.edge.router().port(home).map_or(0, |port| port.waiting());
                 meters.set(Gauge::ForwardQueue(home.clone()), waiting as f64);
             }
+            meters.set(Gauge::BlobBytes, self.home.stats().blob_bytes as f64);
             if let Ok(unread) = self.home.unread().await {
                 meters.set(Gauge::Mailbox, unread as f64);
             }

@@ -4,7 +4,7 @@
 //! here, and an arm in [`super::line`](mod@super::line); names, usage, help, completion and parsing
 //! come from the row, and the tests ask each row for examples that parse.
 
-use crate::client::{LocalId, Notify};
+use crate::client::{LocalId, Notify, PictureChoice};
 use crate::types::{ChatName, GroupName, UserName};
 
 use super::names::Names;
@@ -20,7 +20,7 @@ mod tests;
 mod wish;
 mod words;
 
-pub use complete::{Group, Known, complete};
+pub use complete::{Group, Known, complete, wants_file};
 pub use help::{help, help_of};
 pub use row::{Argument, Heading, Holds, Row, Whom};
 pub use table::{HISTORY_LINES, LINES_MAX, rows};
@@ -58,6 +58,16 @@ pub enum Command {
     Seen(LocalId),
     /// Show or hide the numbers of messages; `None` changes over.
     Ids(Option<Switch>),
+    /// Send files to the current chat.
+    Send(Sending),
+    /// Look at the file of a message with the program that this machine has for it.
+    Open(LocalId),
+    /// Store the file of a message; a name of its own, or where files go by themselves.
+    Save(LocalId, Option<String>),
+    /// List the files on their way.
+    Transfers,
+    /// Stop a file, or take back a message that is not sent yet.
+    Cancel(LocalId),
     /// Write a text of several lines.
     Multi,
     /// Write in the editor of the person's choice; begins with this text.
@@ -134,6 +144,17 @@ pub enum Command {
     Help(Option<&'static Row>),
     /// Leave.
     Quit,
+}
+
+/// Files to be sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sending {
+    /// As they were typed; `~` is still there.
+    pub files: Vec<String>,
+    /// Goes with the first.
+    pub caption: String,
+    /// What of pictures is sent.
+    pub picture: PictureChoice,
 }
 
 /// Whom `/who` lists.

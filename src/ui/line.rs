@@ -5,7 +5,7 @@
 //!
 //! Its chapters: `typed` is what a line leads to, `writing` what goes to people, `moving` what goes
 //! from chat to chat, `people`, `groups`, `quiet` and `client` the other commands; `events` is
-//! what the client tells, `view` what is on the screen and who looks at it, `drafts` what is not
+//! what the client tells, `files` what goes as a file, `view` what is on the screen and who looks at it, `drafts` what is not
 //! finished.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,9 +23,11 @@ use crate::net::Env;
 use crate::types::{ChatName, UserName};
 use crate::wire::Code;
 
+use super::files::{Every, Steps};
 use super::input::{Above, Kind, Terminal, Writer};
 use super::names::Names;
 use super::notify::{self, Popup};
+use super::pictures::Way;
 use super::receipts::Receipts;
 use super::say;
 use super::screen::Screen;
@@ -35,6 +37,7 @@ use super::theme::Theme;
 mod client;
 mod drafts;
 mod events;
+mod files;
 mod groups;
 mod moving;
 mod people;
@@ -44,6 +47,7 @@ mod view;
 mod writing;
 
 use drafts::Input;
+pub use files::Folders;
 use view::View;
 
 /// Changes of marks that come within this time are said together.
@@ -95,6 +99,10 @@ pub struct Options {
     pub popup: Popup,
     /// Whether the terminal has a title to set.
     pub title: Title,
+    /// How the terminal is given pictures; `None`: not at all.
+    pub pictures: Option<Way>,
+    /// Where files come from and go to.
+    pub folders: Folders,
 }
 
 /// Whether the terminal has a title.
@@ -243,6 +251,15 @@ enum Effect {
     Verified(UserName),
     /// It is about a group, and the next line waited for it.
     Group(groups::Then),
+    /// Files are on this disk and go out; so many others were not taken.
+    Files {
+        taken: Vec<LocalId>,
+        refused: usize,
+    },
+    /// A file that was awaited is stored, or cannot be had.
+    Saved {
+        failed: bool,
+    },
 }
 
 /// Whether there is a connection, and what was said about it.
@@ -265,6 +282,10 @@ struct Session {
     terminal: Terminal,
     answers: mpsc::Sender<Answer>,
     asked: usize,
+    /// Files that are awaited, to be stored.
+    saving: usize,
+    /// What was said of files on their way.
+    steps: Steps,
     screen: Screen,
     options: Options,
     chat: Option<ChatName>,
@@ -322,6 +343,8 @@ impl Session {
             terminal,
             answers,
             asked: 0,
+            saving: 0,
+            steps: Steps::new(if screen.theme.rich() { Every::Quarter } else { Every::Tenth }),
             screen,
             chat: options.chat.clone(),
             options,
@@ -443,7 +466,7 @@ impl Session {
 
     /// A pipe's next line waits for the answer to this one.
     fn takes_input(&self) -> bool {
-        self.echo.is_none() && (!self.is_piped() || self.asked == 0)
+        self.echo.is_none() && (!self.is_piped() || self.asked + self.saving == 0)
     }
 
     fn next_due(&self) -> Option<Instant> {

@@ -6,6 +6,7 @@
 
 pub mod commands;
 pub mod doctor;
+pub mod files;
 pub mod hidden;
 pub mod input;
 mod input_history;

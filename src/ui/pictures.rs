@@ -1,7 +1,7 @@
 //! Pictures in the terminal, from the thumbnails that travel with messages.
 //!
-//! Pure, but for [`Room::of_terminal`]. Only decoded pixels are drawn, encoded again here: no byte of whoever sent a picture
-//! reaches the terminal. In short:
+//! Pure, but for [`Room::of_terminal`]. Only decoded pixels are drawn, encoded again here: no byte
+//! of whoever sent a picture reaches the terminal. In short:
 //!
 //! ```text
 //! let way = Way::detect(wish, colour, |name| std::env::var(name).ok());

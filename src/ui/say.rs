@@ -9,8 +9,10 @@ use crate::client::{ActionError, LocalId, Offline, Refusal, RequestError, SendEr
 use crate::types::{GroupName, UserName};
 use crate::wire::Code;
 
+mod files;
 mod groups;
 
+pub use files::{file_error, transfer_failure, transfer_failure_at};
 pub use groups::{Place, candidates, group_error, is_only_admin, last_admin, not_there};
 
 /// What happened and what to do about it; the second may be empty.

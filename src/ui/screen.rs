@@ -12,6 +12,7 @@ use crate::client::{Line, MessageState, Trouble};
 use crate::types::{ChatName, UserName};
 
 use super::names::Names;
+use super::pictures::{Room, Way};
 use super::say;
 use super::settings::TimeForm;
 use super::text::{columns, wrap};
@@ -19,6 +20,7 @@ use super::theme::{Role, Theme};
 use super::time;
 use membership::Changed;
 
+mod file;
 mod membership;
 mod message;
 mod news;
@@ -30,6 +32,15 @@ pub(super) mod samples;
 pub enum Ids {
     /// At the left of each message.
     Shown,
+    /// Not.
+    Hidden,
+}
+
+/// Whether the pictures of files are shown below their lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Previews {
+    /// As the terminal can.
+    Shown(Way, Room),
     /// Not.
     Hidden,
 }
@@ -47,6 +58,8 @@ pub struct Screen {
     pub time: TimeForm,
     /// Whether the numbers of messages stand at the left.
     pub ids: Ids,
+    /// Whether pictures are shown.
+    pub previews: Previews,
     zone: TimeZone,
     me: UserName,
     last_day: Option<Date>,
@@ -62,6 +75,7 @@ impl Screen {
             names: Names::default(),
             time: TimeForm::Short,
             ids: Ids::Hidden,
+            previews: Previews::Hidden,
             zone,
             me,
             last_day: None,

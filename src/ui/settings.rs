@@ -48,6 +48,9 @@ pub enum TimeForm {
     Full,
 }
 
+/// Bytes up to which files are fetched as they come, unless the person says otherwise.
+pub const AUTO_FETCH_BYTES: u64 = 5_000_000;
+
 /// Everything that `client.toml` can say, with defaults for what it does not.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
@@ -71,6 +74,8 @@ pub struct Settings {
     pub show_membership: bool,
     /// `show.pictures`: how the terminal is given pictures.
     pub show_pictures: Wish,
+    /// `transfers.auto_fetch`: files up to so many bytes are fetched as they come; 0: none.
+    pub auto_fetch_bytes: u64,
     /// `server`: the balancer where none is named.
     pub server: Option<Where>,
     /// `profile`: the profile where none is named.
@@ -90,6 +95,7 @@ impl Default for Settings {
             show_typing: true,
             show_membership: true,
             show_pictures: Wish::default(),
+            auto_fetch_bytes: AUTO_FETCH_BYTES,
             server: None,
             profile: None,
         }

@@ -53,7 +53,9 @@ impl Town {
 
     pub async fn with(servers: u16, limits: Limits) -> Self {
         let limits = Limits { bcrypt_cost: 4, ..limits };
-        let net = SimNet::new(7, NetConfig::default());
+        // Nothing overtakes: what quinn takes for lost, it sends again, and here bytes are counted.
+        let delay = Duration::from_millis(3)..=Duration::from_millis(3);
+        let net = SimNet::new(7, NetConfig { delay, ..NetConfig::default() });
         let servers = raw::Cluster::simulated(&net, servers, limits.clone()).await;
         let fleet = Fleet::new(&servers.map);
         let dir = tempfile::tempdir().unwrap();
@@ -93,6 +95,17 @@ impl Town {
             members.iter().any(|one| one.entry.id == server && one.state == State::Drain)
         });
         timeout(LONG, drains).await.unwrap().unwrap();
+    }
+
+    /// It takes clients again.
+    pub async fn serves(&self, server: u16) {
+        let server = ServerId::numbered(server);
+        self.fleet.wish(&server, Wish::Serve).unwrap();
+        let mut members = self.fleet.subscribe();
+        let serves = members.wait_for(|members| {
+            members.iter().any(|one| one.entry.id == server && one.state == State::Ready)
+        });
+        timeout(LONG, serves).await.unwrap().unwrap();
     }
 
     /// Somebody whose home is that server.
@@ -189,7 +202,11 @@ impl Life {
 
     /// Waits until something is so.
     #[track_caller]
-    pub fn until<'a>(&'a self, what: &'a str, is_so: impl Fn() -> bool + 'a) -> impl Future + 'a {
+    pub fn until<'a>(
+        &'a self,
+        what: &'a str,
+        is_so: impl Fn() -> bool + 'a,
+    ) -> impl Future<Output = ()> + 'a {
         async move {
             let wait = async {
                 while !is_so() {
@@ -263,10 +280,20 @@ impl Life {
         Gone { name, folder }
     }
 
+    /// Where it is connected.
+    pub fn edge(&self) -> Option<String> {
+        self.client.status().unwrap().connected.map(|server| server.to_string())
+    }
+
     /// Sealed copies in its profile.
     pub fn spools(&self) -> usize {
         fs::read_dir(self.folder.join("blobs")).map_or(0, Iterator::count)
     }
+}
+
+/// Bytes of the blob of a file.
+pub fn sealed(bytes: usize) -> u64 {
+    fastchat::blob::sealed_bytes(bytes as u64)
 }
 
 /// Whether two files have the same bytes.

@@ -11,6 +11,8 @@
     reason = "a helper of tests; not every test uses all of it"
 )]
 
+pub mod chunks;
+pub mod fake_home;
 pub mod groups;
 
 use std::net::{IpAddr, SocketAddr, UdpSocket};

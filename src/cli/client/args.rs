@@ -19,7 +19,7 @@ use crate::ui::settings::{ColourWhen, Settings};
 use crate::ui::theme::{Colour, Style};
 
 pub(super) use super::group::Group;
-pub(super) use super::subcommands::{Account, Config, Contact, Key};
+pub(super) use super::subcommands::{Account, Config, Contact, Key, Transfer};
 
 #[cfg(test)]
 mod tests;
@@ -171,6 +171,9 @@ pub(super) enum Command {
         #[arg(value_parser = clap::value_parser!(i64).range(1..))]
         id: i64,
     },
+    /// Files on their way: list, go on with, stop, store them
+    #[command(subcommand)]
+    Transfer(Transfer),
     /// People you talk to: list, add, name and block them
     #[command(subcommand)]
     Contact(Contact),
@@ -260,6 +263,7 @@ impl Command {
             | Self::Recv(_)
             | Self::History(_)
             | Self::Chats
+            | Self::Transfer(_)
             | Self::Contact(_)
             | Self::Group(_)
             | Self::Passwd { .. }
@@ -289,8 +293,21 @@ impl Command {
 pub(super) struct Send {
     /// Who gets it: a user, or what you call them
     pub(super) to: Who,
-    /// The text; without it, or with '-', standard input
+    /// The text; without it, or with '-', standard input. Beside files, a message of its own
+    /// before them
     pub(super) text: Vec<String>,
+    /// Files, one message each; what stands before them is TO and TEXT
+    #[arg(short, long, value_name = "FILE", num_args = 1.., conflicts_with = "each_line")]
+    pub(super) file: Vec<PathBuf>,
+    /// Words that go with the first file
+    #[arg(short = 'm', long, value_name = "CAPTION", requires = "file")]
+    pub(super) caption: Option<String>,
+    /// Send pictures byte for byte, with what the camera wrote about place and time
+    #[arg(long, requires = "file")]
+    pub(super) original: bool,
+    /// Send smaller copies of pictures
+    #[arg(long, requires = "file", conflicts_with = "original")]
+    pub(super) fit: bool,
     /// Also to this person; may be given several times
     #[arg(long, value_name = "TO")]
     pub(super) also: Vec<Who>,
@@ -355,6 +372,10 @@ pub(super) struct Recv {
     /// Wait this long for something to arrive; nothing: exit code 10
     #[arg(long, value_name = "SECS", value_parser = seconds)]
     pub(super) wait: Option<Duration>,
+    /// Fetch the files that come and store them in this folder, also those of people who write for
+    /// the first time; one that cannot be had: exit code 7
+    #[arg(long, value_name = "DIR", conflicts_with = "peek")]
+    pub(super) save_dir: Option<PathBuf>,
 }
 
 /// A person as typed: a user's name, or what the owner of the profile calls them. Where a chat is

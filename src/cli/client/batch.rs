@@ -6,15 +6,19 @@ use tokio::sync::mpsc::Receiver;
 use tokio::time::{Duration, Instant, timeout_at};
 
 use crate::cli::exit::Exit;
-use crate::client::{Client, Draft, Event, LocalId, MessageState, MessageView, Offline};
+use crate::client::{
+    Client, Draft, Event, FileDraft, LocalId, MessageState, MessageView, Offline, TransferState,
+};
 use crate::types::{ChatName, UserName};
 use crate::ui::line::TrustPolicy;
 use crate::ui::say;
-use crate::ui::text::nearest;
+use crate::ui::text::{clean_line, nearest};
 use crate::wire::Code;
 
 use super::args::Goal;
+use super::files::{self, take_file};
 use super::json::{Own, Record};
+use super::progress::Progress;
 use super::report::{Form, Outcome, Stop, code_word};
 use super::send::take;
 use super::{Context, failures};
@@ -41,6 +45,16 @@ pub(super) struct Batch<'a> {
     total: usize,
     /// To be printed.
     lines: Vec<Settled>,
+    /// How far files are, and what people are told of it.
+    files: BTreeMap<LocalId, u64>,
+    progress: Progress,
+}
+
+/// Whether a file came further.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Pace {
+    Further,
+    Same,
 }
 
 /// What became of a message.
@@ -71,6 +85,8 @@ impl<'a> Batch<'a> {
             why_all: None,
             total: 0,
             lines: Vec::new(),
+            files: BTreeMap::new(),
+            progress: Progress::new(&context.report),
         }
     }
 
@@ -91,6 +107,27 @@ impl<'a> Batch<'a> {
         }
     }
 
+    /// Takes a file: reads it to its end.
+    pub(super) async fn take_file(&mut self, to: &ChatName, draft: FileDraft) {
+        let draft = FileDraft { expire: self.expire, ..draft };
+        match take_file(self.client, self.context.globals.trust, to, draft).await {
+            Ok(id) => self.adopt(id, to.clone()),
+            Err(stop) => self.not_taken(to, stop, None),
+        }
+    }
+
+    /// Follows a message that was taken before, whose file goes on now.
+    pub(super) fn adopt(&mut self, id: LocalId, to: ChatName) {
+        self.total += 1;
+        self.files.insert(id, 0);
+        self.open.insert(id, to);
+    }
+
+    /// Whether there was anything to follow.
+    pub(super) fn has_any(&self) -> bool {
+        self.total > 0
+    }
+
     /// Notes one that could not be taken.
     pub(super) fn not_taken(&mut self, to: &ChatName, stop: Stop, line: Option<usize>) {
         self.total += 1;
@@ -103,7 +140,7 @@ impl<'a> Batch<'a> {
         events: &mut Receiver<Event>,
         left: usize,
     ) -> Result<(), Stop> {
-        let deadline = Instant::now() + self.context.globals.timeout;
+        let mut deadline = Instant::now() + self.context.globals.timeout;
         if self.open.len() > left {
             self.look()?;
         }
@@ -116,7 +153,11 @@ impl<'a> Batch<'a> {
                 break;
             }
             match timeout_at(deadline.min(now + LOOK_AGAIN), events.recv()).await {
-                Ok(Some(event)) => self.heard(&event)?,
+                Ok(Some(event)) => {
+                    if self.heard(&event).await? == Pace::Further {
+                        deadline = Instant::now() + self.context.globals.timeout;
+                    }
+                }
                 Ok(None) => {
                     self.why_all = Some("The client stopped by itself.".into());
                     self.give_up()?;
@@ -130,7 +171,7 @@ impl<'a> Batch<'a> {
 
     /// Takes in what happened, and tells what is settled by it.
     pub(super) async fn follow(&mut self, event: &Event) -> Result<(), Stop> {
-        self.heard(event)?;
+        self.heard(event).await?;
         self.print().await
     }
 
@@ -144,6 +185,11 @@ impl<'a> Batch<'a> {
         let Some(to) = self.open.get(&id) else { return Ok(()) };
         let message = self.client.message(id).map_err(|error| failures::request(&error, None))?;
         let Some(message) = message else { return Ok(()) };
+        if let Some(stop) = self.file_failure(&message) {
+            self.open.remove(&id);
+            self.lines.push(Settled::Refused(message, stop));
+            return Ok(());
+        }
         let settled = match &message.state {
             Some(MessageState::Sent) if self.goal == Goal::Sent => Settled::Good(message),
             Some(MessageState::Delivered) if self.goal <= Goal::Delivered => Settled::Good(message),
@@ -171,6 +217,26 @@ impl<'a> Batch<'a> {
         self.open.remove(&id);
         self.lines.push(settled);
         Ok(())
+    }
+
+    /// Why the file of a message will not go any further.
+    fn file_failure(&self, message: &MessageView) -> Option<Stop> {
+        let TransferState::Failed(failure) = message.file.as_ref()?.transfer else { return None };
+        let view = self.client.transfer(message.id).ok().flatten()?;
+        Some(failures::transfer(failure, &view))
+    }
+
+    /// Why the command ends now, when a file is not through: what becomes of that.
+    pub(super) fn uploading(&mut self) -> Option<Stop> {
+        self.progress.rest();
+        let mut open = self.open.keys();
+        let view = open.find_map(|id| {
+            let message = self.client.message(*id).ok().flatten()?;
+            let is_up = message.state == Some(MessageState::Uploading);
+            self.client.transfer(*id).ok().flatten().filter(|_| is_up)
+        })?;
+        let holds = self.context.held.is_some();
+        Some(files::kept(&view, Exit::Interrupted, "Interrupted.", holds))
     }
 
     /// Time is up for all that are open.
@@ -206,7 +272,15 @@ impl<'a> Batch<'a> {
         let message = self.client.message(id).map_err(|error| failures::request(&error, None))?;
         let Some(message) = message else { return Ok(()) };
         let is_sent = matches!(message.state, Some(MessageState::Sent | MessageState::Delivered));
-        let stop = if is_sent { self.no_receipt(&message) } else { kept(id, exit, why) };
+        let upload = match message.state {
+            Some(MessageState::Uploading) => self.client.transfer(id).ok().flatten(),
+            _ => None,
+        };
+        let stop = match upload {
+            _ if is_sent => self.no_receipt(&message),
+            Some(view) => files::kept(&view, exit, why, self.context.held.is_some()),
+            None => kept(id, exit, why),
+        };
         self.lines.push(Settled::Kept(message, stop));
         Ok(())
     }
@@ -226,10 +300,28 @@ impl<'a> Batch<'a> {
         )
     }
 
-    /// Notes what an event says about what is open.
-    fn heard(&mut self, event: &Event) -> Result<(), Stop> {
+    /// Notes what an event says about what is open. Who waits is patient with a file as long as it
+    /// comes further.
+    async fn heard(&mut self, event: &Event) -> Result<Pace, Stop> {
         match event {
-            Event::State { id, .. } => self.look_at(*id)?,
+            Event::State { id, .. } => {
+                self.look_at(*id)?;
+                // Its bytes are there, and its message goes out now.
+                let is_open = self.open.contains_key(id);
+                return Ok(if is_open { Pace::Further } else { Pace::Same });
+            }
+            Event::Transfer { view } if self.open.contains_key(&view.id) => {
+                self.progress.heard(view).await?;
+                self.look_at(view.id)?;
+                if let TransferState::Waiting(Some(code)) = view.state {
+                    let why = say::code(code, None, "", 0).what;
+                    self.why.insert(view.chat.clone(), why);
+                }
+                let done = self.files.entry(view.id).or_default();
+                let further = view.done_bytes > *done;
+                *done = view.done_bytes;
+                return Ok(if further { Pace::Further } else { Pace::Same });
+            }
             Event::ChatWaits { chat, code, detail } => {
                 let why = say::code(*code, Some(chat), detail, 0).what;
                 if *code == Code::MailboxFull {
@@ -272,7 +364,7 @@ impl<'a> Batch<'a> {
             | Event::Transfer { .. }
             | Event::WasAlreadySent { .. } => {}
         }
-        Ok(())
+        Ok(Pace::Same)
     }
 
     fn key_changed(&mut self, user: &UserName) -> Result<(), Stop> {
@@ -296,6 +388,9 @@ impl<'a> Batch<'a> {
 
     /// Reports what is settled: data for each, and for several messages also why not.
     async fn print(&mut self) -> Result<(), Stop> {
+        if !self.lines.is_empty() {
+            self.progress.rest();
+        }
         for settled in std::mem::take(&mut self.lines) {
             let report = &self.context.report;
             match settled {
@@ -306,10 +401,12 @@ impl<'a> Batch<'a> {
                         Goal::Delivered => "delivered",
                         Goal::Read => "read",
                     };
+                    let what = message.file.as_ref().map(|file| clean_line(&file.name) + " ");
+                    let what = what.unwrap_or_default();
                     let text = || match self.goal {
-                        Goal::Read => format!("read by {}: {}", message.chat, message.id),
+                        Goal::Read => format!("{what}read by {}: {}", message.chat, message.id),
                         Goal::Sent | Goal::Delivered => {
-                            format!("{state} to {} as {}", message.chat, message.id)
+                            format!("{what}{state} to {} as {}", message.chat, message.id)
                         }
                     };
                     report.data(&Record::Sent(Own::new(&message)), text).await?;

@@ -1,15 +1,22 @@
 //! `client [HOST PORT]`, `client chat [TO]`: signs in, runs the line client, says how it ended.
 
+use std::io::IsTerminal as _;
+
 use crate::cli::exit::Exit;
 use crate::client::account::Where;
-use crate::client::{Client, Mode, Refusal, Unlocked};
+use crate::client::{Client, Mode, Refusal, TransferPolicy, Unlocked};
 use crate::types::{ChatName, UserName};
+use crate::ui::files::opener;
 use crate::ui::input::Writer;
-use crate::ui::line::{self, Ended, Options, Piped, Title};
+use crate::ui::line::{self, Ended, Folders, Options, Piped, Title};
 use crate::ui::lists;
 use crate::ui::notify::Popup;
+use crate::ui::pictures::{Ability, Way};
+use crate::ui::text::clean_line;
+use crate::ui::theme::Colour;
 
 use super::open::{self, By, Known};
+use super::places::{downloads, home};
 use super::report::{Form, Outcome, Stop};
 use super::socket::serve::serve;
 use super::{Context, ask, failures, wizard};
@@ -23,6 +30,7 @@ pub(super) async fn run(context: &Context, at: Option<Where>, to: Option<ChatNam
             "For programs: client recv --follow --json, client send",
         ));
     }
+    let pictures = pictures(context)?;
     let (name, unlocked, greeting) = signed_in(context, at.as_ref()).await?;
     let me = unlocked.owner().user.clone();
     let (client, events) = Client::start(&context.env, unlocked, Mode::SendAndReceive);
@@ -30,6 +38,11 @@ pub(super) async fn run(context: &Context, at: Option<Where>, to: Option<ChatNam
         client.stop().await;
         return Err(stop);
     }
+    client.set_transfers(TransferPolicy {
+        auto_fetch_bytes: context.settings.known.auto_fetch_bytes,
+        resumes: true,
+    });
+    let folders = folders(context, &name);
     let (service, events) = serve(context, &name, &me, &client, events);
     let options = Options {
         me,
@@ -45,6 +58,8 @@ pub(super) async fn run(context: &Context, at: Option<Where>, to: Option<ChatNam
         writer: writer(context),
         popup: Popup::of(variable),
         title: title(),
+        pictures,
+        folders,
     };
     let ended = line::run(&context.env, &client, events, options).await;
     service.end().await;
@@ -66,6 +81,36 @@ fn writer(context: &Context) -> Option<Writer> {
     let program = variable("VISUAL").or_else(|| variable("EDITOR"));
     let folder = context.places.private_folder()?;
     Some(Writer { program: program.unwrap_or_else(|| "vi".to_owned()), folder })
+}
+
+/// How the terminal is given pictures. Who reads aloud, and who reads no terminal, gets none.
+fn pictures(context: &Context) -> Result<Option<Way>, Stop> {
+    let wish = match variable("FASTCHAT_PICTURES") {
+        None => context.settings.known.show_pictures,
+        Some(word) => word.parse().map_err(|_| {
+            Stop::new(
+                Exit::Usage,
+                format!("FASTCHAT_PICTURES is \"{}\".", clean_line(&word)),
+                "It can be auto, kitty, iterm2, sixel, blocks or off.",
+            )
+        })?,
+    };
+    let theme = context.report.theme;
+    let way = Way::detect(wish, theme.colour == Colour::On, variable);
+    let is_seen = theme.rich() && std::io::stdout().is_terminal();
+    Ok(is_seen.then_some(way).filter(|way| way.ability != Ability::Off))
+}
+
+/// Where files go. What was opened in an earlier session is looked at no more.
+fn folders(context: &Context, name: &UserName) -> Folders {
+    let opened = context.places.opened(name);
+    let _ = std::fs::remove_dir_all(&opened);
+    Folders {
+        home: home(),
+        downloads: downloads(),
+        opened,
+        opener: opener::find(|name| std::env::var_os(name).filter(|value| !value.is_empty())),
+    }
 }
 
 /// The console of Linux and dumb terminals have no title.

@@ -43,7 +43,7 @@ async fn get(context: &Context, key: Option<&str>) -> Outcome {
         let value = known.get(help.key).ok().flatten();
         let text = || {
             let value = value.as_deref().unwrap_or("(none)");
-            format!("{:<16}{value:<10} {} ({})", help.key, help.help, help.values)
+            format!("{:<21}{value:<10} {} ({})", help.key, help.help, help.values)
         };
         context
             .report

@@ -4,7 +4,10 @@ use std::fmt;
 
 use crate::cli::exit::{Exit, sentence};
 use crate::client::account::{AccountError, Where};
-use crate::client::{GroupError, ProfileError, Refusal, RequestError, SendError};
+use crate::client::{
+    FileError, GroupError, ProfileError, Refusal, RequestError, SendError, TransferFailure,
+    TransferView,
+};
 use crate::types::{GroupName, UserName};
 use crate::ui::say::{self, Place};
 use crate::ui::settings::SettingsError;
@@ -217,6 +220,41 @@ pub(super) fn send(error: &SendError) -> Stop {
         told.remedy = in_line_client(&told.remedy);
     }
     Stop::told(exit, told)
+}
+
+/// A file for `to` that was not taken, or one that was not stored.
+pub(super) fn file(error: &FileError, to: &dyn fmt::Display) -> Stop {
+    let exit = match error {
+        FileError::Send(error) => return send(error),
+        FileError::NotFound(_) | FileError::NoFile(_) => Exit::NotFound,
+        FileError::NotAFile(_)
+        | FileError::Empty(_)
+        | FileError::TooLarge { .. }
+        | FileError::Changed(_)
+        | FileError::Picture { .. } => Exit::Usage,
+        FileError::CaptionTooLong { .. } => Exit::Refused,
+        FileError::Transfer(failure) => exit_of_transfer(*failure),
+        FileError::Io { .. } | FileError::Local(_) => Exit::LocalData,
+    };
+    Stop::told(exit, say::file_error(error, to, Place::Shell))
+}
+
+/// A transfer that will not go on.
+pub(super) fn transfer(failure: TransferFailure, view: &TransferView) -> Stop {
+    let told = say::transfer_failure_at(failure, view, Place::Shell);
+    Stop::told(exit_of_transfer(failure), told)
+}
+
+fn exit_of_transfer(failure: TransferFailure) -> Exit {
+    match failure {
+        TransferFailure::Server(code) => exit_of(code),
+        TransferFailure::Gone => Exit::NotFound,
+        TransferFailure::TooLarge { .. }
+        | TransferFailure::Quota { .. }
+        | TransferFailure::NotTheFile
+        | TransferFailure::Cancelled => Exit::Refused,
+        TransferFailure::CopyLost | TransferFailure::DiskFull => Exit::LocalData,
+    }
 }
 
 /// A group that this profile does not know.

@@ -8,12 +8,14 @@ mod groups;
 mod messages;
 #[cfg(test)]
 mod tests;
+mod transfers;
 mod views;
 
 use serde::Serialize;
 
 pub(super) use self::groups::{GroupDoneLine, GroupLine};
 pub(super) use self::messages::Own;
+pub(super) use self::transfers::TransferLine;
 pub(super) use self::views::{Chat, ContactLine, KeyLine, Status};
 
 use self::messages::{MembershipLine, Message, TroubleLine};
@@ -87,6 +89,13 @@ pub(super) enum Record<'a> {
         at: String,
     },
     File {
+        path: &'a str,
+    },
+    /// A file on its way.
+    Transfer(TransferLine),
+    /// A file that came is stored.
+    Saved {
+        id: String,
         path: &'a str,
     },
     Restored {

@@ -13,6 +13,7 @@ mod contact;
 mod copies;
 mod doctor;
 mod failures;
+mod files;
 mod group;
 mod io;
 mod json;
@@ -20,13 +21,16 @@ mod keys;
 mod open;
 mod people;
 mod places;
+mod progress;
 mod recv;
 mod report;
+mod saving;
 mod send;
 mod show;
 mod sign;
 mod socket;
 mod subcommands;
+mod transfer;
 mod waiting;
 mod wizard;
 
@@ -253,6 +257,7 @@ async fn shared(context: &Context, command: Command) -> Outcome {
         Command::Cancel { id } => waiting::cancel(context, id).await,
         Command::Recv(recv) => recv::recv(context, &recv).await,
         Command::History(history) => show::history(context, &history).await,
+        Command::Transfer(what) => transfer::run(context, &what).await,
         Command::Contact(contact) => people::run(context, &contact).await,
         Command::Group(group) => group::run(context, &group).await,
         Command::Key(key) => keys::run(context, &key).await,
@@ -302,6 +307,7 @@ async fn alone(context: &Context, at: Option<Where>, command: Command) -> Outcom
         | Command::Cancel { .. }
         | Command::Recv(_)
         | Command::History(_)
+        | Command::Transfer(_)
         | Command::Contact(_)
         | Command::Group(_)
         | Command::Key(_)

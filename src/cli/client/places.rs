@@ -30,6 +30,36 @@ pub(super) fn settings_file(named: Option<&Path>) -> Option<PathBuf> {
     }
 }
 
+/// The person's home folder.
+pub(super) fn home() -> Option<PathBuf> {
+    Xdg::new().ok().map(|xdg| xdg.home_dir().to_owned())
+}
+
+/// Where files go that are given no place: the person's folder for downloads, as their desktop
+/// calls it; else `~/Downloads`; else the folder that we are in.
+pub(super) fn downloads() -> PathBuf {
+    let Ok(xdg) = Xdg::new() else { return PathBuf::from(".") };
+    let home = xdg.home_dir().to_owned();
+    let named = std::env::var_os("XDG_DOWNLOAD_DIR").map(PathBuf::from);
+    let of_desktop = || {
+        let text = fs::read_to_string(xdg.config_dir().join("user-dirs.dirs")).ok()?;
+        user_dir(&text, "XDG_DOWNLOAD_DIR", &home)
+    };
+    let found = named.or_else(of_desktop).into_iter().chain([home.join("Downloads")]);
+    found.into_iter().find(|folder| folder.is_dir()).unwrap_or_else(|| PathBuf::from("."))
+}
+
+/// A folder in the file of a desktop: `NAME="$HOME/Downloads"`, or an absolute path.
+fn user_dir(text: &str, name: &str, home: &Path) -> Option<PathBuf> {
+    let lines = text.lines().filter_map(|line| line.trim().split_once('='));
+    let (_, value) = lines.filter(|(key, _)| key.trim() == name).last()?;
+    let value = value.trim().strip_prefix('"')?.strip_suffix('"')?;
+    match value.strip_prefix("$HOME") {
+        Some(rest) => Some(home.join(rest.trim_start_matches('/'))),
+        None => Some(PathBuf::from(value)).filter(|path| path.is_absolute()),
+    }
+}
+
 /// Systems differ; 104 with the final zero is the least.
 const SOCKET_PATH_BYTES_MAX: usize = 103;
 
@@ -40,6 +70,8 @@ pub(super) struct Places {
     data: PathBuf,
     /// Input histories are in folders in here, when they are not in the profiles.
     state: Option<PathBuf>,
+    /// What can be had again is in folders in here.
+    cache: Option<PathBuf>,
     runtime: Option<PathBuf>,
 }
 
@@ -49,10 +81,13 @@ impl Places {
         let xdg = Xdg::new();
         let runtime = xdg.as_ref().ok().and_then(Xdg::runtime_dir).filter(|dir| dir.is_dir());
         match (data_dir, xdg) {
-            (Some(data), _) => Ok(Self { data: data.to_owned(), state: None, runtime }),
+            (Some(data), _) => {
+                Ok(Self { data: data.to_owned(), state: None, cache: None, runtime })
+            }
             (None, Ok(xdg)) => Ok(Self {
                 data: xdg.data_dir().join("fastchat"),
                 state: xdg.state_dir().map(|dir| dir.join("fastchat")),
+                cache: Some(xdg.cache_dir().join("fastchat")),
                 runtime,
             }),
             (None, Err(_)) => Err(Stop::new(
@@ -99,9 +134,20 @@ impl Places {
         }
     }
 
+    /// Where files lie that are being looked at.
+    pub(super) fn opened(&self, profile: &UserName) -> PathBuf {
+        match &self.cache {
+            Some(cache) => cache.join(profile.as_str()).join("opened"),
+            None => self.folder(profile).join("opened"),
+        }
+    }
+
     /// Deletes everything of a profile.
     pub(super) fn forget(&self, profile: &UserName) -> io::Result<()> {
         self.lock(profile);
+        if let Some(cache) = &self.cache {
+            let _ = fs::remove_dir_all(cache.join(profile.as_str()));
+        }
         if let Some(state) = &self.state {
             let _ = fs::remove_dir_all(state.join(profile.as_str()));
         }
@@ -226,7 +272,18 @@ mod tests {
     fn places(root: &Path) -> Places {
         let runtime = root.join("run");
         fs::create_dir_all(&runtime).unwrap();
-        Places { data: root.join("data"), state: None, runtime: Some(runtime) }
+        Places { data: root.join("data"), state: None, cache: None, runtime: Some(runtime) }
+    }
+
+    #[test]
+    fn the_folder_for_downloads_is_the_one_that_the_desktop_names() {
+        let text = "# a comment\nXDG_DESKTOP_DIR=\"$HOME/\"\nXDG_DOWNLOAD_DIR=\"$HOME/In\"\n";
+        let of = |text: &str| user_dir(text, "XDG_DOWNLOAD_DIR", Path::new("/home/bob"));
+        assert_eq!(of(text), Some("/home/bob/In".into()));
+        assert_eq!(of("XDG_DOWNLOAD_DIR=\"/data/in\""), Some("/data/in".into()));
+        for nothing in ["", "XDG_DOWNLOAD_DIR=", "XDG_DOWNLOAD_DIR=\"in\"", "# XDG_DOWNLOAD_DIR"] {
+            assert_eq!(of(nothing), None, "{nothing}");
+        }
     }
 
     #[test]

@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::cli::exit::Exit;
 use crate::cli::signals::Signals;
-use crate::client::{Client, Event, Line, LocalId, Mode, Offline};
+use crate::client::{Client, Event, Line, LocalId, Mode, Offline, TransferPolicy};
 use crate::types::{ChatName, UserName};
 use crate::ui::line::TrustPolicy;
 use crate::ui::say;
@@ -21,6 +21,7 @@ use super::args::Recv;
 use super::json::Record;
 use super::open::{self, Session, Whose};
 use super::report::{Outcome, Stop};
+use super::saving::{Had, Saving};
 use super::socket::serve::serve;
 use super::{Context, failures};
 
@@ -32,6 +33,12 @@ const PEEKED_MAX: usize = 100_000;
 /// `client recv`.
 pub(super) async fn recv(context: &Context, options: &Recv) -> Outcome {
     let mut session = open::session(context, Mode::SendAndReceive).await?;
+    if session.whose == Whose::Ours && options.follow {
+        session.client.set_transfers(TransferPolicy {
+            auto_fetch_bytes: context.settings.known.auto_fetch_bytes,
+            resumes: true,
+        });
+    }
     let service = match session.whose {
         Whose::Ours => {
             let (_, nothing) = tokio::sync::mpsc::channel(1);
@@ -60,7 +67,10 @@ async fn print(context: &Context, options: &Recv, session: &mut Session) -> Outc
         Whose::Holders => Some(LocalId(0)),
     };
     let from = options.from.as_ref().map(|who| open::chat(client, who)).transpose()?;
-    let mut printing = Printing { context, client, options, from, me, screen, beside, printed: 0 };
+    let folder = options.save_dir.as_deref();
+    let saving = folder.map(|folder| Saving::into(context, client, folder)).transpose()?;
+    let mut printing =
+        Printing { context, client, options, from, me, screen, beside, printed: 0, saving };
     match session.whose {
         Whose::Ours => {
             let mut signals = Signals::listen()
@@ -90,6 +100,8 @@ struct Printing<'a> {
     /// that is old here.
     beside: Option<LocalId>,
     printed: u64,
+    /// Files that came go into a folder.
+    saving: Option<Saving<'a>>,
 }
 
 /// Whether more is wanted.
@@ -107,19 +119,26 @@ impl Printing<'_> {
         let mut deadline = Some(started + patience);
         let mut caught_up = false;
         let mut reason = Offline::Unreachable;
-        if !self.options.peek && self.show().await? == More::Enough {
-            return Ok(Exit::Done);
-        }
+        let mut more = if self.options.peek { More::Wanted } else { self.show().await? };
         loop {
-            if caught_up && self.is_done().await? {
-                return Ok(Exit::Done);
+            let through = more == More::Enough || (caught_up && self.is_done().await?);
+            if through && self.is_saved() {
+                return self.outcome();
             }
             let event = tokio::select! {
                 biased;
+                had = had(&mut self.saving) => {
+                    self.settled(&had).await?;
+                    deadline = deadline.map(|_| Instant::now() + patience);
+                    continue;
+                }
                 event = events.recv() => event,
                 () = sleep_until(deadline.unwrap_or(started)), if deadline.is_some() => {
+                    if through || (caught_up && !self.options.follow && !self.is_saved()) {
+                        return self.give_up_files();
+                    }
                     match self.time_is_up(caught_up, &reason).await? {
-                        Some(exit) => return Ok(exit),
+                        Some(exit) => return self.outcome().map(|_| exit),
                         None => { deadline = None; continue }
                     }
                 }
@@ -137,12 +156,51 @@ impl Printing<'_> {
                     self.offline(&why)?;
                     reason = why;
                 }
+                Event::Transfer { view } => {
+                    if let Some(saving) = &mut self.saving
+                        && saving.heard(&view).await?
+                    {
+                        deadline = deadline.map(|_| Instant::now() + patience);
+                    }
+                }
                 other => self.heard(&other)?,
             }
-            if !self.options.peek && self.show().await? == More::Enough {
-                return Ok(Exit::Done);
+            if !self.options.peek && more == More::Wanted {
+                more = self.show().await?;
             }
         }
+    }
+
+    // --- files ---
+
+    fn is_saved(&self) -> bool {
+        self.saving.as_ref().is_none_or(Saving::is_idle)
+    }
+
+    /// A file is settled: now its line is shown in full.
+    async fn settled(&mut self, had: &Had) -> Result<(), Stop> {
+        if let Some(saving) = &mut self.saving {
+            saving.settled(had).await?;
+        }
+        self.mark(had.id)
+    }
+
+    fn mark(&self, id: LocalId) -> Result<(), Stop> {
+        if self.beside.is_some() {
+            return Ok(());
+        }
+        self.client.mark_shown(&[id]).map_err(|error| failures::request(&error, None))
+    }
+
+    /// Nothing comes any more of what is missing.
+    fn give_up_files(&mut self) -> Outcome {
+        let given_up = self.saving.as_mut().map(Saving::give_up).unwrap_or_default();
+        given_up.into_iter().try_for_each(|id| self.mark(id))?;
+        self.outcome()
+    }
+
+    fn outcome(&self) -> Outcome {
+        self.saving.as_ref().map_or(Ok(Exit::Done), Saving::outcome)
     }
 
     /// After catching up: nothing is left, and what was waited for is there.
@@ -212,9 +270,10 @@ impl Printing<'_> {
             }
             for line in &lines {
                 self.print(line).await?;
-                self.client
-                    .mark_shown(&[line.id()])
-                    .map_err(|error| failures::request(&error, None))?;
+                // Killed before its file is here, it comes again, and so does the file.
+                if !self.saves(line) {
+                    self.mark(line.id())?;
+                }
             }
         }
     }
@@ -243,11 +302,17 @@ impl Printing<'_> {
                     return Ok(More::Enough);
                 }
                 self.print(line).await?;
+                self.saves(line);
             }
             if self.options.max.is_some_and(|max| self.printed >= max) {
                 return Ok(More::Enough);
             }
         }
+    }
+
+    /// Begins to store what a line brings. Says whether that is to be awaited.
+    fn saves(&mut self, line: &Line) -> bool {
+        self.saving.as_mut().is_some_and(|saving| saving.add(line))
     }
 
     async fn peek(&mut self) -> Result<(), Stop> {
@@ -316,6 +381,14 @@ impl Printing<'_> {
             | Event::KeyChanged { .. }
             | Event::WasAlreadySent { .. } => Ok(()),
         }
+    }
+}
+
+/// The next file that is settled; waits for ever where none are stored.
+async fn had(saving: &mut Option<Saving<'_>>) -> Had {
+    match saving {
+        Some(saving) => saving.next().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -18,10 +18,12 @@ use super::args::{Goal, Send, Who};
 use super::batch::Batch;
 use super::open::Session;
 use super::report::{Outcome, Stop};
-use super::{Context, failures, group, open};
+use super::{Context, failures, files, group, open};
 
 /// Messages of one command that are under way at once.
 const UNDER_WAY_MAX: usize = 256;
+/// The same of files: a sealed copy of each lies on the disk meanwhile.
+const FILES_UNDER_WAY_MAX: usize = 7;
 
 /// `client send TO [TEXT...]`.
 pub(super) async fn send(context: &Context, send: &Send) -> Outcome {
@@ -52,7 +54,9 @@ async fn sent(context: &Context, send: &Send, session: &mut Session) -> Outcome 
     let outcome = tokio::select! {
         biased;
         outcome = through(context, send, &to, &mut batch, session) => outcome,
-        () = context.report.io.interrupted() => return interrupted(&client),
+        () = context.report.io.interrupted() => {
+            return batch.uploading().map_or_else(|| interrupted(&client), Err);
+        }
     };
     outcome?;
     batch.outcome()
@@ -93,9 +97,16 @@ async fn through(
     if send.each_line {
         each_line(context, to, batch, session).await?;
     } else {
+        let paths = files::looked_at(context, send)?;
         let text = send.text.join(" ");
-        for to in to {
+        for to in to.iter().filter(|_| paths.is_empty() || !send.text.is_empty()) {
             batch.take(to, &text, None);
+        }
+        for (index, path) in paths.iter().enumerate() {
+            for to in to {
+                batch.take_file(to, files::draft(send, path, index)).await;
+                batch.settle(&mut session.events, FILES_UNDER_WAY_MAX).await?;
+            }
         }
     }
     batch.settle(&mut session.events, 0).await
@@ -201,6 +212,7 @@ pub(super) fn with_input(send: &mut Send) -> Result<(), Stop> {
         return if send.text.is_empty() || send.text == ["-"] { Ok(()) } else { Err(two_texts()) };
     }
     let from_input = match send.text.as_slice() {
+        [] if !send.file.is_empty() => return Ok(()),
         [] => !io::stdin().is_terminal(),
         [only] => only == "-",
         [_, _, ..] => false,

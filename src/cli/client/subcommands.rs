@@ -30,6 +30,32 @@ pub(super) enum Config {
 }
 
 #[derive(Clone, Debug, Subcommand, Serialize, Deserialize)]
+pub(super) enum Transfer {
+    /// List files that are on their way, wait, are paused or have failed; works offline
+    List,
+    /// Go on with one, or with all that wait or are paused; returns when they are through
+    Resume {
+        /// Number of its message, as `transfer list` shows it
+        #[arg(value_parser = clap::value_parser!(i64).range(1..))]
+        id: Option<i64>,
+    },
+    /// Stop one: an own file is not sent, of another one what has come is dropped
+    Cancel {
+        /// Number of its message
+        #[arg(value_parser = clap::value_parser!(i64).range(1..))]
+        id: i64,
+    },
+    /// Store the file of a message; fetches it if it is not here. Nothing is overwritten
+    Save {
+        /// Number of its message, as `recv` and `history --json` show it
+        #[arg(value_parser = clap::value_parser!(i64).range(1..))]
+        id: i64,
+        /// A folder, or a new name [default: the folder for downloads]
+        path: Option<PathBuf>,
+    },
+}
+
+#[derive(Clone, Debug, Subcommand, Serialize, Deserialize)]
 pub(super) enum Contact {
     /// List everybody you accepted or blocked
     List,

@@ -12,7 +12,7 @@ use crate::ui::say;
 
 use super::json::{Own, Record};
 use super::report::{Outcome, Stop};
-use super::{Context, failures, open};
+use super::{Context, failures, open, transfer};
 
 /// Lines of a conversation that `retry` searches for what waits.
 const SEARCHED_MAX: usize = 100_000;
@@ -185,6 +185,13 @@ pub(super) async fn cancel(context: &Context, id: i64) -> Outcome {
     let client = &session.client;
     let id = LocalId(id);
     let before = client.message(id);
+    if let Ok(Some(message)) = &before
+        && message.state == Some(MessageState::Uploading)
+    {
+        let outcome = transfer::cancel(context, client, id).await;
+        session.end().await;
+        return outcome;
+    }
     let cancelled = client.cancel(id);
     session.end().await;
     let local = |error| failures::request(&error, None);

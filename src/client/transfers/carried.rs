@@ -144,10 +144,9 @@ impl Core {
         let leg = carried.legs.get(&row.id);
         let back = carried.backs.get(&row.id);
         let (direction, state) = match (back, leg) {
-            (None, _) => (row.direction, self.transfer_state(row)),
+            (None | Some(Back::Here), _) => (row.direction, self.transfer_state(row)),
             (Some(Back::Wanted), Some(leg)) => (Direction::Down, leg.state()),
             (Some(Back::Wanted), None) => (Direction::Down, TransferState::Waiting(None)),
-            (Some(Back::Here), _) => (Direction::Down, TransferState::Done),
             (Some(Back::Failed(failure)), _) => (Direction::Down, TransferState::Failed(*failure)),
         };
         let total_bytes = sealed_bytes(row.body.bytes);

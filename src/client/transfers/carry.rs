@@ -30,8 +30,8 @@ use super::up::up;
 enum News {
     /// A try of the file of that line ended.
     Ended { id: LocalId, number: u64, end: Result<(), End> },
-    /// The home was told what it may forget, as far as it answered.
-    Told,
+    /// The home was told what it may forget; or not, and is told later.
+    Told { later: bool },
 }
 
 /// Carries the transfers of a client until it no longer runs.
@@ -57,6 +57,7 @@ pub(crate) async fn carry(
         news,
         last_leg: 0,
         is_telling: false,
+        tell_at: None,
     };
     tokio::select! {
         biased;
@@ -77,6 +78,8 @@ struct Carrier {
     news: mpsc::Sender<News>,
     last_leg: u64,
     is_telling: bool,
+    /// When the home is told again, after it did not answer.
+    tell_at: Option<Instant>,
 }
 
 impl Carrier {
@@ -106,8 +109,9 @@ impl Carrier {
             leg.in_vain = 0;
             leg.wait(None, Duration::ZERO);
         }
+        core.files.carried.touch();
         if is_new {
-            core.files.carried.touch();
+            self.tell_at = None;
         }
     }
 
@@ -132,6 +136,10 @@ impl Carrier {
                 false => row.direction,
             };
             let Some(conn) = conn.clone() else { break };
+            // What the home forgets first makes room for what comes.
+            if direction == Direction::Up && self.is_telling {
+                continue;
+            }
             if core.files.carried.running(direction) < at_once(direction) {
                 self.start(&mut core, row, direction, conn);
             }
@@ -141,7 +149,8 @@ impl Carrier {
             Stage::Running(_) => None,
             Stage::Waiting { until, .. } => conn.is_some().then_some(until).filter(|at| *at > now),
         });
-        Ok(next.min())
+        let tell_at = self.tell_at.filter(|_| conn.is_some());
+        Ok(next.chain(tell_at).min())
     }
 
     /// Tells how far those are that run. Returns when to do so again.
@@ -215,14 +224,21 @@ impl Carrier {
 
     async fn hear(&mut self, news: News) {
         match news {
-            News::Told => self.is_telling = false,
+            News::Told { later } => {
+                self.is_telling = false;
+                self.tell_at =
+                    later.then(|| Instant::now() + PAUSE_MIN + self.env.jitter(PAUSE_MAX));
+            }
             News::Ended { id, number, end } => {
+                let is_done = end.is_ok();
                 self.env.disk_pause().await;
                 let ended = self.env.in_place(|| self.ended(id, number, end));
                 if let Err(error) = ended {
                     tracing::warn!(%error, "the end of a transfer cannot be stored");
                 }
-                self.bound_cache().await;
+                if is_done {
+                    self.bound_cache().await;
+                }
             }
         }
     }
@@ -299,9 +315,11 @@ impl Carrier {
 
     /// Tells the own home, once in a session and whenever there are more, what it may forget.
     fn tell_drops(&mut self) {
-        if self.is_telling || self.conn.borrow().is_none() {
+        let is_early = self.tell_at.is_some_and(|at| at > Instant::now());
+        if self.is_telling || is_early || self.conn.borrow().is_none() {
             return;
         }
+        self.tell_at = None;
         let blobs = match self.core.lock().blobs_to_drop() {
             Ok(blobs) if !blobs.is_empty() => blobs,
             Ok(_) => return,
@@ -311,18 +329,21 @@ impl Carrier {
         let (core, requests, news) = (self.core.clone(), self.requests.clone(), self.news.clone());
         let (env, over) = (self.env.clone(), self.over.clone());
         let telling = async move {
+            let mut later = false;
             for blob in blobs {
-                let Ok(BlobReply::Done) = ask_about(&requests, BlobAsk::Drop(blob)).await else {
-                    tokio::time::sleep(env.jitter(PAUSE_MAX)).await;
+                later =
+                    !matches!(ask_about(&requests, BlobAsk::Drop(blob)).await, Ok(BlobReply::Done));
+                if later {
                     break;
-                };
+                }
                 env.disk_pause().await;
                 if let Err(error) = env.in_place(|| core.lock().blob_dropped(&blob)) {
                     tracing::warn!(%error, "a forgotten blob cannot be noted");
+                    later = true;
                     break;
                 }
             }
-            let _ = news.send(News::Told).await;
+            let _ = news.send(News::Told { later }).await;
         };
         self.env.spawn(async move {
             tokio::select! {

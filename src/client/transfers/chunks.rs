@@ -2,17 +2,15 @@
 
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
-use quinn::{Connection, RecvStream, SendStream};
-use tokio::time::{Instant, timeout};
+use bytes::Bytes;
+use quinn::{Connection, RecvStream};
+use tokio::time::{Instant, sleep, timeout};
 
-use crate::limits::{
-    CHUNK_BYTES_MAX, CHUNK_BYTES_PER_S_MIN, CHUNK_FRAME_BYTES_MAX, CHUNKS_AT_ONCE,
-};
+use crate::limits::{CHUNK_BYTES_MAX, CHUNK_BYTES_PER_S_MIN, CHUNKS_AT_ONCE};
+use crate::net::chunk::{ChunkReader, ChunkWriteError, ChunkWriter, read_head};
 use crate::types::{BlobId, UserName};
 use crate::wire::Code;
 use crate::wire::client::{ChunkAnswer, ChunkAsk, GetChunk, PutChunk, chunk_ask};
-use crate::wire::frame::{self, LENGTH_BYTES};
 
 /// Why a chunk was not stored, or did not come.
 #[derive(Debug)]
@@ -23,46 +21,23 @@ pub(super) enum ChunkError {
     Refused { code: Code, retry_after: Duration },
 }
 
-impl From<quinn::ConnectionError> for ChunkError {
-    fn from(_: quinn::ConnectionError) -> Self {
-        Self::Lost
-    }
-}
-
-impl From<quinn::WriteError> for ChunkError {
-    fn from(_: quinn::WriteError) -> Self {
-        Self::Lost
-    }
-}
-
-/// Puts one chunk of an upload that was begun. Returns once the home has it; `sent` is called with
-/// the bytes that left.
+/// Puts one chunk of an upload that was begun. Returns once the home has it.
 pub(super) async fn put(
     conn: &Connection,
     id: &BlobId,
     index: u32,
-    sealed: Bytes,
+    sealed: &Bytes,
 ) -> Result<(), ChunkError> {
     let length = u32::try_from(sealed.len()).map_err(|_| ChunkError::Lost)?;
-    let put = PutChunk { blob_id: Bytes::copy_from_slice(&id.0), index, length };
-    let mut patience = Patience::new(conn);
-    let (mut send, mut recv) = opened(conn, &mut patience).await?;
-    let asked = async {
-        ask(&mut send, chunk_ask::Body::Put(put)).await?;
-        let written = send.write_chunk(sealed).await;
-        // Whoever stops the stream says why on the other direction.
-        if !matches!(written, Ok(()) | Err(quinn::WriteError::Stopped(_))) {
-            return Err(ChunkError::Lost);
-        }
-        let _ = send.finish();
-        Ok(())
-    };
-    patience.with(asked).await??;
-    patience.with(answer(&mut recv)).await??;
-    Ok(())
+    let blob_id = Bytes::copy_from_slice(&id.0);
+    let ask = ChunkAsk { body: Some(chunk_ask::Body::Put(PutChunk { blob_id, index, length })) };
+    let (_, mut reader, mut patience) = exchange(conn, &ask, Some(sealed)).await?;
+    // To its end: a stream that is broken off counts as open for longer.
+    patience.with(reader.whole()).await?.map(drop).map_err(|_| ChunkError::Lost)
 }
 
-/// Gets one chunk of somebody's blob; `length` is what it has to have.
+/// Gets one chunk of somebody's blob; `length` is what it has to have. Bytes of another length do
+/// not come back at all.
 pub(super) async fn get(
     conn: &Connection,
     owner: &UserName,
@@ -72,54 +47,68 @@ pub(super) async fn get(
 ) -> Result<Bytes, ChunkError> {
     let blob_id = Bytes::copy_from_slice(&id.0);
     let get = GetChunk { owner: owner.to_string(), blob_id, index };
-    let mut patience = Patience::new(conn);
-    let (mut send, mut recv) = opened(conn, &mut patience).await?;
-    let asked = async {
-        ask(&mut send, chunk_ask::Body::Get(get)).await?;
-        let _ = send.finish();
-        Ok::<_, ChunkError>(())
-    };
-    patience.with(asked).await??;
-    let announced = patience.with(answer(&mut recv)).await??;
-    // Not more is read than the chunk can have; what is not as long will not hash right either.
+    let ask = ChunkAsk { body: Some(chunk_ask::Body::Get(get)) };
+    let (announced, mut reader, mut patience) = exchange(conn, &ask, None).await?;
     if announced != length || length > CHUNK_BYTES_MAX {
-        let _ = recv.stop(0u32.into());
+        reader.stop(Code::BlobHash);
         return Ok(Bytes::new());
     }
-    let mut sealed = vec![0; length];
-    patience.with(recv.read_exact(&mut sealed)).await?.map_err(|_| ChunkError::Lost)?;
-    let _ = recv.stop(0u32.into());
-    Ok(sealed.into())
+    reader.expect(length);
+    patience.with(reader.whole()).await?.map_err(|_| ChunkError::Lost)
 }
 
-async fn opened(
-    conn: &Connection,
-    patience: &mut Patience<'_>,
-) -> Result<(SendStream, RecvStream), ChunkError> {
-    let (send, recv) = patience.with(conn.open_bi()).await??;
-    // Behind everything that is said on the session's stream.
-    let _ = send.set_priority(-1);
-    Ok((send, recv))
+/// Asks, and asks again when the server wants it slower. The bytes that were announced in answer,
+/// and where they come from.
+async fn exchange<'a>(
+    conn: &'a Connection,
+    ask: &ChunkAsk,
+    sealed: Option<&Bytes>,
+) -> Result<(usize, ChunkReader, Patience<'a>), ChunkError> {
+    for _ in 0..SLOWER_MAX {
+        match exchange_once(conn, ask, sealed.cloned()).await {
+            Err(ChunkError::Refused { code: Code::SlowDown | Code::Busy, retry_after }) => {
+                sleep(retry_after.clamp(SLOWER_MIN, STALLED)).await;
+            }
+            other => return other,
+        }
+    }
+    exchange_once(conn, ask, sealed.cloned()).await
 }
 
-async fn ask(send: &mut SendStream, body: chunk_ask::Body) -> Result<(), ChunkError> {
-    let mut framed = BytesMut::new();
-    frame::encode_into(&ChunkAsk { body: Some(body) }, CHUNK_FRAME_BYTES_MAX, &mut framed)
-        .map_err(|_| ChunkError::Lost)?;
-    Ok(send.write_chunk(framed.freeze()).await?)
+/// Asks on a stream of its own.
+async fn exchange_once<'a>(
+    conn: &'a Connection,
+    ask: &ChunkAsk,
+    sealed: Option<Bytes>,
+) -> Result<(usize, ChunkReader, Patience<'a>), ChunkError> {
+    let mut patience = Patience::new(conn);
+    let opened = patience.with(conn.open_bi()).await?;
+    let (send, recv) = opened.map_err(|_| ChunkError::Lost)?;
+    // Behind everything that is said on the session's stream; reset if this is given up.
+    let mut writer = ChunkWriter::new(send, CHUNK_DEADLINE);
+    let written = patience.with(async {
+        writer.head(ask).await?;
+        match sealed {
+            Some(sealed) => writer.pieces(&mut [sealed]).await,
+            None => Ok(()),
+        }
+    });
+    match written.await? {
+        Ok(()) => writer.finish(),
+        // Whoever stops the stream says why on the other direction.
+        Err(ChunkWriteError::Lost(quinn::WriteError::Stopped(_))) => {}
+        Err(ChunkWriteError::Timeout | ChunkWriteError::Lost(_)) => return Err(ChunkError::Lost),
+    }
+    let (length, reader) = patience.with(answer(recv)).await??;
+    Ok((length, reader, patience))
 }
 
 /// The frame in front: the bytes that follow it, or why there are none.
-async fn answer(recv: &mut RecvStream) -> Result<usize, ChunkError> {
-    let mut prefix = [0; LENGTH_BYTES];
-    recv.read_exact(&mut prefix).await.map_err(|_| ChunkError::Lost)?;
-    let length =
-        frame::frame_length(prefix, CHUNK_FRAME_BYTES_MAX).map_err(|_| ChunkError::Lost)?;
-    let mut bytes = vec![0; length];
-    recv.read_exact(&mut bytes).await.map_err(|_| ChunkError::Lost)?;
-    let answer: ChunkAnswer = frame::decode(bytes.into()).map_err(|_| ChunkError::Lost)?;
+async fn answer(recv: RecvStream) -> Result<(usize, ChunkReader), ChunkError> {
+    let read = read_head::<ChunkAnswer>(recv, CHUNK_DEADLINE).await;
+    let (answer, reader) = read.map_err(|_| ChunkError::Lost)?;
     if answer.code == 0 {
-        return Ok(answer.length as usize);
+        return Ok((usize::try_from(answer.length).unwrap_or(usize::MAX), reader));
     }
     Err(ChunkError::Refused {
         code: Code::from_number(answer.code).unwrap_or(Code::Internal),
@@ -166,3 +155,6 @@ const STALLED: Duration = Duration::from_secs(20);
 /// All chunks that may be on their way, at the slowest.
 const CHUNK_DEADLINE: Duration =
     Duration::from_secs((CHUNKS_AT_ONCE * CHUNK_BYTES_MAX) as u64 / CHUNK_BYTES_PER_S_MIN);
+/// How often a chunk is asked for again because it came too soon.
+const SLOWER_MAX: usize = 8;
+const SLOWER_MIN: Duration = Duration::from_millis(50);

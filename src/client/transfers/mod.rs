@@ -25,11 +25,11 @@ use rusqlite::params;
 
 use super::Client;
 use super::api::{
-    Direction, Event, FileError, LocalId, MessageState, RequestError, TransferFailure,
+    Cancelled, Direction, Event, FileError, LocalId, MessageState, RequestError, TransferFailure,
     TransferPolicy, TransferView,
 };
 use super::core::Core;
-use super::files::FileState;
+use super::files::{FileState, drop_blob, set_file};
 use super::store::StoreError;
 use super::views::{STATE_REFUSED, STATE_UPLOADING};
 use carried::Back;
@@ -152,8 +152,12 @@ impl Core {
             // Its message stands: only its way back ends.
         } else if row.direction == Direction::Down {
             self.set_file(id, FileState::NotFetched)?;
-        } else if !matches!(row.state, FileState::Done) {
-            self.cancel(id)?;
+        } else if row.state != FileState::Done && self.cancel(id)? == Cancelled::TooLate {
+            // Its message was refused already.
+            self.profile.store.commit(|tx| {
+                drop_blob(tx, id.0)?;
+                set_file(tx, id.0, FileState::Failed(TransferFailure::Cancelled))
+            })?;
         }
         // Dropped, it stops.
         self.files.carried.legs.remove(&id);

@@ -78,9 +78,7 @@ impl Client {
                         break (core.env.clone(), row, Spools::new(core.spool_folder()));
                     }
                     Copy::Never(failure) if asked => return Err(FileError::Transfer(failure)),
-                    Copy::Not | Copy::Never(_) if self.mode == Mode::Offline => {
-                        return Err(FileError::Transfer(TransferFailure::Server(Code::HomeDown)));
-                    }
+                    Copy::Not | Copy::Never(_) if self.mode == Mode::Offline => return Err(AWAY),
                     Copy::Not | Copy::Never(_) => {}
                 }
                 if !asked {
@@ -88,8 +86,12 @@ impl Client {
                     asked = true;
                     continue;
                 }
-                // The core is held by this client: it cannot be gone.
-                let _ = changes.changed().await;
+                tokio::select! {
+                    biased;
+                    () = self.link.over().cancelled() => return Err(AWAY),
+                    // The core is held by this client: it cannot be gone.
+                    _ = changes.changed() => {}
+                }
             };
             let (folder, name) = to.place(&row)?;
             let copy = row.clone();
@@ -234,5 +236,7 @@ fn place_error(folder: &Path, error: PlaceError) -> FileError {
     }
 }
 
+/// Nothing can come to a client that does not run.
+const AWAY: FileError = FileError::Transfer(TransferFailure::Server(Code::HomeDown));
 /// A copy that is damaged each time is given up.
 const TRIES_MAX: usize = 2;

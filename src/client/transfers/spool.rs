@@ -325,3 +325,124 @@ impl Spool {
         self.file.set_modified(UNIX_EPOCH + Duration::from_millis(now_unix_ms))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    struct Place {
+        dir: tempfile::TempDir,
+        spools: Spools,
+    }
+
+    fn place() -> Place {
+        let dir = tempfile::tempdir().unwrap();
+        let spools = Spools::new(dir.path().join("blobs"));
+        Place { dir, spools }
+    }
+
+    impl Place {
+        fn file(&self, bytes: &[u8]) -> PathBuf {
+            let path = self.dir.path().join("file");
+            fs::write(&path, bytes).unwrap();
+            path
+        }
+
+        fn copies(&self) -> usize {
+            fs::read_dir(&self.spools.0).map_or(0, Iterator::count)
+        }
+    }
+
+    fn noise(length: usize) -> Vec<u8> {
+        (0..length).map(|i| (i * 7 % 251).to_le_bytes()[0]).collect()
+    }
+
+    #[test]
+    fn a_sealed_copy_is_private_and_opens_to_what_was_sealed() {
+        let place = place();
+        let plain = noise(2 * CHUNK_PLAIN_BYTES + 5);
+        let key = BlobKey::generate();
+        let source = Source::open(&place.file(&plain)).unwrap();
+        let copy = place.spools.seal(source, &key, 1).unwrap();
+        assert_eq!((copy.plain_bytes, copy.shape.count()), (plain.len() as u64, 3));
+        let path = place.spools.path(&copy.shape.id());
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode(&place.spools.0), mode(&path)), (0o700, 0o600));
+        let spool = place.spools.open(&copy.shape.id()).unwrap();
+        let opened: Vec<u8> = (0..3)
+            .flat_map(|i| {
+                let sealed = spool.read_right(&copy.shape, i).unwrap().unwrap();
+                key.open_chunk(&sealed).unwrap().to_vec()
+            })
+            .collect();
+        assert!(opened == plain);
+        assert_eq!(place.copies(), 1);
+    }
+
+    #[test]
+    fn a_file_that_somebody_writes_to_meanwhile_is_not_sent_and_nothing_is_left() {
+        let place = place();
+        let path = place.file(&noise(1_000));
+        let grows = |at_end: &[u8]| {
+            let source = Source::open(&path).unwrap();
+            let mut file = OpenOptions::new().append(true).open(&path).unwrap();
+            file.write_all(at_end).unwrap();
+            file.set_modified(UNIX_EPOCH + Duration::from_secs(at_end.len() as u64)).unwrap();
+            place.spools.seal(source, &BlobKey::generate(), 1)
+        };
+        // Longer; and as long as before, but written to.
+        assert!(matches!(grows(b"more"), Err(FileError::Changed(changed)) if changed == path));
+        assert!(matches!(grows(b""), Err(FileError::Changed(_))));
+        let source = Source::open(&path).unwrap();
+        fs::write(&path, b"").unwrap();
+        let emptied = place.spools.seal(source, &BlobKey::generate(), 1);
+        assert!(matches!(emptied, Err(FileError::Changed(_))));
+        assert_eq!(place.copies(), 0);
+    }
+
+    #[test]
+    fn a_pipe_is_no_file_and_keeps_nobody_waiting() {
+        let place = place();
+        let path = place.dir.path().join("pipe");
+        let made = std::process::Command::new("mkfifo").arg(&path).status().unwrap();
+        assert!(made.success());
+        assert!(matches!(Source::open(&path), Err(FileError::NotAFile(pipe)) if pipe == path));
+    }
+
+    #[test]
+    fn what_is_there_is_what_hashes_right() {
+        let place = place();
+        let key = BlobKey::generate();
+        let plain = noise(4 * CHUNK_PLAIN_BYTES);
+        let copy = place.spools.seal_bytes(Path::new("x"), &plain, &key, 1).unwrap();
+        let shape = copy.shape;
+        let whole = place.spools.open(&shape.id()).unwrap();
+        assert!(whole.check(&shape).unwrap().is_all());
+        let chunk = |index| whole.read_right(&shape, index).unwrap().unwrap();
+        let kept = [chunk(1), chunk(3)];
+        place.spools.remove(&shape.id());
+        let growing = place.spools.begin(&shape.id()).unwrap();
+        assert_eq!(growing.check(&shape).unwrap(), Have::none(4));
+        growing.write(&shape, 1, &kept[0]).unwrap();
+        // At another's place, and cut off in the middle.
+        growing.write(&shape, 2, &kept[0]).unwrap();
+        growing.write(&shape, 3, &kept[1][..1_000]).unwrap();
+        let have = place.spools.begin(&shape.id()).unwrap().check(&shape).unwrap();
+        assert_eq!(have.missing().collect::<Vec<_>>(), [0, 2, 3]);
+        growing.write(&shape, 3, &kept[1]).unwrap();
+        growing.finish(5_000).unwrap();
+        assert_eq!(growing.check(&shape).unwrap().missing().collect::<Vec<_>>(), [0, 2]);
+        assert_eq!(place.spools.age(&shape.id()), Some((5_000, shape.bytes())));
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_written_is_named() {
+        let place = place();
+        fs::write(&place.spools.0, "no folder").unwrap();
+        let copy = place.spools.seal_bytes(Path::new("x"), b"1", &BlobKey::generate(), 1);
+        assert!(matches!(copy, Err(FileError::Io { path, .. }) if path == place.spools.0));
+    }
+}

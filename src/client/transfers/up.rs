@@ -78,10 +78,10 @@ async fn put_chunk(
     let id = job.row.body.blob;
     let sealed = read(job, shape, spool, index).await.ok_or(End::COPY_LOST)?;
     let length = sealed.len() as u64;
-    let mut stored = put(&job.conn, &id, index, sealed.clone()).await;
+    let mut stored = put(&job.conn, &id, index, &sealed).await;
     if is_another(&stored) {
         // Damaged on the way, or here.
-        stored = put(&job.conn, &id, index, sealed.clone()).await;
+        stored = put(&job.conn, &id, index, &sealed).await;
     }
     match stored {
         Ok(()) => {

@@ -10,6 +10,9 @@ use crate::types::UserName;
 use crate::wire::Code;
 use crate::wire::client::ChunkAnswer;
 
+/// When a chunk may come again after the disk was full.
+const STORAGE_FULL_RETRY_MS: u64 = 10_000;
+
 /// Answers one question of this user.
 ///
 /// # Errors
@@ -32,7 +35,8 @@ pub async fn answer(
                 }
             };
             let answer = match blobs.put(user, &id, index, sealed).await {
-                Ok(()) => ChunkAnswer::default(),
+                // A frame must not be empty.
+                Ok(()) => ChunkAnswer { stored: true, ..ChunkAnswer::default() },
                 Err(fault) => refused(fault),
             };
             say(writer, &answer).await
@@ -58,5 +62,6 @@ fn refused(fault: BlobFault) -> ChunkAnswer {
         BlobFault::Full => Code::StorageFull,
         BlobFault::Failed => Code::Internal,
     };
-    refusal(code, fault.to_string())
+    let retry_after_ms = if code == Code::StorageFull { STORAGE_FULL_RETRY_MS } else { 0 };
+    ChunkAnswer { retry_after_ms, ..refusal(code, fault.to_string()) }
 }

@@ -80,8 +80,12 @@ impl Relay<'_> {
                         reader.stop(error.code().unwrap_or(Code::Malformed));
                         return Err(unreadable(writer, &error).await);
                     }
-                    Ok(Upload::Done | Upload::Home) => {
-                        to_home.finish();
+                    Ok(sent @ (Upload::Done | Upload::Home)) => {
+                        match sent {
+                            Upload::Done => to_home.finish(),
+                            // Ended in order, it would be a chunk shorter than announced.
+                            Upload::Client(_) | Upload::Home => to_home.reset(Code::RetryLater),
+                        }
                         let answered = timeout(CHUNK_ANSWER_DEADLINE, answer).await;
                         answered.unwrap_or(Err(ReadError::Timeout))
                     }

@@ -8,7 +8,7 @@ use tracing::{info, warn};
 
 use crate::home::refusal::{Fault, No, Refusal, Severity};
 use crate::home::request::HomeFailure;
-use crate::home::sql::blobs::{self as rows, Used};
+use crate::home::sql::blobs::{self as rows, Going, Used};
 use crate::home::sql::{RowId, accounts};
 use crate::home::state::{Asker, Home};
 use crate::types::{BlobId, UserName};
@@ -51,6 +51,7 @@ impl Home {
         }
         let now_ms = self.env.unix_ms();
         rows::begin(self.conn(), account, id, bytes, now_ms)?;
+        self.count_bytes(row.map_or(0, |row| row.bytes), bytes);
         self.next_blob_ms = rows::next_due_ms(self.conn())?;
         Ok(Body::BlobOffer(wire::BlobOffer::default()))
     }
@@ -98,7 +99,10 @@ impl Home {
     pub(in crate::home) fn drop_blob(&mut self, asker: Asker<'_>, id: &BlobId) -> Result<Body, No> {
         let user = self.session(asker)?;
         let account = accounts::account(self.conn(), user)?.ok_or(Code::NoSuchUser)?.id;
-        rows::delete(self.conn(), account, id)?;
+        if let Some(row) = rows::blob(self.conn(), account, id)? {
+            rows::delete(self.conn(), account, id)?;
+            self.count_bytes(row.bytes, 0);
+        }
         Ok(Body::Done(wire::Done::default()))
     }
 
@@ -154,21 +158,36 @@ impl Home {
 
     /// Forgets some of an account's blobs, inside the caller's transaction; none: no more are left.
     pub(in crate::home) fn take_blobs_of(
-        &self,
+        &mut self,
         account: RowId,
     ) -> Result<Vec<(UserName, BlobId)>, Fault> {
-        self.forget_blobs(rows::some_of(self.conn(), account, REAP_BLOBS_MAX)?)
+        let some = rows::some_of(self.conn(), account, REAP_BLOBS_MAX)?;
+        self.forget_blobs(some)
     }
 
-    fn forget_blobs(
-        &self,
-        rows: Vec<(RowId, String, BlobId)>,
-    ) -> Result<Vec<(UserName, BlobId)>, Fault> {
-        let mut gone = Vec::with_capacity(rows.len());
-        for (account, owner, id) in rows {
+    fn forget_blobs(&mut self, going: Vec<Going>) -> Result<Vec<(UserName, BlobId)>, Fault> {
+        let mut gone = Vec::with_capacity(going.len());
+        for Going { account, owner, id, bytes } in going {
             rows::delete(self.conn(), account, &id)?;
+            self.count_bytes(bytes, 0);
             gone.push((UserName::canonical(&owner)?, id));
         }
         Ok(gone)
+    }
+
+    /// Bytes of all blobs and uploads.
+    pub(in crate::home) fn blob_bytes(&mut self) -> Result<u64, HomeFailure> {
+        if let Some(bytes) = self.blob_bytes {
+            return Ok(bytes);
+        }
+        let bytes = rows::all_bytes(self.conn()).map_err(|error| Fault::from(error).fatal())?;
+        self.blob_bytes = Some(bytes);
+        Ok(bytes)
+    }
+
+    /// Something had so many bytes before and has so many now.
+    fn count_bytes(&mut self, before: u64, now: u64) {
+        let counted = self.blob_bytes.map(|all| all.saturating_sub(before).saturating_add(now));
+        self.blob_bytes = counted;
     }
 }

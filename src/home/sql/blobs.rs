@@ -13,6 +13,14 @@ pub(in crate::home) struct BlobRow {
     pub(in crate::home) is_committed: bool,
 }
 
+/// A row that is to go.
+pub(in crate::home) struct Going {
+    pub(in crate::home) account: RowId,
+    pub(in crate::home) owner: String,
+    pub(in crate::home) id: BlobId,
+    pub(in crate::home) bytes: u64,
+}
+
 /// What an account has of blobs and uploads.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(in crate::home) struct Used {
@@ -44,6 +52,12 @@ pub(in crate::home) fn is_known(conn: &Connection, owner: &UserName, id: &BlobId
 pub(in crate::home) fn used(conn: &Connection, account: RowId) -> Result<Used> {
     conn.prepare_cached("SELECT count(*), coalesce(sum(bytes), 0) FROM blobs WHERE account = ?1")?
         .query_row([account.0], |row| Ok(Used { count: num(row.get(0)?), bytes: num(row.get(1)?) }))
+}
+
+/// Bytes of all there are.
+pub(in crate::home) fn all_bytes(conn: &Connection) -> Result<u64> {
+    conn.prepare_cached("SELECT coalesce(sum(bytes), 0) FROM blobs")?
+        .query_row([], |row| row.get(0).map(num))
 }
 
 /// Makes the row of an upload, or that of a blob one of an upload that begins now.
@@ -94,22 +108,19 @@ pub(in crate::home) fn next_due_ms(conn: &Connection) -> Result<Option<u64>> {
 }
 
 /// Uploads and blobs whose time has come, at most `limit` of each.
-pub(in crate::home) fn due(
-    conn: &Connection,
-    now_ms: u64,
-    limit: usize,
-) -> Result<Vec<(RowId, String, BlobId)>> {
-    let begun = "SELECT b.account, a.name, b.id FROM blobs b JOIN accounts a ON a.id = b.account
+pub(in crate::home) fn due(conn: &Connection, now_ms: u64, limit: usize) -> Result<Vec<Going>> {
+    let begun =
+        "SELECT b.account, a.name, b.id, b.bytes FROM blobs b JOIN accounts a ON a.id = b.account
                  WHERE b.committed_ms IS NULL AND b.begun_ms <= ?1 ORDER BY b.begun_ms LIMIT ?2";
     let committed =
-        "SELECT b.account, a.name, b.id FROM blobs b JOIN accounts a ON a.id = b.account
+        "SELECT b.account, a.name, b.id, b.bytes FROM blobs b JOIN accounts a ON a.id = b.account
                      WHERE b.committed_ms IS NOT NULL AND b.committed_ms <= ?1
                      ORDER BY b.committed_ms LIMIT ?2";
     let mut due = Vec::new();
     for (sql, life) in [(begun, UPLOAD_LIFE), (committed, BLOB_LIFE)] {
         let Some(since_ms) = now_ms.checked_sub(millis(life)) else { continue };
         let mut select = conn.prepare_cached(sql)?;
-        let rows = select.query_map(params![int(since_ms), index(limit)], read_owned)?;
+        let rows = select.query_map(params![int(since_ms), index(limit)], read_going)?;
         for row in rows {
             due.push(row?);
         }
@@ -122,12 +133,12 @@ pub(in crate::home) fn some_of(
     conn: &Connection,
     account: RowId,
     limit: usize,
-) -> Result<Vec<(RowId, String, BlobId)>> {
+) -> Result<Vec<Going>> {
     let mut select = conn.prepare_cached(
-        "SELECT b.account, a.name, b.id FROM blobs b JOIN accounts a ON a.id = b.account
+        "SELECT b.account, a.name, b.id, b.bytes FROM blobs b JOIN accounts a ON a.id = b.account
          WHERE b.account = ?1 LIMIT ?2",
     )?;
-    let rows = select.query_map(params![account.0, index(limit)], read_owned)?;
+    let rows = select.query_map(params![account.0, index(limit)], read_going)?;
     rows.collect()
 }
 
@@ -141,8 +152,13 @@ pub(in crate::home) fn all(conn: &Connection) -> Result<Vec<(String, BlobId, boo
     rows.collect()
 }
 
-fn read_owned(row: &Row<'_>) -> Result<(RowId, String, BlobId)> {
-    Ok((RowId(row.get(0)?), row.get(1)?, BlobId(row.get(2)?)))
+fn read_going(row: &Row<'_>) -> Result<Going> {
+    Ok(Going {
+        account: RowId(row.get(0)?),
+        owner: row.get(1)?,
+        id: BlobId(row.get(2)?),
+        bytes: num(row.get(3)?),
+    })
 }
 
 fn millis(life: std::time::Duration) -> u64 {

@@ -103,11 +103,16 @@ pub fn complete(line: &str, known: &Known, settings: &[&str]) -> (usize, Vec<Str
         (Argument::Words(some), []) => beginning(some.iter().copied(), word),
         (Argument::Command, []) => commands(word.trim_start_matches('/'), ""),
         (Argument::Setting, []) => beginning(settings.iter().copied(), word),
+        (Argument::Files, named) if word.starts_with('-') && !named.contains(&"-m") => {
+            beginning(["-m", "--original", "--fit"], word)
+        }
         (
             Argument::Person
             | Argument::Chat
             | Argument::PeopleAfterName
             | Argument::Words(_)
+            | Argument::Files
+            | Argument::PathAfterId
             | Argument::Command
             | Argument::Setting
             | Argument::None,
@@ -115,6 +120,29 @@ pub fn complete(line: &str, known: &Known, settings: &[&str]) -> (usize, Vec<Str
         ) => Vec::new(),
     };
     (start, offers)
+}
+
+/// Whether the word that ends at the end of `line` is the name of a file, which only a look at the
+/// disk can complete.
+pub fn wants_file(line: &str) -> bool {
+    let Some((row, rest)) = super::row_of(line) else { return false };
+    // The name of the command itself is still being typed.
+    let behind = line.contains(char::is_whitespace);
+    let word = rest.rsplit(' ').next().unwrap_or_default();
+    let mut words = rest.split_whitespace();
+    behind
+        && match row.argument {
+            Argument::Files => !word.starts_with('-') && !words.any(|word| word == "-m"),
+            Argument::PathAfterId => words.next().is_some_and(|id| rest.len() > id.len()),
+            Argument::None
+            | Argument::Person
+            | Argument::Chat
+            | Argument::PeopleAfterName
+            | Argument::InGroup(_)
+            | Argument::Words(_)
+            | Argument::Command
+            | Argument::Setting => false,
+        }
 }
 
 /// In a text, `@` begins the name of somebody: in a group, of who is in it.

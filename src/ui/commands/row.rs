@@ -18,6 +18,10 @@ pub enum Argument {
     InGroup(Whom),
     /// One of these words.
     Words(&'static [&'static str]),
+    /// Names of files, and what goes with them.
+    Files,
+    /// A number, then the name of a file.
+    PathAfterId,
     /// A command.
     Command,
     /// A setting.
@@ -48,6 +52,8 @@ pub enum Heading {
     Write,
     /// To do something with a message.
     Messages,
+    /// Files.
+    Files,
     /// To move about.
     Move,
     /// About groups.
@@ -64,9 +70,10 @@ pub enum Heading {
 
 impl Heading {
     /// All, in the order of help.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Write,
         Self::Messages,
+        Self::Files,
         Self::Move,
         Self::Groups,
         Self::People,
@@ -80,6 +87,7 @@ impl Heading {
         match self {
             Self::Write => "Write",
             Self::Messages => "Messages",
+            Self::Files => "Files",
             Self::Move => "Chats",
             Self::Groups => "Groups",
             Self::People => "People",

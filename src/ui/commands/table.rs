@@ -5,6 +5,7 @@ use super::row::{Argument, Row};
 
 mod chats;
 mod client;
+mod files;
 mod groups;
 mod people;
 mod write;
@@ -16,7 +17,8 @@ pub const LINES_MAX: usize = 1_000;
 
 const ON_OFF: Argument = Argument::Words(&["on", "off"]);
 
-static TABLES: &[&[Row]] = &[write::ROWS, chats::ROWS, groups::ROWS, people::ROWS, client::ROWS];
+static TABLES: &[&[Row]] =
+    &[write::ROWS, files::ROWS, chats::ROWS, groups::ROWS, people::ROWS, client::ROWS];
 
 /// Every command, in the order in which help lists those under one heading.
 pub fn rows() -> impl Iterator<Item = &'static Row> {

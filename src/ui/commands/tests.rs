@@ -20,6 +20,11 @@ fn there(wish: Wish) -> Command {
     Command::InGroup(Some(team()), wish)
 }
 
+fn sending(files: &[&str], caption: &str, picture: PictureChoice) -> Command {
+    let files = files.iter().map(|&file| file.to_owned()).collect();
+    Command::Send(Sending { files, caption: caption.to_owned(), picture })
+}
+
 fn understood(line: &str) -> Result<Command, Misunderstood> {
     let people = [(name("carol"), Some("Caz".to_owned()))];
     parse(line, &Names::of(people))
@@ -75,6 +80,23 @@ fn each_command_is_understood_with_its_arguments() {
         ("/seen 42", Command::Seen(id(42))),
         ("/ids", Command::Ids(None)),
         ("/ids off", Command::Ids(Some(Switch::Off))),
+        ("/send a.png", sending(&["a.png"], "", PictureChoice::Clean)),
+        ("\\image a.png", sending(&["a.png"], "", PictureChoice::Clean)),
+        (
+            "/img 'my photo.png' ~/b.pdf -m \"from the trip\" --fit",
+            sending(&["my photo.png", "~/b.pdf"], "from the trip", PictureChoice::Fit),
+        ),
+        (
+            "/send --original a.png -m it's --fit",
+            sending(&["a.png"], "it's --fit", PictureChoice::Original),
+        ),
+        ("/send -- -m", sending(&["-m"], "", PictureChoice::Clean)),
+        ("/send '-m'", sending(&["-m"], "", PictureChoice::Clean)),
+        ("/open 42", Command::Open(id(42))),
+        ("/save 42", Command::Save(id(42), None)),
+        ("/save 42 my\\ trip/", Command::Save(id(42), Some("my trip/".into()))),
+        ("/transfers", Command::Transfers),
+        ("/cancel 42", Command::Cancel(id(42))),
         ("/multi", Command::Multi),
         ("/editor Dear bob", Command::Editor("Dear bob".into())),
         ("/paste", Command::Paste),
@@ -227,6 +249,14 @@ fn a_command_without_what_it_needs_says_its_usage() {
         ("/reply 42", "/reply ID TEXT"),
         ("/reply bob hi", "/reply ID TEXT"),
         ("/react 42", "/react ID EMOJI"),
+        ("/send", "/send FILE... [-m CAPTION]"),
+        ("/send -m hi", "/send FILE... [-m CAPTION]"),
+        ("/send a.png -m", "/send FILE... [-m CAPTION]"),
+        ("/send a.png --fit --original", "/send FILE... [-m CAPTION]"),
+        ("/send --smaller a.png", "/send FILE... [-m CAPTION]"),
+        ("/open a.png", "/open ID"),
+        ("/save 42 a b", "/save ID [PATH]"),
+        ("/cancel", "/cancel ID"),
         ("/delete", "/delete ID"),
         ("/delete 0", "/delete ID"),
         ("/delete -3", "/delete ID"),
@@ -327,6 +357,19 @@ fn tab_completes_commands_and_names() {
     for nothing in ["", "bo", "/msg bob bo", "/chats ", "/nope b", "hi /ch", "/block #t"] {
         assert_eq!(tab(nothing).1, Vec::<String>::new(), "{nothing}");
     }
+}
+
+#[test]
+fn tab_completes_names_of_files_where_there_can_be_one() {
+    for line in ["/send ", "/send a", "/img a.png b", "/send --fit a", "/save 42 ", "/save 42 a"] {
+        assert!(wants_file(line), "{line}");
+    }
+    for line in ["/send", "/save ", "/save 42", "/send a.png -m b", "/send -", "hi a", "/open 4"] {
+        assert!(!wants_file(line), "{line}");
+    }
+    let tab = |line: &str| complete(line, &known(), &[]);
+    assert_eq!(tab("/send a.png --f"), (12, vec!["--fit ".into()]));
+    assert_eq!(tab("/send a.png -m --f").1, Vec::<String>::new());
 }
 
 #[test]

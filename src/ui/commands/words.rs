@@ -4,12 +4,14 @@
 
 use std::time::Duration;
 
-use crate::client::LocalId;
+use crate::client::{LocalId, PictureChoice};
 use crate::types::{ChatName, GroupName, UserName};
+use crate::ui::files;
 use crate::ui::names::Names;
+use crate::ui::text::excerpt;
 
 use super::wish::Wish;
-use super::{Command, Reach, Switch};
+use super::{Command, Reach, Sending, Switch};
 
 /// A time that something lasts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -169,6 +171,59 @@ impl<'a> Words<'a> {
             Ok(id @ 1..) => Ok((LocalId(id), rest)),
             Ok(_) | Err(_) if word.is_empty() => Err("a number is missing (see /ids)".into()),
             Ok(_) | Err(_) => Err("ID is the number of a message (see /ids)".into()),
+        }
+    }
+
+    /// Names of files, and what goes with them. A caption in quotes is one word; without them it
+    /// goes to the end of the line. After `--`, everything is a name.
+    pub(super) fn files(self) -> Parsed<Sending> {
+        let mut sending =
+            Sending { files: Vec::new(), caption: String::new(), picture: PictureChoice::Clean };
+        let (mut text, mut names_only) = (self.rest, false);
+        while let Some((word, rest)) = files::split(text) {
+            // In quotes it is a name, whatever it begins with.
+            let is_option = text.trim_start().starts_with('-') && !names_only;
+            text = rest;
+            match (is_option, word.as_str()) {
+                (true, "--") => names_only = true,
+                (true, "--original" | "--fit") if sending.picture != PictureChoice::Clean => {
+                    return Err("--original or --fit, one of them and once".into());
+                }
+                (true, "--original") => sending.picture = PictureChoice::Original,
+                (true, "--fit") => sending.picture = PictureChoice::Fit,
+                (true, "-m") => match rest.chars().next() {
+                    None => return Err("a caption is missing after -m".into()),
+                    Some('"' | '\'') => {
+                        let (caption, behind) = files::split(rest).unwrap_or_default();
+                        (sending.caption, text) = (caption, behind);
+                    }
+                    Some(_) => {
+                        sending.caption = rest.trim_end().to_owned();
+                        text = "";
+                    }
+                },
+                (true, other) => {
+                    return Err(format!(
+                        "there is no {} here; a file of that name: ./NAME",
+                        excerpt(other, 20)
+                    ));
+                }
+                (false, name) => sending.files.push(name.to_owned()),
+            }
+        }
+        if sending.files.is_empty() {
+            Err("the name of a file is missing".into())
+        } else {
+            Ok(sending)
+        }
+    }
+
+    /// The name of one file, or nothing.
+    pub(super) fn file(self) -> Parsed<Option<String>> {
+        match files::split(self.rest) {
+            None => Ok(None),
+            Some((name, "")) => Ok(Some(name)),
+            Some(_) => Err("one name may follow; with spaces, in quotes".into()),
         }
     }
 

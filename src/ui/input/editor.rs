@@ -20,7 +20,7 @@ use tokio::sync::mpsc as queue;
 use crate::ui::input_history::{self, InputHistory};
 use crate::ui::settings::EditMode;
 use crate::ui::text::columns;
-use crate::ui::{commands, settings};
+use crate::ui::{commands, files, settings};
 
 use super::{Above, Ask, Shared, Typed, locked, print_now, secret, take_screen};
 
@@ -212,9 +212,15 @@ impl Completer for Completion {
         pos: usize,
         _ctx: &Context<'_>,
     ) -> rustyline::Result<(usize, Vec<Pair>)> {
+        let line = line.get(..pos).unwrap_or(line);
+        if commands::wants_file(line) {
+            let (start, found) = files::offers(line);
+            let pair = |(display, replacement)| Pair { display, replacement };
+            return Ok((start, found.into_iter().map(pair).collect()));
+        }
         let known = locked(&self.shared.known);
         let keys: Vec<&str> = settings::keys().map(|help| help.key).collect();
-        let (start, offers) = commands::complete(line.get(..pos).unwrap_or(line), &known, &keys);
+        let (start, offers) = commands::complete(line, &known, &keys);
         let pairs = offers
             .into_iter()
             .map(|offer| Pair { display: offer.trim_end().to_owned(), replacement: offer })

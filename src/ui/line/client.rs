@@ -62,7 +62,7 @@ impl Session {
             .map(|help| {
                 let value = self.options.settings.get(help.key).ok().flatten();
                 let value = value.as_deref().unwrap_or("(not set)");
-                self.screen.wrapped(&format!("{:<16} {value:<10} {}", help.key, help.help), "  ")
+                self.screen.wrapped(&format!("{:<20} {value:<10} {}", help.key, help.help), "  ")
             })
             .collect();
         lines.join("\n")

@@ -35,7 +35,7 @@ impl Session {
             Event::CaughtUp => self.caught_up(),
             Event::State { id, chat, state } => self.moved(id, &chat, &state),
             Event::ChatWaits { chat, code, detail } => self.chat_waits(chat, code, &detail),
-            Event::Transfer { .. } => {}
+            Event::Transfer { view } => self.transfer(&view),
             Event::Group { .. } => self.groups_changed = true,
             Event::Request { from } => {
                 if self.view.requests.insert(from.clone(), Asked::Yes) != Some(Asked::Yes) {
@@ -216,7 +216,14 @@ impl Session {
             return self.screen.notice(&line);
         }
         let mut told = say::refusal(refusal, chat);
-        let text = self.client.message(id).ok().flatten().map(|message| message.text);
+        let message = self.client.message(id).ok().flatten();
+        if let Some(failure) = message.as_ref().and_then(|message| self.file_failure(message)) {
+            return self.screen.told(&failure);
+        }
+        let text = message.map(|message| match message.file {
+            Some(file) => file.name,
+            None => message.text,
+        });
         if let Some(text) = text.filter(|_| !self.echoes(id)) {
             told.what = format!("Not sent to {chat}: \"{}\". {}", excerpt(&text, 30), told.what);
         }
@@ -274,8 +281,11 @@ impl Session {
     }
 
     pub(super) fn answered(&mut self, answer: Answer) {
-        self.asked = self.asked.saturating_sub(1);
         let Answer { text, effect } = answer;
+        match effect {
+            Effect::Saved { .. } => self.saving = self.saving.saturating_sub(1),
+            _ => self.asked = self.asked.saturating_sub(1),
+        }
         if let Effect::Group(then) = effect {
             self.learn_names();
             self.group_answered(text, then);
@@ -293,6 +303,8 @@ impl Session {
                 self.numbers.insert(user, number);
             }
             Effect::Verified(user) => self.screen.key_accepted(&user),
+            Effect::Files { taken, refused } => self.files_taken(&taken, refused),
+            Effect::Saved { failed } => self.piped.mistakes += usize::from(failed),
         }
         self.learn_names();
         self.end_when_done();

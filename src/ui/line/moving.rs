@@ -208,7 +208,13 @@ impl Session {
     fn reply_lines_below(&mut self, above: String, lines: &[Line], none: &str) {
         self.screen.width = self.terminal.columns();
         let mut aside = self.screen.clone().on_day_of(self.env.unix_ms());
-        let mut texts: Vec<String> = lines.iter().map(|line| aside.line(line)).collect();
+        let mut texts: Vec<String> = lines
+            .iter()
+            .map(|line| {
+                aside.previews = self.previews(line);
+                aside.line(line)
+            })
+            .collect();
         texts.extend(lines.iter().filter_map(|line| self.request_below(line)));
         if !above.is_empty() {
             texts.insert(0, above);

@@ -99,6 +99,7 @@ impl Session {
             if !self.is_wanted(line) {
                 continue;
             }
+            self.screen.previews = self.previews(line);
             let mut text = self.screen.line(line);
             if let Line::Message(message) = line {
                 text.push_str(&self.arrived(message));

@@ -61,7 +61,7 @@ impl Session {
     }
 
     /// Who would get it and was never verified.
-    fn not_verified(&self, chat: &ChatName) -> Option<UserName> {
+    pub(super) fn not_verified(&self, chat: &ChatName) -> Option<UserName> {
         match chat {
             ChatName::Person(user) => {
                 let key = self.client.known_key(user).ok().flatten();
@@ -156,7 +156,7 @@ impl Session {
     }
 
     /// A message by its number; says so when there is none.
-    fn one(&mut self, id: LocalId) -> Option<MessageView> {
+    pub(super) fn one(&mut self, id: LocalId) -> Option<MessageView> {
         match self.env.in_place(|| self.client.message(id)) {
             Ok(Some(message)) => return Some(message),
             Ok(None) => self.not_done(&ActionError::NoSuchMessage, id),
@@ -222,7 +222,9 @@ impl Session {
         match self.env.in_place(|| self.client.delete(id)) {
             Ok(()) => {
                 let text = match message.state {
-                    Some(MessageState::Waiting) => "taken back; it was not sent".to_owned(),
+                    Some(MessageState::Waiting | MessageState::Uploading) => {
+                        "taken back; it was not sent".to_owned()
+                    }
                     Some(_) | None => format!(
                         "deleted here; {} is asked to forget it too, which nobody can force",
                         self.screen.names.chat(&message.chat)
@@ -274,6 +276,10 @@ impl Session {
     }
 
     pub(super) fn retry_one(&mut self, id: LocalId) {
+        let message = self.env.in_place(|| self.client.message(id)).ok().flatten();
+        if message.is_some_and(|message| self.retry_file(&message)) {
+            return;
+        }
         match self.env.in_place(|| self.client.retry_one(id)) {
             Ok(id) => {
                 if let Some(message) = self.one(id) {

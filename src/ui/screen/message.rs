@@ -36,7 +36,14 @@ impl Screen {
             remarks: self.remarks(message),
             mark: message.state.as_ref().filter(|_| !message.deleted).map(|s| self.mark(s)),
         };
-        if self.theme.rich() { self.rich(message, &parts) } else { self.spoken(message, &parts) }
+        if !self.theme.rich() {
+            return self.spoken(message, &parts);
+        }
+        let (mut out, indent) = self.rich(message, &parts);
+        if let Some(file) = message.file.as_deref().filter(|_| !message.deleted) {
+            out.push_str(&self.below_file(file, &clean(&message.text), indent));
+        }
+        out
     }
 
     fn is_narrow(&self) -> bool {
@@ -52,6 +59,9 @@ impl Screen {
     fn said(&self, message: &MessageView) -> String {
         if message.deleted {
             return "(deleted)".to_owned();
+        }
+        if let Some(file) = &message.file {
+            return self.file(file, message);
         }
         let text = clean(&message.text);
         match (message.form, &message.author) {
@@ -129,6 +139,9 @@ impl Screen {
             line.push_str(&format!(" {}", self.quote(reply, QUOTE_COLUMNS)));
         }
         line.push_str(&format!(": {}", parts.text.replace('\n', " | ")));
+        if message.file.is_some() && !message.deleted && !message.text.is_empty() {
+            line.push_str(&format!(": {}", clean(&message.text).replace('\n', " | ")));
+        }
         for remark in &parts.remarks {
             line.push_str(&format!(" {remark}"));
         }
@@ -139,7 +152,8 @@ impl Screen {
     }
 
     /// `[12:01] bob        text`, wrapped with the text's column kept, the mark at the right.
-    fn rich(&self, message: &MessageView, parts: &Parts) -> String {
+    /// Returns also the column at which its text stands.
+    fn rich(&self, message: &MessageView, parts: &Parts) -> (String, usize) {
         let label = self.names.chat(&message.chat);
         // In a group, the group stands where in other chats the person stands: what everybody
         // reads never looks like what only one does.
@@ -210,7 +224,7 @@ impl Screen {
             out.push_str(&" ".repeat(gap));
             out.push_str(&self.theme.paint(Role::Dim, mark));
         }
-        out
+        (out, indent)
     }
 }
 

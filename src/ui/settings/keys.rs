@@ -3,6 +3,7 @@
 use super::{ColourWhen, EditMode, Settings, TimeForm};
 use crate::client::account::Where;
 use crate::types::UserName;
+use crate::ui::files;
 use crate::ui::text::{excerpt, nearest};
 
 /// What one key says, for help and completion.
@@ -29,12 +30,14 @@ pub(super) enum Key {
     ShowTyping,
     ShowMembership,
     ShowPictures,
+    AutoFetch,
     Server,
     Profile,
 }
 
 pub(super) const TRUTH: &str = "true|false";
 const PICTURES: &str = "auto|kitty|iterm2|sixel|blocks|off";
+const SIZE: &str = "SIZE (5 MB)";
 
 /// Every key, in the order in which they are listed.
 const KEYS: &[(Key, KeyHelp)] = &[
@@ -48,6 +51,12 @@ const KEYS: &[(Key, KeyHelp)] = &[
     row(Key::ShowTyping, "show.typing", TRUTH, "show who is typing"),
     row(Key::ShowMembership, "show.membership", TRUTH, "a line for every change of a group"),
     row(Key::ShowPictures, "show.pictures", PICTURES, "how the terminal is given pictures"),
+    row(
+        Key::AutoFetch,
+        "transfers.auto_fetch",
+        SIZE,
+        "files up to this size are fetched as they come; 0: none",
+    ),
     row(Key::Server, "server", "HOST:PORT", "balancer to use where none is named"),
     row(Key::Profile, "profile", "NAME", "profile to use where none is named"),
 ];
@@ -117,6 +126,7 @@ impl Settings {
             Key::ShowTyping => self.show_typing = truth()?,
             Key::ShowMembership => self.show_membership = truth()?,
             Key::ShowPictures => self.show_pictures = text.parse().map_err(|_| wrong())?,
+            Key::AutoFetch => self.auto_fetch_bytes = files::parse(text).ok_or_else(wrong)?,
             Key::Server => self.server = Some(Where::parse(text).ok_or_else(wrong)?),
             Key::Profile => self.profile = Some(UserName::parse(text).map_err(|_| wrong())?),
         }
@@ -140,6 +150,7 @@ impl Settings {
             Key::ShowTyping => Some(self.show_typing.to_string()),
             Key::ShowMembership => Some(self.show_membership.to_string()),
             Key::ShowPictures => Some(self.show_pictures.word().to_owned()),
+            Key::AutoFetch => Some(files::exact(self.auto_fetch_bytes)),
             Key::Server => self.server.as_ref().map(ToString::to_string),
             Key::Profile => self.profile.as_ref().map(ToString::to_string),
         })
@@ -150,7 +161,6 @@ const COLOURS: [(&str, ColourWhen); 3] =
     [("auto", ColourWhen::Auto), ("always", ColourWhen::Always), ("never", ColourWhen::Never)];
 const EDIT_MODES: [(&str, EditMode); 2] = [("emacs", EditMode::Emacs), ("vi", EditMode::Vi)];
 const TIMES: [(&str, TimeForm); 2] = [("short", TimeForm::Short), ("full", TimeForm::Full)];
-
 fn pick<T: Copy>(words: &[(&str, T)], text: &str) -> Option<T> {
     words.iter().find(|(word, _)| *word == text).map(|(_, value)| *value)
 }

@@ -51,14 +51,23 @@ fn a_wrong_value_is_named_with_its_place_and_what_may_stand_there() {
         ),
         ("bell = 1", "client.toml:1:8: bell is true|false, got \"1\""),
         ("\nserver = \"host\"", "client.toml:2:10: server is HOST:PORT, got \"host\""),
+        (
+            "[transfers]\nauto_fetch = \"lots\"",
+            "client.toml:2:14: transfers.auto_fetch is SIZE (5 MB), got \"lots\"",
+        ),
+        (
+            "[show]\npictures = \"ansi\"",
+            "client.toml:2:12: show.pictures is auto|kitty|iterm2|sixel|blocks|off, got \"ansi\"",
+        ),
         ("[notify.preview]", "client.toml:1:2: notify.preview is true|false, got \"\""),
     ] {
         let got = parse(text).unwrap_err();
         assert_eq!(got.split(": ").last(), error.split(": ").last(), "{got}");
-        if !text.starts_with('[') {
+        if !text.starts_with("[notify") {
             assert_eq!(got, error);
         }
     }
+    assert_eq!(parse("[transfers]\nauto_fetch = 0").unwrap().auto_fetch_bytes, 0);
     assert!(parse("bell = \nplain = true").unwrap_err().starts_with("client.toml:1:"));
 }
 
@@ -71,6 +80,7 @@ fn every_key_can_be_set_and_read_back_from_the_file() {
         let value = match help.values {
             "HOST:PORT" => "[::1]:9000",
             "NAME" => "bob",
+            "SIZE (5 MB)" => "2500 kB",
             words => words.split('|').next_back().unwrap(),
         };
         settings.set(&path, help.key, value).unwrap();

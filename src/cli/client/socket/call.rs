@@ -1,7 +1,7 @@
 //! The caller's side: hands a command to the process that holds the profile, and lends it this
 //! process's streams.
 
-use std::io::{self, Write as _};
+use std::io::{self, IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -17,6 +17,7 @@ use crate::ui::theme::{Colour, Style};
 
 use super::super::args::Command;
 use super::super::io::Io;
+use super::super::progress::Bars;
 use super::super::report::{Form, Notices, Outcome, Stop};
 use super::super::{Context, ask};
 use super::caller::{Facts, Hello, Question};
@@ -48,7 +49,8 @@ pub(in super::super) async fn call(
     context.env.spawn(read_all(reader, frames));
     let (answers, answered) = mpsc::channel(1);
     let progress = Progress::Asked;
-    Some(Call { context, incoming, writer, answers, answered, progress }.run().await)
+    let bars = Bars::default();
+    Some(Call { context, incoming, writer, answers, answered, progress, bars }.run().await)
 }
 
 fn facts(context: &Context, profile: &UserName) -> Facts {
@@ -60,6 +62,7 @@ fn facts(context: &Context, profile: &UserName) -> Facts {
         server: context.globals.server.as_ref().map(ToString::to_string),
         can_ask: Io::Own.can_ask(),
         input_is_terminal: Io::Own.input_is_terminal(),
+        error_is_terminal: io::stderr().is_terminal(),
         json: report.form == Form::Json,
         plain: report.theme.style == Style::Plain,
         coloured: report.theme.colour == Colour::On,
@@ -119,6 +122,7 @@ struct Call<'a> {
     answers: mpsc::Sender<Answer>,
     answered: mpsc::Receiver<Answer>,
     progress: Progress,
+    bars: Bars,
 }
 
 impl Call<'_> {
@@ -159,13 +163,21 @@ impl Call<'_> {
                 self.progress = Progress::Begun;
                 Ok(Heard::Nothing)
             }
+            Tag::Bar => {
+                if let Ok(bar) = serde_json::from_slice(&frame.bytes) {
+                    self.bars.show(&bar);
+                }
+                Ok(Heard::Nothing)
+            }
             Tag::Out => {
+                self.bars.rest();
                 let mut out = io::stdout().lock();
                 let written = out.write_all(&frame.bytes).and_then(|()| out.flush());
                 written.map_err(|error| super::super::report::not_written(&error))?;
                 Ok(Heard::Answer(Frame::new(Tag::Written, [])))
             }
             Tag::Err => {
+                self.bars.rest();
                 let _ = io::stderr().write_all(&frame.bytes);
                 Ok(Heard::Nothing)
             }

@@ -14,6 +14,7 @@ use crate::ui::line::TrustPolicy;
 
 use super::super::args::Command;
 use super::super::ask::NewPassword;
+use super::super::progress::Bar;
 use super::frame::{Frame, Tag};
 
 /// What a caller says first.
@@ -33,6 +34,7 @@ pub(in super::super) struct Facts {
     pub(in super::super) server: Option<String>,
     pub(in super::super) can_ask: bool,
     pub(in super::super) input_is_terminal: bool,
+    pub(in super::super) error_is_terminal: bool,
     pub(in super::super) json: bool,
     pub(in super::super) plain: bool,
     pub(in super::super) coloured: bool,
@@ -107,6 +109,13 @@ impl Caller {
         bytes.truncate(SOCKET_FRAME_BYTES_MAX - 1);
         bytes.push(b'\n');
         let _ = self.frames.try_send(Frame::new(Tag::Err, bytes));
+    }
+
+    /// Shows how far a file is on its terminal. One too many is lost: the next one says more.
+    pub(in super::super) fn bar(&self, bar: &Bar) {
+        if let Ok(bytes) = serde_json::to_vec(bar) {
+            let _ = self.frames.try_send(Frame::new(Tag::Bar, bytes));
+        }
     }
 
     /// Asks it; an error when there is no answer.

@@ -30,9 +30,11 @@ pub(super) enum Tag {
     Written = 9,
     /// Holder: the command begins. Before this nothing was done.
     Begun = 10,
+    /// Holder: how far a file is, for a terminal.
+    Bar = 11,
 }
 
-const TAGS: [Tag; 10] = [
+const TAGS: [Tag; 11] = [
     Tag::Hello,
     Tag::Answer,
     Tag::NoAnswer,
@@ -43,6 +45,7 @@ const TAGS: [Tag; 10] = [
     Tag::Exit,
     Tag::Written,
     Tag::Begun,
+    Tag::Bar,
 ];
 
 /// One frame. May hold a password.

@@ -242,7 +242,8 @@ async fn read_all(
             | Tag::Ask
             | Tag::Exit
             | Tag::Written
-            | Tag::Begun => return,
+            | Tag::Begun
+            | Tag::Bar => return,
         }
     }
 }

@@ -64,6 +64,7 @@ async fn a_line_is_written_while_a_question_is_open() {
         server: None,
         can_ask: false,
         input_is_terminal: false,
+        error_is_terminal: false,
         json: false,
         plain: false,
         coloured: false,

@@ -19,7 +19,8 @@ pub(super) fn clean(input: &[u8]) -> Result<Cleaned, PictureError> {
     cleaned.bytes.extend_from_slice(&head);
     cleaned.bytes.extend_from_slice(rest.take(colours(flags))?);
     let mut frames = 0_usize;
-    loop {
+    // Some programs write no end; after a whole picture it is known what is meant.
+    while frames == 0 || !rest.0.is_empty() {
         match rest.byte()? {
             0x2c => {
                 frames += 1;

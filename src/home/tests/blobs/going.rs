@@ -26,6 +26,7 @@ async fn an_upload_goes_a_day_after_it_was_begun_last_and_a_blob_after_thirty() 
     assert_eq!(bed.blob_files().len(), 2);
     bed.later(1).await;
     assert_eq!(bed.blob_rows(), [(2 * CHUNK_BYTES_MAX as i64, true)]);
+    assert_eq!(bed.home.stats().blob_bytes, 2 * CHUNK_BYTES_MAX as u64);
     assert_eq!(bed.blob_files().len(), 1);
     assert_eq!(bed.put(&alice, &upload, 1).await, Err(BlobFault::Unknown));
     assert_eq!(bed.commit(&alice, &upload).await, Err(Code::NoSuchBlob));
@@ -35,6 +36,7 @@ async fn an_upload_goes_a_day_after_it_was_begun_last_and_a_blob_after_thirty() 
     bed.later_alone(1).await;
     assert_eq!(bed.fetch(&alice, "alice", &blob).await, Err(Code::NoSuchBlob));
     assert_eq!((bed.blob_rows(), bed.blob_disk_bytes()), (vec![], 0));
+    assert_eq!(bed.home.stats().blob_bytes, 0);
     assert!(!bed.blob_folder().join("alice").exists());
     // Both can come again.
     bed.upload(&alice, &blob).await;
@@ -87,6 +89,7 @@ async fn a_deleted_account_leaves_no_blobs() {
     bed.ask(&alice, HomeRequest::DeleteAccount { proven }).await;
     bed.later_alone(HOUR_MS).await;
     assert_eq!(bed.blob_rows(), [(40, true)]);
+    assert_eq!(bed.home.stats().blob_bytes, 40);
     assert_eq!(bed.blob_files().len(), 1);
     assert_eq!(bed.fetch(&bob, "bob", &bobs).await.unwrap(), bobs.chunks);
     assert_eq!(bed.put(&alice, &begun, 0).await, Err(BlobFault::Unknown));

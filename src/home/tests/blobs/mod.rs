@@ -187,3 +187,42 @@ async fn a_blob_that_was_committed_can_be_fetched_by_anybody_who_knows_its_id() 
     bed.kill().await;
     assert_eq!(bed.fetch(&bob, "alice", &blob).await.unwrap(), blob.chunks);
 }
+
+/// The other tests do the work on files in line; this one on threads, with a disk that is synced.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn threads_keep_what_was_committed_whoever_is_killed() {
+    let mut bed = Bed::new();
+    let (alice, bob, _) = bed.alice_and_bob().await;
+    bed.home.stop().await;
+    let env = Env::system_for_tests();
+    bed.home = HomeHandle::open(&env, bed.config()).unwrap();
+    bed.outputs = bed.home.attach(edge("e1"));
+    let blobs = [Blob::new(9, 1, 1), Blob::new(0, 70, 2), Blob::new(3, 0, 3)];
+    for blob in &blobs {
+        assert_eq!(bed.begin(&alice, blob).await, (vec![], false));
+        let puts = (0..).take(blob.chunks.len()).map(|index| {
+            let (blobs, chunk, id) = (bed.home.blobs().clone(), blob.chunk(index), blob.id());
+            tokio::spawn(async move { blobs.put(&name("alice"), &id, index, chunk).await })
+        });
+        for put in puts.collect::<Vec<_>>() {
+            put.await.unwrap().unwrap();
+        }
+        bed.commit(&alice, blob).await.unwrap();
+    }
+    // The file of an upload is away when it should be brought to disk: it is begun again.
+    let lost = Blob::new(1, 0, 4);
+    bed.begin(&alice, &lost).await;
+    bed.put_all(&alice, &lost).await;
+    let part = format!("alice/{}.part", lost.id());
+    std::fs::remove_file(bed.blob_folder().join(part)).unwrap();
+    assert_eq!(bed.commit(&alice, &lost).await, Err(Code::NoSuchBlob));
+    assert_eq!(bed.begin(&alice, &lost).await, (vec![], false));
+    bed.home.clone().kill().await;
+    bed.home = HomeHandle::open(&env, bed.config()).unwrap();
+    bed.outputs = bed.home.attach(edge("e1"));
+    for blob in &blobs {
+        assert_eq!(bed.fetch(&bob, "alice", blob).await.unwrap(), blob.chunks);
+    }
+    assert_eq!(bed.fetch(&bob, "alice", &lost).await, Err(Code::NoSuchBlob));
+    bed.home.stop().await;
+}

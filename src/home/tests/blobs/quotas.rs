@@ -34,6 +34,7 @@ async fn one_blob_and_all_of_a_user_are_bounded_with_begun_uploads_among_them() 
     bed.drop_blob(&alice, &second).await;
     bed.upload(&alice, &third).await;
     assert_eq!(refusal(&bed, &alice, &second).await, (Code::Quota, 4 * CHUNK, 2 * CHUNK + 1));
+    assert_eq!(bed.home.stats().blob_bytes, 2 * CHUNK + 2);
     // Lowered limits take nothing away.
     let limits = Limits { blob_bytes_max: 1, blob_user_bytes_max: 1, ..Limits::default() };
     bed.home.set_limits(limits).await;
