@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 
 use crate::blob::Shape;
 use crate::crypto::blob::BlobKey;
+use crate::limits::{CHUNK_PLAIN_BYTES, CHUNKS_WRITTEN_TOGETHER};
+use crate::net::files::begin_writing;
 
 use super::super::api::{Direction, FileError, LocalId, TransferFailure};
 use super::super::core::Core;
@@ -212,6 +214,10 @@ fn open_into(
         let Some(plain) = key.open_chunk(&sealed) else { return Ok(Opened::Foreign) };
         into.write_all_at(&plain, at)?;
         at += plain.len() as u64;
+        if (index + 1).is_multiple_of(CHUNKS_WRITTEN_TOGETHER) {
+            let together = u64::from(CHUNKS_WRITTEN_TOGETHER) * CHUNK_PLAIN_BYTES as u64;
+            begin_writing(into, at.saturating_sub(together), together);
+        }
     }
     Ok(if at == bytes { Opened::Whole } else { Opened::Foreign })
 }
