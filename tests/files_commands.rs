@@ -121,7 +121,7 @@ fn who_listens_hears_a_line_per_tenth(world: &World) {
     let sent = world.run(&["-p", "alice", "--plain", "send", "bob", "-f", "clip.bin"], 0);
     let lines: Vec<_> = sent.err().lines().map(str::to_owned).collect();
     let tenths = lines.iter().filter(|line| line.starts_with("sending clip.bin: ")).count();
-    assert!((1..=9).contains(&tenths) && lines.iter().all(|line| line.is_ascii()), "{lines:#?}");
+    assert!(tenths <= 9 && lines.iter().all(|line| line.is_ascii()), "{lines:#?}");
     assert_eq!(lines.last().unwrap(), "clip.bin is uploaded");
     assert!(
         world
