@@ -76,7 +76,7 @@ pub struct Report {
     pub seconds: f64,
     /// A row for each pair and line.
     pub rows: Vec<Row>,
-    /// For each line: whole files uploaded meanwhile, in megabytes (10^6 bytes) a second.
+    /// For each line: what was uploaded meanwhile, in megabytes (10^6 bytes) a second.
     pub uploaded: Vec<f64>,
 }
 

@@ -21,7 +21,7 @@ use super::super::store::StoreError;
 use super::cache;
 use super::carried::{Back, Leg, Stage};
 use super::down::down;
-use super::job::{End, Job, ask_about};
+use super::job::{End, FILE_THREADS, Job, ask_about};
 use super::progress::Progress;
 use super::spool::Spools;
 use super::up::up;
@@ -44,6 +44,7 @@ pub(crate) async fn carry(
     let (news, heard) = mpsc::channel(NEWS_MAX);
     let spools = Spools::new(core.lock().spool_folder());
     let streams = Arc::new(Semaphore::new(CHUNKS_AT_ONCE));
+    let threads = Arc::new(Semaphore::new(FILE_THREADS));
     let conn = link.conn();
     let over = link.over().clone();
     let mut carrier = Carrier {
@@ -52,6 +53,7 @@ pub(crate) async fn carry(
         requests,
         spools,
         streams,
+        threads,
         conn,
         over: over.clone(),
         news,
@@ -73,6 +75,7 @@ struct Carrier {
     requests: mpsc::WeakSender<Request>,
     spools: Spools,
     streams: Arc<Semaphore>,
+    threads: Arc<Semaphore>,
     conn: watch::Receiver<Option<Connection>>,
     over: CancellationToken,
     news: mpsc::Sender<News>,
@@ -207,6 +210,7 @@ impl Carrier {
             row,
             progress,
             streams: Arc::clone(&self.streams),
+            threads: Arc::clone(&self.threads),
             width: CHUNKS_AT_ONCE >> in_vain.min(8),
         };
         let (news, over) = (self.news.clone(), self.over.clone());
