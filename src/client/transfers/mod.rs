@@ -1,9 +1,9 @@
 //! Files on their way: to one's own home, and from the homes of others.
 //!
 //! What front ends ask is here and in `sending` and `saving`. `carry` is the task that carries all
-//! transfers of a process, with `carried` for how they stand; `up` and `down` are one transfer each,
-//! with a `job` in hand, `chunks` on streams of their own and a `progress`. `spool` is the sealed
-//! copies on this disk, `cache` how many of them stay.
+//! transfers of a process, with `carried` for how they stand; `up` and `down` are one transfer
+//! each, with a `job` in hand, `chunks` on streams of their own and a `progress`. `spool` is the
+//! sealed copies on this disk, `cache` how many of them stay.
 
 mod cache;
 mod carried;
