@@ -6,7 +6,8 @@
 use sha2::{Digest, Sha256};
 
 use crate::limits::{
-    CHUNK_BYTES_MAX, CHUNK_PLAIN_BYTES, CHUNKS_MAX, TOKEN_OVERHEAD_BYTES, TOKEN_PLAIN_BYTES,
+    CHUNK_BYTES_MAX, CHUNK_PLAIN_BYTES, CHUNKS_MAX, CHUNKS_WRITTEN_TOGETHER, TOKEN_OVERHEAD_BYTES,
+    TOKEN_PLAIN_BYTES,
 };
 use crate::types::BlobId;
 
@@ -110,6 +111,16 @@ impl Shape {
         let from = u64::from(index).checked_mul(CHUNK_BYTES_MAX as u64)?;
         let left = self.bytes.checked_sub(from).filter(|left| *left > 0)?;
         Some((from, usize::try_from(left).map_or(CHUNK_BYTES_MAX, |n| n.min(CHUNK_BYTES_MAX))))
+    }
+
+    /// After this chunk was written: where the chunks begin, and how long they are, that may go to
+    /// the disk together now. `None`: later.
+    pub fn written_together(&self, index: u32) -> Option<(u64, u64)> {
+        let together = CHUNKS_WRITTEN_TOGETHER;
+        let first = (index + 1).checked_sub(together).filter(|first| first % together == 0)?;
+        self.place(index)?;
+        let bytes = CHUNK_BYTES_MAX as u64;
+        Some((u64::from(first) * bytes, u64::from(together) * bytes))
     }
 
     /// Whether these bytes are the chunk of that number.
@@ -231,6 +242,13 @@ mod tests {
         assert_eq!(shape.place(u32::MAX), None);
         let whole = self::shape(CHUNK_BYTES_MAX as u64);
         assert_eq!((whole.count(), whole.place(1)), (1, None));
+    }
+
+    #[test]
+    fn chunks_go_to_the_disk_a_few_at_a_time() {
+        let (shape, bytes) = (shape(9 * CHUNK_BYTES_MAX as u64), CHUNK_BYTES_MAX as u64);
+        let parts: Vec<_> = (0..12).filter_map(|index| shape.written_together(index)).collect();
+        assert_eq!(parts, [(0, 4 * bytes), (4 * bytes, 4 * bytes)]);
     }
 
     #[test]

@@ -3,13 +3,14 @@
 //! # The map of this house, in reading order
 //! [`limits`] every bound · [`types`] names and numbers, parsed once · [`placement`] which server
 //! owns which name · [`wire`] bytes and messages · [`crypto`] what nobody but the two people can
-//! read · [`blob`] the shape of a file's sealed bytes · [`roster`] who is in a group, as a value · [`ops`] figures and health for operators ·
-//! [`net`] QUIC, certificates, and the one door to time, chance and UDP · [`admission`] tickets
-//! from the balancer, checked by the servers · [`home`] the durable state of a server, one
-//! transaction at a time · [`load`] how busy a server is · [`edge`] what a client talks to ·
-//! [`peer`] the ordered link between two servers · [`server`] one edge and one home in a process ·
-//! [`balancer`] starts servers and answers "which one?" · [`client`] commands in, events out ·
-//! [`ui`] the line client · [`bench`] figures · [`cli`] arguments and exit codes.
+//! read · [`blob`] the shape of a file's sealed bytes · [`roster`] who is in a group, as a value ·
+//! [`ops`] figures and health for operators · [`net`] QUIC, certificates, and the one door to
+//! time, chance and UDP · [`admission`] tickets from the balancer, checked by the servers ·
+//! [`home`] the durable state of a server, one transaction at a time · [`load`] how busy a server
+//! is · [`edge`] what a client talks to · [`peer`] the ordered link between two servers ·
+//! [`server`] one edge and one home in a process · [`balancer`] starts servers and answers "which
+//! one?" · [`client`] commands in, events out · [`ui`] the line client · [`bench`] figures ·
+//! [`cli`] arguments and exit codes.
 //!
 //! A module may use only what stands before it in that list (`tests/tidy.rs` holds the exact
 //! table); server rooms cannot name `seal` or `open`.

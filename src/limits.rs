@@ -154,6 +154,8 @@ pub const CHUNK_BYTES_MAX: usize =
     CHUNK_PLAIN_BYTES / TOKEN_PLAIN_BYTES * (TOKEN_PLAIN_BYTES + TOKEN_OVERHEAD_BYTES);
 /// Chunks of one blob.
 pub const CHUNKS_MAX: usize = (FILE_BYTES_MAX / CHUNK_PLAIN_BYTES as u64) as usize;
+/// Chunks written before the system is asked to put them on the disk.
+pub const CHUNKS_WRITTEN_TOGETHER: u32 = 4;
 /// Bytes of the frame that begins a chunk's stream, in either direction.
 pub const CHUNK_FRAME_BYTES_MAX: usize = 512;
 /// Uploads that a home knows without looking at their files; more are begun again.

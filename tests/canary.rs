@@ -18,7 +18,9 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use fastchat::client::account::{self, Cluster, Where};
-use fastchat::client::{Client, Event, GroupCommand, Line, MessageState, Mode, Profile};
+use fastchat::client::{
+    Client, Event, FileDraft, GroupCommand, Line, LocalId, MessageState, Mode, Profile, SaveTo,
+};
 use fastchat::crypto::GroupKey;
 use fastchat::crypto::invite::InviteSecret;
 use fastchat::crypto::operation::verify_operation;
@@ -346,6 +348,11 @@ impl Member {
 
     async fn sends(&self, group: &GroupName, text: &str) {
         let id = self.client.send_text(&group.clone().into(), text).unwrap();
+        self.has_sent(id).await;
+    }
+
+    /// Waits until the home has it.
+    async fn has_sent(&self, id: LocalId) {
         let is_out = |state: &MessageState| {
             matches!(state, MessageState::Sent | MessageState::Delivered | MessageState::Read)
         };
@@ -470,4 +477,80 @@ async fn no_text_key_secret_or_password_of_a_group_is_anywhere_but_with_its_memb
         assert!(haystack.bytes_of(part) > 0, "nothing of {part} was searched");
     }
     assert!(haystack.bytes_of("to a server") > long.len());
+}
+
+// ---------------------------------------------------------------- files
+
+/// A picture like no other, in squares, so that its thumbnail is small.
+fn squares(path: &Path) {
+    let env = Env::system();
+    let colours: Vec<[u8; 8]> = (0..40 * 30).map(|_| env.random_u64().to_le_bytes()).collect();
+    let picture = image::RgbImage::from_fn(400, 300, |x, y| {
+        let [red, green, blue, ..] = colours[(y / 10 * 40 + x / 10) as usize];
+        image::Rgb([red, green, blue])
+    });
+    picture.save(path).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_file_is_anywhere_but_where_it_was_saved() {
+    let scene = Scene::open().await;
+    let [alice, bob] = ["alice-", "bob-"].map(fresh);
+    let a = Member::signs_up(&scene, &alice, &fresh("password-a-")).await;
+    let b = Member::signs_up(&scene, &bob, &fresh("password-b-")).await;
+    let [name, caption, content] = ["name-", "caption-", "content-"].map(fresh);
+    // What people have in the open lies beside the place that is searched.
+    let file = scene.secrets.path().join(format!("{name}.txt"));
+    let text = format!("{content}\n").repeat(20_000);
+    fs::write(&file, &text).unwrap();
+    let picture = scene.secrets.path().join(format!("{name}.png"));
+    squares(&picture);
+    let saved = scene.secrets.path().join("saved");
+    fs::create_dir(&saved).unwrap();
+
+    let to = UserName::canonical(&bob).unwrap().into();
+    for path in [&file, &picture] {
+        let draft = FileDraft { caption: caption.clone(), ..FileDraft::of(path) };
+        let id = a.client.send_file(&to, draft).await.unwrap();
+        a.has_sent(id).await;
+    }
+    let from = UserName::canonical(&alice).unwrap().into();
+    let all_here = async {
+        while b.client.history(&from, 9).unwrap().len() < 2 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), all_here).await.expect("they never came");
+    let mut thumbnail = Vec::new();
+    for line in b.client.history(&from, 9).unwrap() {
+        let Line::Message(message) = line else { panic!("{line:?}") };
+        assert_eq!(message.text, caption);
+        let shown = message.file.unwrap();
+        assert!(shown.name.starts_with(&name), "{}", shown.name);
+        b.client.save_file(message.id, &SaveTo::Folder(saved.clone())).await.unwrap();
+        thumbnail.extend_from_slice(&shown.thumbnail);
+    }
+    assert_eq!(fs::read_to_string(saved.join(format!("{name}.txt"))).unwrap(), text);
+    assert!(thumbnail.len() > 200, "the picture has one, the text has none");
+    let pixels = fs::read(saved.join(format!("{name}.png"))).unwrap();
+
+    let haystack = scene.searched(Vec::new()).await;
+    for canary in [&name, &caption, &content] {
+        let hits = haystack.find(canary);
+        assert!(hits.is_empty(), "{hits:#?}");
+    }
+    // Out of the middle: every JPEG and every PNG begins alike.
+    for (what, bytes) in [("the small picture", &thumbnail), ("the picture", &pixels)] {
+        let middle = bytes.len() / 2;
+        let hits = haystack.find_bytes(what, &bytes[middle..middle + 32]);
+        assert!(hits.is_empty(), "{hits:#?}");
+    }
+    // The same search in the same bytes sees what is there in the open, and the sealed bytes.
+    for name in [&alice, &bob] {
+        let hits = haystack.find(name);
+        assert!(hits.iter().any(|hit| hit.contains("/databases/")), "{hits:#?}");
+    }
+    assert!(haystack.bytes_of(".blobs/") > text.len() + pixels.len());
+    assert!(haystack.bytes_of("to a server") > text.len() + pixels.len());
+    assert!(haystack.bytes_of("to a client") > text.len() + pixels.len());
 }

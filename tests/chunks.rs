@@ -149,47 +149,6 @@ async fn chunks_that_a_home_does_not_take_up_keep_no_text_waiting() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_brings_many_chunks_keeps_nobody_elses_waiting_for_ever() {
-    let scene = Scene::begin().await;
-    let blob = Blob::of(1, 0, 500);
-    let mut guests = Vec::new();
-    for number in 0..8 {
-        let guest = scene.guest(number).await;
-        for _ in 0..CHUNKS_AT_ONCE {
-            let (conn, ask) = (guest.raw.conn.clone(), blob.put_ask(0));
-            let chunk = blob.chunks[0].clone();
-            // One after the other, without an end.
-            tokio::spawn(async move { while put(&conn, ask.clone(), &chunk).await.is_none() {} });
-        }
-        guests.push(guest);
-    }
-    sleep(Duration::from_secs(1)).await;
-    let last = scene.guest(8).await;
-    let own = {
-        let (conn, ask) = (last.raw.conn.clone(), blob.put_ask(0));
-        let chunk = blob.chunks[0].clone();
-        tokio::spawn(async move { put(&conn, ask, &chunk).await })
-    };
-    sleep(Duration::from_secs(1)).await;
-    // Those that were there first, and then this one.
-    let mut others = 0;
-    loop {
-        let (asked, mut send, mut recv) = scene.link.chunk().await;
-        recv.read_to_end(CHUNK_BYTES_MAX).await.unwrap();
-        send.write_all(&answer(&ChunkAnswer { stored: true, ..ChunkAnswer::default() }, &[]))
-            .await
-            .unwrap();
-        send.finish().unwrap();
-        if asked.user == last.person.name.as_str() {
-            break;
-        }
-        others += 1;
-        assert!(others <= 8 * CHUNKS_AT_ONCE, "it waits for those who came later");
-    }
-    assert_eq!(own.await.unwrap(), None);
-}
-
-#[tokio::test(start_paused = true)]
 async fn a_home_that_answers_nonsense_for_a_chunk_loses_the_link_and_no_text() {
     let mut scene = Scene::begin().await;
     let blob = Blob::of(1, 1, 0);

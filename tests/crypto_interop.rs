@@ -253,7 +253,7 @@ fn a_file_of_the_second_implementation_is_read_chunk_by_chunk() {
     let Body::File(file) = open(&verified, &key, &from, &to).unwrap().body else {
         panic!("not a file")
     };
-    let plain: Vec<u8> = (0..64 * 1024 + 40).map(|i| (i % 251).to_le_bytes()[0]).collect();
+    let plain: Vec<u8> = (0..64 * 1024 + 40_u32).map(|i| (i % 251).to_le_bytes()[0]).collect();
     let reply_to = MessageRef { author: user("bob"), device: DeviceId(5), n: N(17) };
     let expected = FileBody {
         blob: file.blob,

@@ -18,7 +18,8 @@ use raw::chunks::{Blob, ChunkStream, framed, get, put};
 use raw::{Cluster, Person, Raw};
 use tokio::time::{Instant, sleep};
 
-/// Alice, who misbehaves, logged in at the server that is not her home, and Bob, whom she writes to.
+/// Alice, who misbehaves, logged in at the server that is not her home, and Bob, to whom she
+/// writes.
 struct Scene {
     cluster: Cluster,
     alice: Person,
@@ -217,7 +218,7 @@ async fn a_chunk_that_is_not_the_one_of_its_place_is_dropped() {
 #[tokio::test(start_paused = true)]
 async fn a_hundred_streams_at_once_are_answered_a_few_at_a_time_and_a_text_overtakes_them() {
     let mut scene = Scene::begin().await;
-    // Together less than the window: who opens too many full ones starves them, and is told TIMEOUT.
+    // Together less than the window: who opens too many full ones starves them, and is told so.
     let blob = Blob::of(1, 0, 9000);
     scene.raw.ask(blob.begin()).await;
     let all: Vec<_> = (0..100)

@@ -1,7 +1,8 @@
 //! The simulation: what is promised holds on many seeds, the same seed is the same run, and each
 //! planted bug is caught.
 //!
-//! `FASTCHAT_SIM_SEEDS=10000 cargo test --release --test sim many_seeds` is the long campaign;
+//! Here are as many seeds as every change can wait for; `scripts/simulate.sh 10000` is the long
+//! campaign;
 //! `FASTCHAT_SIM_FIRST=4711 FASTCHAT_SIM_SEEDS=1` repeats one seed; with `FASTCHAT_SIM_TRACE=FILE`
 //! its last events are written there.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
@@ -21,7 +22,7 @@ fn simulate(seed: u64, config: &SimConfig) -> SimReport {
 
 #[test]
 fn what_is_promised_holds_on_many_seeds() {
-    let (first, seeds) = (number("FASTCHAT_SIM_FIRST", 1), number("FASTCHAT_SIM_SEEDS", 100));
+    let (first, seeds) = (number("FASTCHAT_SIM_FIRST", 1), number("FASTCHAT_SIM_SEEDS", 40));
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let mut simulated = Duration::ZERO;
     let (mut crashes, mut texts, mut shown, mut datagrams) = (0, 0, 0, 0);
@@ -77,10 +78,15 @@ fn the_same_seed_is_the_same_run() {
     assert_ne!(other.trace_hash, simulate(3, &SimConfig::default()).trace_hash);
 }
 
-/// The first seed at which a planted bug is caught.
-fn caught_after(bug: Bug) -> Option<u64> {
+/// Each bug must be caught within this many seeds.
+const SEEDS_PER_BUG: u64 = 60;
+
+/// The seed at which a planted bug is caught. All seeds may be tried; `known` is where it was
+/// caught the last time, and tried first. When it is no longer caught there, a changed program
+/// makes other runs of the seeds: the one that is printed is the new one.
+fn caught_at(bug: Bug, known: u64) -> Option<u64> {
     let config = SimConfig { bug: Some(bug), ..SimConfig::default() };
-    let caught = (1..=SEEDS_PER_BUG).find_map(|seed| {
+    let caught = (known..=SEEDS_PER_BUG).chain(1..known).find_map(|seed| {
         let violations = simulate(seed, &config).violations;
         violations.first().map(|first| (seed, first.clone()))
     });
@@ -88,42 +94,39 @@ fn caught_after(bug: Bug) -> Option<u64> {
     caught.map(|(seed, _)| seed)
 }
 
-/// Each bug must be caught within this many seeds.
-const SEEDS_PER_BUG: u64 = 60;
-
 #[test]
 fn an_answer_before_the_commit_is_caught() {
-    assert!(caught_after(Bug::AckBeforeCommit).is_some());
+    assert!(caught_at(Bug::AckBeforeCommit, 24).is_some());
 }
 
 #[test]
 fn a_producer_number_in_another_transaction_is_caught() {
-    assert!(caught_after(Bug::DedupInAnotherTransaction).is_some());
+    assert!(caught_at(Bug::DedupInAnotherTransaction, 3).is_some());
 }
 
 #[test]
 fn a_home_that_does_not_look_for_gaps_is_caught() {
-    assert!(caught_after(Bug::NoGapCheck).is_some());
+    assert!(caught_at(Bug::NoGapCheck, 1).is_some());
 }
 
 #[test]
 fn a_cursor_before_the_clients_commit_is_caught() {
-    assert!(caught_after(Bug::ClientAckBeforeCommit).is_some());
+    assert!(caught_at(Bug::ClientAckBeforeCommit, 32).is_some());
 }
 
 #[test]
 fn a_removed_member_who_is_sent_more_is_caught() {
-    assert!(caught_after(Bug::RemovedStillReads).is_some());
+    assert!(caught_at(Bug::RemovedStillReads, 1).is_some());
 }
 
 #[test]
 fn a_message_under_an_old_key_of_its_group_is_caught() {
-    assert!(caught_after(Bug::StaleEpochAccepted).is_some());
+    assert!(caught_at(Bug::StaleEpochAccepted, 1).is_some());
 }
 
 #[test]
 fn an_operation_that_does_not_follow_the_newest_is_caught() {
-    assert!(caught_after(Bug::OperationWithoutCas).is_some());
+    assert!(caught_at(Bug::OperationWithoutCas, 4).is_some());
 }
 
 #[test]

@@ -336,7 +336,12 @@ impl Scratch {
     }
 
     pub(super) fn new(env: &Env) -> Result<Self, BenchError> {
-        let path = std::env::temp_dir().join(format!("fastchat-bench-{:016x}", env.random_u64()));
+        Self::new_in(env, &std::env::temp_dir())
+    }
+
+    /// In that folder.
+    pub(super) fn new_in(env: &Env, folder: &Path) -> Result<Self, BenchError> {
+        let path = folder.join(format!("fastchat-bench-{:016x}", env.random_u64()));
         create_private_dir(&path).map_err(unexpected)?;
         Ok(Self(path))
     }

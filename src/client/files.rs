@@ -33,7 +33,7 @@ use super::transfers::Carried;
 use super::views::{STATE_UPLOADING, STATE_WAITING};
 use state::{FORGOTTEN, GOES_ON, NOT_FETCHED};
 
-pub(super) use ending::{cancel_file, drop_blob, forget_file, hand_on_file, stop_uploads};
+pub(super) use ending::{cancel_file, forget_file, hand_on_file, stop_uploads};
 pub(crate) use state::FileState;
 
 const UP: i64 = 0;

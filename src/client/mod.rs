@@ -8,9 +8,9 @@
 //! `answers`, `rows`; `inbox` with `judging`, `taking`, `hearing`; `actions`, `notes`, `reads` and
 //! `forget` for what is no text; `contacts`, `settings`, `presence`, `search`, `views`. `sender` is
 //! where one chat's appends stand; `session` is one connection's life; `run` keeps a session going,
-//! `handover` takes it to another edge. `files` is the rows of files and `transfers` what moves their
-//! bytes; `pictures` and `file_names` are pure: what is done to a file before it is sent, and what
-//! others may call one.
+//! `handover` takes it to another edge. `files` is the rows of files and `transfers` what moves
+//! their bytes; `pictures` and `file_names` are pure: what is done to a file before it is sent, and
+//! what others may call one.
 
 pub mod account;
 mod actions;

@@ -50,14 +50,21 @@ impl BlobKey {
 
     /// Opens a chunk that [`Self::seal_chunk`] made. `None`: another key, or other bytes.
     pub fn open_chunk(&self, sealed: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+        let mut plain = Self::room();
+        self.open_chunk_into(sealed, &mut plain).map(|()| plain)
+    }
+
+    /// As [`Self::open_chunk`], in place of what is in `plain`: for one chunk after the other.
+    pub fn open_chunk_into(&self, sealed: &[u8], plain: &mut Zeroizing<Vec<u8>>) -> Option<()> {
+        plain.clear();
         let key = TokenKey::new(&self.0);
-        // With room from the start, also for padding: growing would leave copies behind.
-        let room = sealed.len().min(CHUNK_BYTES_MAX);
-        let mut plain = Zeroizing::new(Vec::with_capacity(room));
-        for token in sealed.chunks(TOKEN_PLAIN_BYTES + TOKEN_OVERHEAD_BYTES) {
-            key.open(token, &mut plain)?;
-        }
-        Some(plain)
+        let mut tokens = sealed.chunks(TOKEN_PLAIN_BYTES + TOKEN_OVERHEAD_BYTES);
+        tokens.try_for_each(|token| key.open(token, plain))
+    }
+
+    /// Room for what is in a chunk, and for its padding: growing would leave copies behind.
+    pub fn room() -> Zeroizing<Vec<u8>> {
+        Zeroizing::new(Vec::with_capacity(CHUNK_BYTES_MAX))
     }
 }
 

@@ -56,6 +56,21 @@ pub fn write_public(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
     replace(path, bytes, Readers::All).map_err(FileError::new("write", path))
 }
 
+/// Has the system begin to put a part of a file on the disk, and waits for nothing: the fsync that
+/// comes at the end has less to do then, and so has everybody else's meanwhile.
+pub fn begin_writing(file: &File, from: u64, length: u64) {
+    // The one call of Linux that starts this without waiting and without unsafe code; what is being
+    // written when it is made stays in memory.
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::fs::{Advice, fadvise};
+        // It is an advice: nothing is different if it is not followed.
+        let _ = fadvise(file, from, std::num::NonZeroU64::new(length), Advice::DontNeed);
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = (file, from, length);
+}
+
 /// Reads a whole file.
 ///
 /// # Errors

@@ -5,8 +5,8 @@
 //!
 //! Its chapters: `typed` is what a line leads to, `writing` what goes to people, `moving` what goes
 //! from chat to chat, `people`, `groups`, `quiet` and `client` the other commands; `events` is
-//! what the client tells, `files` what goes as a file, `view` what is on the screen and who looks at it, `drafts` what is not
-//! finished.
+//! what the client tells, `files` what goes as a file, `view` what is on the screen and who looks
+//! at it, `drafts` what is not finished.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::pending;

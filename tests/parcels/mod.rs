@@ -201,21 +201,14 @@ impl Life {
     }
 
     /// Waits until something is so.
-    #[track_caller]
-    pub fn until<'a>(
-        &'a self,
-        what: &'a str,
-        is_so: impl Fn() -> bool + 'a,
-    ) -> impl Future<Output = ()> + 'a {
-        async move {
-            let wait = async {
-                while !is_so() {
-                    sleep(Duration::from_millis(5)).await;
-                }
-            };
-            let found = timeout(LONG, wait).await;
-            assert!(found.is_ok(), "never: {what}; {:?}", self.client.transfers());
-        }
+    pub async fn until(&self, what: &str, is_so: impl Fn() -> bool) {
+        let wait = async {
+            while !is_so() {
+                sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let found = timeout(LONG, wait).await;
+        assert!(found.is_ok(), "never: {what}; {:?}", self.client.transfers());
     }
 
     pub async fn stands(&self, id: LocalId, state: &MessageState) {
@@ -278,6 +271,16 @@ impl Life {
         drop(client);
         while events.recv().await.is_some() {}
         Gone { name, folder }
+    }
+
+    /// One byte of each of its sealed copies is another from now on.
+    pub fn damages_its_copies(&self) {
+        for entry in fs::read_dir(self.folder.join("blobs")).unwrap() {
+            let path = entry.unwrap().path();
+            let mut bytes = fs::read(&path).unwrap();
+            *bytes.last_mut().unwrap() ^= 1;
+            fs::write(&path, bytes).unwrap();
+        }
     }
 
     /// Where it is connected.

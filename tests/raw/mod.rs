@@ -235,7 +235,12 @@ impl Cluster {
 
     /// Starts a stopped server again, as soon as its ports are free.
     pub async fn restart(&mut self, number: u16) {
-        let started = async { while self.spawn(number).await.is_err() {} };
+        let started = async {
+            while self.spawn(number).await.is_err() {
+                // In the simulator, time passes only while somebody waits for it.
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
         timeout(LONG, started).await.expect("the server did not start again");
     }
 

@@ -1,7 +1,8 @@
 //! A bad line: a UDP socket that loses some of the datagrams, both ways.
 //!
-//! In the process of a client, so that it costs next to nothing: a proxy between the processes would
-//! take more of the machine than what is measured. Deliberately only loses; it delays nothing.
+//! In the process of a client, so that it costs next to nothing: a proxy between the processes
+//! would take more of the machine than what is measured. Deliberately only loses; it delays
+//! nothing.
 
 use std::fmt;
 use std::io::{self, IoSliceMut};

@@ -38,6 +38,8 @@ const FILE_NAME: &str = "large.bin";
 pub struct Options {
     /// This very program; `load_balancer` lies beside it.
     pub program: PathBuf,
+    /// Where the people's profiles and files lie; the server's are among the temporary files.
+    pub people_in: PathBuf,
     /// Bytes of each file.
     pub bytes: u64,
     /// How often, from 1; the relay as often, in turns.
@@ -100,7 +102,7 @@ pub struct Report {
 /// # Errors
 /// [`BenchError`]; nothing is left running, and nothing on disk either.
 pub async fn run(env: &Env, options: &Options) -> Result<Report, BenchError> {
-    let scratch = Scratch::new(env)?;
+    let scratch = Scratch::new_in(env, &options.people_in)?;
     tokio::select! {
         biased;
         _ = tokio::signal::ctrl_c() => Err(BenchError::Interrupted),
@@ -109,7 +111,7 @@ pub async fn run(env: &Env, options: &Options) -> Result<Report, BenchError> {
 }
 
 async fn measure(env: &Env, options: &Options, folder: &Path) -> Result<Report, BenchError> {
-    let Options { bytes, rounds, program } = options;
+    let Options { bytes, rounds, program, people_in: _ } = options;
     let environment = environment(env, folder).await?;
     let rates = rates::measure(env, folder, *bytes).await?;
     let mut relay = Relay::start(env, program).await?;

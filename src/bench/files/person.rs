@@ -210,7 +210,6 @@ impl Me {
         let length = std::fs::metadata(path)?.len();
         let (started, mut files) = (Instant::now(), 0);
         loop {
-            // What has no end by then counts as far as it came, which nobody knows: not at all.
             let Ok(sent) = tokio::time::timeout_at(started + time, self.send(to, path)).await
             else {
                 break;
@@ -222,11 +221,14 @@ impl Me {
                 .await?;
             gone.delete(id).map_err(unexpected)?;
         }
-        // The one that is under way must not go into what is measured next.
+        let (mut bytes, ms) = (length * u64::from(files), ms(started));
+        // The one that is under way counts as far as it came, and must not go into what is
+        // measured next.
         for transfer in self.client.transfers().map_err(unexpected)? {
+            bytes += transfer.done_bytes;
             self.client.cancel_transfer(transfer.id).map_err(unexpected)?;
         }
-        Ok(Answer::Uploaded { files, bytes: length * u64::from(files), ms: ms(started) })
+        Ok(Answer::Uploaded { files, bytes, ms })
     }
 
     async fn write(&self, to: &str, per_s: f64, time: Duration) -> Result<Answer, BenchError> {

@@ -32,6 +32,8 @@ const PAIRS: [(&str, &str, &str); 2] =
 pub struct Options {
     /// This very program; `load_balancer` lies beside it.
     pub program: PathBuf,
+    /// Where the people's profiles and files lie; the server's are among the temporary files.
+    pub people_in: PathBuf,
     /// Bytes of the file that is uploaded.
     pub bytes: u64,
     /// How often each of the four cases is measured, from 1.
@@ -76,7 +78,7 @@ pub struct Report {
     pub seconds: f64,
     /// A row for each pair and line.
     pub rows: Vec<Row>,
-    /// For each line: whole files uploaded meanwhile, in megabytes (10^6 bytes) a second.
+    /// For each line: what was uploaded meanwhile, in megabytes (10^6 bytes) a second.
     pub uploaded: Vec<f64>,
 }
 
@@ -95,7 +97,7 @@ pub type Cases = Vec<(String, Durations)>;
 /// # Errors
 /// [`BenchError`]; nothing is left running, and nothing on disk either.
 pub async fn run(env: &Env, options: &Options) -> Result<(Report, Cases), BenchError> {
-    let scratch = Scratch::new(env)?;
+    let scratch = Scratch::new_in(env, &options.people_in)?;
     tokio::select! {
         biased;
         _ = tokio::signal::ctrl_c() => Err(BenchError::Interrupted),

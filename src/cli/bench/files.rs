@@ -42,6 +42,9 @@ pub(super) struct FilesArgs {
     #[arg(long, value_name = "P,P,..", value_delimiter = ',', default_value = "0,1")]
     #[arg(requires = "text", value_parser = parse_percent)]
     loss: Vec<f64>,
+    /// Folder for the people's profiles and files, such as one on another disk than the server's
+    #[arg(long, value_name = "DIR")]
+    people_in: Option<PathBuf>,
     /// Write the figures as JSON, and percentile tables, into this folder
     #[arg(long, value_name = "DIR")]
     report: Option<PathBuf>,
@@ -101,9 +104,11 @@ pub(super) async fn part(env: &Env, words: &PartArgs) -> Result<Exit, Failure> {
 /// Measures and prints.
 pub(super) async fn run(env: &Env, words: &FilesArgs) -> Result<Exit, Failure> {
     let (program, rounds) = (own()?, usize::from(words.rounds));
+    let people_in = words.people_in.clone().unwrap_or_else(std::env::temp_dir);
     if words.text {
         let options = text::Options {
             program,
+            people_in,
             bytes: words.size.unwrap_or(FILE_BYTES_MAX),
             rounds,
             per_s: f64::from(words.rate),
@@ -120,7 +125,7 @@ pub(super) async fn run(env: &Env, words: &FilesArgs) -> Result<Exit, Failure> {
         say(words.json, &figures, || text_table(&figures))?;
         return Ok(if figures.is_sound() { Exit::Done } else { Exit::Partly });
     }
-    let options = Options { program, bytes: words.size.unwrap_or(SIZE), rounds };
+    let options = Options { program, people_in, bytes: words.size.unwrap_or(SIZE), rounds };
     let figures = measure(env, &options).await.map_err(failure)?;
     if let Some(folder) = &words.report {
         put_json(folder, "files.json", &figures)?;

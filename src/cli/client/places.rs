@@ -51,8 +51,8 @@ pub(super) fn downloads() -> PathBuf {
 
 /// A folder in the file of a desktop: `NAME="$HOME/Downloads"`, or an absolute path.
 fn user_dir(text: &str, name: &str, home: &Path) -> Option<PathBuf> {
-    let lines = text.lines().filter_map(|line| line.trim().split_once('='));
-    let (_, value) = lines.filter(|(key, _)| key.trim() == name).last()?;
+    let mut lines = text.lines().filter_map(|line| line.trim().split_once('='));
+    let (_, value) = lines.rfind(|(key, _)| key.trim() == name)?;
     let value = value.trim().strip_prefix('"')?.strip_suffix('"')?;
     match value.strip_prefix("$HOME") {
         Some(rest) => Some(home.join(rest.trim_start_matches('/'))),

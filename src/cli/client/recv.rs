@@ -177,25 +177,22 @@ impl Printing<'_> {
         self.saving.as_ref().is_none_or(Saving::is_idle)
     }
 
-    /// A file is settled: now its line is shown in full.
     async fn settled(&mut self, had: &Had) -> Result<(), Stop> {
-        if let Some(saving) = &mut self.saving {
-            saving.settled(had).await?;
+        match &mut self.saving {
+            Some(saving) => saving.settled(had).await,
+            None => Ok(()),
         }
-        self.mark(had.id)
     }
 
     fn mark(&self, id: LocalId) -> Result<(), Stop> {
-        if self.beside.is_some() {
-            return Ok(());
-        }
         self.client.mark_shown(&[id]).map_err(|error| failures::request(&error, None))
     }
 
     /// Nothing comes any more of what is missing.
     fn give_up_files(&mut self) -> Outcome {
-        let given_up = self.saving.as_mut().map(Saving::give_up).unwrap_or_default();
-        given_up.into_iter().try_for_each(|id| self.mark(id))?;
+        if let Some(saving) = &mut self.saving {
+            saving.give_up();
+        }
         self.outcome()
     }
 
@@ -270,10 +267,8 @@ impl Printing<'_> {
             }
             for line in &lines {
                 self.print(line).await?;
-                // Killed before its file is here, it comes again, and so does the file.
-                if !self.saves(line) {
-                    self.mark(line.id())?;
-                }
+                self.mark(line.id())?;
+                self.saves(line);
             }
         }
     }
@@ -310,9 +305,11 @@ impl Printing<'_> {
         }
     }
 
-    /// Begins to store what a line brings. Says whether that is to be awaited.
-    fn saves(&mut self, line: &Line) -> bool {
-        self.saving.as_mut().is_some_and(|saving| saving.add(line))
+    /// Begins to store what a line brings; the lines after it do not wait for that.
+    fn saves(&mut self, line: &Line) {
+        if let Some(saving) = &mut self.saving {
+            saving.add(line);
+        }
     }
 
     async fn peek(&mut self) -> Result<(), Stop> {

@@ -21,7 +21,7 @@ const AT_ONCE_MAX: usize = 4;
 
 /// A file that is stored, or why it is not.
 pub(super) struct Had {
-    pub(super) id: LocalId,
+    id: LocalId,
     result: Result<PathBuf, FileError>,
 }
 
@@ -72,19 +72,15 @@ impl<'a> Saving<'a> {
         })
     }
 
-    /// Begins with the file of a line. Says whether there is one: it is settled later.
-    pub(super) fn add(&mut self, line: &Line) -> bool {
-        let Line::Message(message) = line else { return false };
-        let Some(file) = message.file.as_ref().filter(|_| message.author != Author::Me) else {
-            return false;
-        };
-        if message.deleted {
-            return false;
+    /// Begins with the file of a line, if there is one: it is settled later.
+    pub(super) fn add(&mut self, line: &Line) {
+        let Line::Message(message) = line else { return };
+        let wanted = message.author != Author::Me && !message.deleted;
+        if let Some(file) = message.file.as_ref().filter(|_| wanted) {
+            self.open.insert(message.id, clean_line(&file.name));
+            self.queue.push_back(message.id);
+            self.fill();
         }
-        self.open.insert(message.id, clean_line(&file.name));
-        self.queue.push_back(message.id);
-        self.fill();
-        true
     }
 
     fn fill(&mut self) {
@@ -153,8 +149,8 @@ impl<'a> Saving<'a> {
         Ok(further)
     }
 
-    /// Time is up: what is not here now comes another time. Returns the messages concerned.
-    pub(super) fn give_up(&mut self) -> Vec<LocalId> {
+    /// Time is up: what is not here now can be had another time.
+    pub(super) fn give_up(&mut self) {
         self.progress.rest();
         self.running.abort_all();
         self.queue.clear();
@@ -163,7 +159,6 @@ impl<'a> Saving<'a> {
             let why = format!("{name} could not be had in time.  Later: client transfer save {id}");
             self.missed(&why);
         }
-        open.into_keys().collect()
     }
 
     /// How the command ends, as far as files are concerned.

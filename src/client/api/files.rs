@@ -143,7 +143,8 @@ pub struct TransferView {
 pub struct TransferPolicy {
     /// Files of accepted people and of groups up to this size are fetched as they come; 0: none.
     pub auto_fetch_bytes: u64,
-    /// What was begun earlier goes on; else it waits until [`super::super::Client::resume_transfer`].
+    /// What was begun earlier goes on; else it waits for
+    /// [`super::super::Client::resume_transfer`].
     pub resumes: bool,
 }
 

@@ -79,7 +79,7 @@ impl Core {
 }
 
 /// The own home need not keep the blob of a line any more, unless another line needs it.
-pub(in super::super) fn drop_blob(tx: &Transaction<'_>, line: i64) -> Result<(), rusqlite::Error> {
+fn drop_blob(tx: &Transaction<'_>, line: i64) -> Result<(), rusqlite::Error> {
     tx.prepare_cached(
         "INSERT OR IGNORE INTO blobs_to_drop SELECT blob_id FROM files f
          WHERE line = ?1 AND direction = 0 AND NOT EXISTS

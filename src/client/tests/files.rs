@@ -280,11 +280,10 @@ fn sealed_again_for_other_keys_it_is_the_same_file_with_the_words_of_its_number(
     // Under another device all numbers start again: what was not stored goes as it is now.
     alice.core.plan_bundle(NewBundle::NewDevice).unwrap();
     alice.core.adopt_next_bundle().unwrap();
-    let mut fresh = Desk::new("bob", 1);
-    fresh.knows(&alice.bundle());
-    alice.knows(&fresh.bundle());
-    fresh.gets(&envelopes(&alice.sends(&bob.name)));
-    let got = fresh.newest(&alice.name);
+    bob.knows(&alice.bundle());
+    alice.core.log_opened(&bob.chat(), EPOCH, N(0)).unwrap();
+    talk(&mut alice, &mut bob);
+    let got = bob.newest(&alice.name);
     assert!(got.text == "second" && !got.edited && got.file.is_some());
 }
 

@@ -22,7 +22,7 @@ use super::super::store::StoreError;
 use super::cache;
 use super::carried::{Back, Leg, Stage};
 use super::down::down;
-use super::job::{End, Job, ask_about};
+use super::job::{End, FILE_THREADS, Job, ask_about};
 use super::progress::Progress;
 use super::spool::Spools;
 use super::up::up;
@@ -45,6 +45,7 @@ pub(crate) async fn carry(
     let (news, heard) = mpsc::channel(NEWS_MAX);
     let spools = Spools::new(core.lock().spool_folder());
     let streams = Arc::new(Semaphore::new(CHUNKS_AT_ONCE));
+    let threads = Arc::new(Semaphore::new(FILE_THREADS));
     let conn = link.conn();
     let over = link.over().clone();
     let mut carrier = Carrier {
@@ -53,6 +54,7 @@ pub(crate) async fn carry(
         requests,
         spools,
         streams,
+        threads,
         conn,
         over: over.clone(),
         news,
@@ -74,6 +76,7 @@ struct Carrier {
     requests: mpsc::WeakSender<Request>,
     spools: Spools,
     streams: Arc<Semaphore>,
+    threads: Arc<Semaphore>,
     conn: watch::Receiver<Option<Connection>>,
     over: CancellationToken,
     news: mpsc::Sender<News>,
@@ -208,6 +211,7 @@ impl Carrier {
             row,
             progress,
             streams: Arc::clone(&self.streams),
+            threads: Arc::clone(&self.threads),
             width: CHUNKS_AT_ONCE >> in_vain.min(8),
         };
         let (news, over) = (self.news.clone(), self.over.clone());
@@ -266,12 +270,11 @@ impl Carrier {
         }
         core.files.carried.legs.remove(&id);
         let Some(row) = core.file(id)? else { return Ok(()) };
-        if core.files.carried.backs.contains_key(&id) {
-            let back = match end {
+        if let Some(back) = core.files.carried.backs.get_mut(&id) {
+            *back = match end {
                 Err(End::Failed(failure, _)) => Back::Failed(failure),
                 Ok(()) | Err(End::Again { .. }) => Back::Here,
             };
-            core.files.carried.backs.insert(id, back);
         } else {
             self.settled(&mut core, &row, direction, end)?;
         }

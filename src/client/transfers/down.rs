@@ -80,7 +80,7 @@ async fn get_chunk(
             Err(error) => return Err(error.into()),
         };
         let (judge, to) = (Arc::clone(shape), Arc::clone(spool));
-        let written = job.env.blocking(move || {
+        let written = job.with_files(move || {
             let fits = judge.fits(index, &sealed);
             if fits { to.write(&judge, index, &sealed).map(|()| true) } else { Ok(false) }
         });

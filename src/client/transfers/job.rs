@@ -87,6 +87,8 @@ pub(super) struct Job {
     pub(super) progress: Arc<Progress>,
     /// The streams that all transfers of this process share.
     pub(super) streams: Arc<Semaphore>,
+    /// The threads that all transfers of this process share, see [`FILE_THREADS`].
+    pub(super) threads: Arc<Semaphore>,
     /// How many of them this one may use: fewer after they were too slow.
     pub(super) width: usize,
 }
@@ -95,6 +97,16 @@ impl Job {
     /// Asks a server about the blob.
     pub(super) async fn ask(&self, ask: BlobAsk) -> BlobAnswer {
         ask_about(&self.requests, ask).await
+    }
+
+    /// Does something with a chunk that waits for a disk, or takes a core for a moment.
+    pub(super) async fn with_files<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> T {
+        // Never closed: an error cannot be.
+        let _thread = self.threads.acquire().await;
+        self.env.blocking(work).await
     }
 
     /// How far what is there already brings the transfer.
@@ -170,5 +182,7 @@ async fn all<E>(futures: Vec<impl Future<Output = Result<(), E>>>) -> Result<(),
     .await
 }
 
+/// Threads that read, write and hash chunks: each keeps memory of its own for what it handled.
+pub(super) const FILE_THREADS: usize = 2;
 const PATIENCE: Duration = Duration::from_secs(20);
 const COMMIT_PATIENCE: Duration = Duration::from_secs(120);

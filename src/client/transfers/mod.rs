@@ -1,9 +1,9 @@
 //! Files on their way: to one's own home, and from the homes of others.
 //!
 //! What front ends ask is here and in `sending` and `saving`. `carry` is the task that carries all
-//! transfers of a process, with `carried` for how they stand; `up` and `down` are one transfer each,
-//! with a `job` in hand, `chunks` on streams of their own and a `progress`. `spool` is the sealed
-//! copies on this disk, `cache` how many of them stay.
+//! transfers of a process, with `carried` for how they stand; `up` and `down` are one transfer
+//! each, with a `job` in hand, `chunks` on streams of their own and a `progress`. `spool` is the
+//! sealed copies on this disk, `cache` how many of them stay.
 
 mod cache;
 mod carried;
@@ -29,9 +29,10 @@ use super::api::{
     TransferPolicy, TransferView,
 };
 use super::core::Core;
-use super::files::{FileState, drop_blob, set_file};
+use super::files::{FileState, cancel_file};
 use super::store::StoreError;
-use super::views::{STATE_REFUSED, STATE_UPLOADING};
+use super::views::{STATE_CANCELLED, STATE_REFUSED, STATE_UPLOADING};
+use crate::types::ChatName;
 use carried::Back;
 use carry::tell;
 
@@ -153,17 +154,27 @@ impl Core {
         } else if row.direction == Direction::Down {
             self.set_file(id, FileState::NotFetched)?;
         } else if row.state != FileState::Done && self.cancel(id)? == Cancelled::TooLate {
-            // Its message was refused already.
-            self.profile.store.commit(|tx| {
-                drop_blob(tx, id.0)?;
-                set_file(tx, id.0, FileState::Failed(TransferFailure::Cancelled))
-            })?;
+            self.give_up_refused(id, row.chat)?;
         }
         // Dropped, it stops.
         self.files.carried.legs.remove(&id);
         self.files.carried.adopted.remove(&id);
         self.remove_spool(&row.body.blob)?;
         self.moved(id);
+        Ok(())
+    }
+
+    /// A message that was refused because of its file is given up: the home need not keep what it
+    /// has of it.
+    fn give_up_refused(&mut self, id: LocalId, chat: ChatName) -> Result<(), StoreError> {
+        self.profile.store.commit(|tx| {
+            tx.prepare_cached(
+                "UPDATE lines SET state = ?2, reason = 0 WHERE id = ?1 AND state = ?3",
+            )?
+            .execute(params![id.0, STATE_CANCELLED, STATE_REFUSED])?;
+            cancel_file(tx, id.0)
+        })?;
+        self.emit(Event::State { id, chat, state: MessageState::Cancelled });
         Ok(())
     }
 

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 
 use crate::blob::Shape;
 use crate::crypto::blob::BlobKey;
+use crate::limits::{CHUNK_PLAIN_BYTES, CHUNKS_WRITTEN_TOGETHER};
+use crate::net::files::begin_writing;
 
 use super::super::api::{Direction, FileError, LocalId, TransferFailure};
 use super::super::core::Core;
@@ -218,12 +220,18 @@ fn open_into(
     bytes: u64,
     into: &File,
 ) -> io::Result<Opened> {
-    let mut at = 0;
+    let (mut at, mut plain) = (0, BlobKey::room());
     for index in 0..u32::try_from(shape.count()).unwrap_or(u32::MAX) {
         let Ok(Some(sealed)) = spool.read_right(shape, index) else { return Ok(Opened::Damaged) };
-        let Some(plain) = key.open_chunk(&sealed) else { return Ok(Opened::Foreign) };
+        if key.open_chunk_into(&sealed, &mut plain).is_none() {
+            return Ok(Opened::Foreign);
+        }
         into.write_all_at(&plain, at)?;
         at += plain.len() as u64;
+        if (index + 1).is_multiple_of(CHUNKS_WRITTEN_TOGETHER) {
+            let together = u64::from(CHUNKS_WRITTEN_TOGETHER) * CHUNK_PLAIN_BYTES as u64;
+            begin_writing(into, at.saturating_sub(together), together);
+        }
     }
     Ok(if at == bytes { Opened::Whole } else { Opened::Foreign })
 }

@@ -15,7 +15,8 @@ use zeroize::Zeroizing;
 
 use crate::blob::{Have, Shape, hash_chunk};
 use crate::crypto::blob::BlobKey;
-use crate::limits::{CHUNK_PLAIN_BYTES, FILE_BYTES_MAX};
+use crate::limits::{CHUNK_BYTES_MAX, CHUNK_PLAIN_BYTES, CHUNKS_WRITTEN_TOGETHER, FILE_BYTES_MAX};
+use crate::net::files::begin_writing;
 use crate::types::BlobId;
 
 use super::super::api::FileError;
@@ -154,6 +155,10 @@ impl Spools {
             hashes.push(hash_chunk(&sealed));
             unfinished.file.write_all_at(&sealed, sealed_bytes).map_err(SealError::Write)?;
             sealed_bytes += sealed.len() as u64;
+            if hashes.len().is_multiple_of(CHUNKS_WRITTEN_TOGETHER as usize) {
+                let together = u64::from(CHUNKS_WRITTEN_TOGETHER) * CHUNK_BYTES_MAX as u64;
+                begin_writing(&unfinished.file, sealed_bytes.saturating_sub(together), together);
+            }
             if length < CHUNK_PLAIN_BYTES {
                 break;
             }
@@ -288,9 +293,13 @@ impl Spool {
     /// Puts a chunk to its place. The caller has compared it with its hash.
     pub(super) fn write(&self, shape: &Shape, index: u32, sealed: &[u8]) -> io::Result<()> {
         match shape.place(index) {
-            Some((from, _)) => self.file.write_all_at(sealed, from),
-            None => Ok(()),
+            Some((from, _)) => self.file.write_all_at(sealed, from)?,
+            None => return Ok(()),
         }
+        if let Some((from, length)) = shape.written_together(index) {
+            begin_writing(&self.file, from, length);
+        }
+        Ok(())
     }
 
     /// Which chunks are there, by their hashes.
@@ -310,10 +319,10 @@ impl Spool {
         Ok(have)
     }
 
-    /// All of it is there: on disk when this returns, and finished at this time.
+    /// All of it is there, finished at this time. Nobody waits for the disk: it can be fetched
+    /// again, and a chunk that a power failure took does not hash right.
     pub(super) fn finish(&self, now_unix_ms: u64) -> io::Result<()> {
-        self.file.set_modified(UNIX_EPOCH + Duration::from_millis(now_unix_ms))?;
-        self.file.sync_all()
+        self.file.set_modified(UNIX_EPOCH + Duration::from_millis(now_unix_ms))
     }
 }
 

@@ -104,7 +104,7 @@ fn is_another(stored: &Result<(), ChunkError>) -> bool {
 
 async fn read(job: &Job, shape: &Arc<Shape>, spool: &Arc<Spool>, index: u32) -> Option<Bytes> {
     let (shape, spool) = (Arc::clone(shape), Arc::clone(spool));
-    job.env.blocking(move || spool.read(&shape, index)).await.ok().flatten()
+    job.with_files(move || spool.read(&shape, index)).await.ok().flatten()
 }
 
 /// A home that forgets what was begun, again and again, is left alone for a while.

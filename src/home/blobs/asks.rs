@@ -1,8 +1,9 @@
 //! What clients ask about blobs: rows by the writer, files beside it, in the order that a crash
 //! between any two steps forgives.
 //!
-//! Begin: row, then file. Commit: file and folder to disk, then row, then the file's name. Drop: row,
-//! then file. Reading asks neither the writer nor the database: what has the name of a blob is one.
+//! Begin: row, then file. Commit: file and folder to disk, then row, then the file's name. Drop:
+//! row, then file. Reading asks neither the writer nor the database: what has the name of a blob is
+//! one.
 
 use crate::blob::Shape;
 use crate::home::refusal::Refusal;

@@ -16,6 +16,7 @@ use tracing::warn;
 use super::BlobFault;
 use crate::blob::{HASH_BYTES, Have, Shape};
 use crate::limits::{CHUNK_BYTES_MAX, CHUNKS_MAX};
+use crate::net::files::begin_writing;
 use crate::types::{BlobId, UserName};
 
 /// Every file begins so: what it is, and the version of its form.
@@ -143,7 +144,12 @@ impl Folder {
     ) -> Result<(), BlobFault> {
         let (from, _) = shape.place(index).ok_or(BlobFault::NotTheChunk)?;
         let file = OpenOptions::new().write(true).open(self.part(user, id))?;
-        Ok(file.write_all_at(sealed, head_bytes(shape.count()) + from)?)
+        let head = head_bytes(shape.count());
+        file.write_all_at(sealed, head + from)?;
+        if let Some((from, length)) = shape.written_together(index) {
+            begin_writing(&file, head + from, length);
+        }
+        Ok(())
     }
 
     /// Puts an upload on the disk for good: after this it may be said to be there. What failed here
