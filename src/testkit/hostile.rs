@@ -2,7 +2,8 @@
 //!
 //! Sits at the two places where answers leave: `Env::on_the_way_out` for an edge's frames, and
 //! `Env::on_chunk_out` for a home's chunks. Entries whose position an attack leaves alone are
-//! numbered anew, so that left out, repeated and made up ones look as a server could make them look.
+//! numbered anew, so that left out, repeated and made up ones look as a server could make them
+//! look.
 //! Deliberately knows no attack: those are in `tests/hostile_server_suite.rs` and beside it.
 
 use std::collections::BTreeMap;
