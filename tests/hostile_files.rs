@@ -44,6 +44,8 @@ const A_WHILE: Duration = Duration::from_secs(60);
 /// How often a client may ask for one thing in that time: with pauses between.
 const ASKED_MAX: usize = 60;
 
+type InfoLie = Box<dyn Fn(&mut BlobInfo) + Send>;
+type ChunkLiar = Box<dyn FnOnce(&Parcel) -> ChunkLie>;
 type ChunkLie = Box<dyn Fn(&AskedChunk<'_>, ChunkSaid) -> ChunkSaid + Send>;
 
 /// What came of a lie.
@@ -223,7 +225,7 @@ async fn without_an_attack_a_file_comes_and_its_words_with_it() {
 async fn bytes_that_are_not_the_chunk_are_not_stored() {
     let mut post = Post::new().await;
     let foreign = post.parcel().await.chunks;
-    let lies: Vec<(&str, Box<dyn FnOnce(&Parcel) -> ChunkLie>)> = vec![
+    let lies: Vec<(&str, ChunkLiar)> = vec![
         (
             "reordered",
             Box::new(|parcel| {
@@ -348,7 +350,7 @@ async fn hashes_and_sizes_that_are_not_the_files_are_not_believed() {
     let hashes = |chunks: &[Bytes]| chunks.iter().map(|c| hash_chunk(c)).collect::<Vec<_>>();
     let foreign_hashes = Bytes::from(hashes(&foreign.chunks).concat());
     let size = foreign.chunks.iter().map(|chunk| chunk.len() as u64).sum::<u64>();
-    let lies: Vec<(&str, Box<dyn Fn(&mut BlobInfo) + Send>)> = vec![
+    let lies: Vec<(&str, InfoLie)> = vec![
         (
             "another hash",
             Box::new(|info| {
