@@ -86,6 +86,9 @@ impl Screen {
             // A kill here: they were not on the screen yet, and come again.
             self.env.disk_pause().await;
             for line in &lines {
+                if let Line::Trouble { .. } = line {
+                    self.net.note(&format!("{} sees {line:?}", self.name));
+                }
                 diary(&self.diary).saw(&self.name, line);
             }
             // A kill here: they were, and come again marked.
