@@ -43,6 +43,7 @@ impl World {
                 return Ok(());
             }
             sleep(Duration::from_millis(500)).await;
+            self.make_again()?;
             for person in &self.people {
                 if let Some(life) = &person.running {
                     life.client.retry()?;
