@@ -26,6 +26,7 @@ fn what_is_promised_holds_on_many_seeds() {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let mut simulated = Duration::ZERO;
     let (mut crashes, mut texts, mut shown, mut datagrams) = (0, 0, 0, 0);
+    let (mut files, mut stored) = (0, 0);
     let run = |start: u64| {
         let seeds = (start..first + seeds).step_by(threads);
         let report = |seed| {
@@ -54,11 +55,14 @@ fn what_is_promised_holds_on_many_seeds() {
         texts += report.counts.0;
         shown += report.counts.2;
         datagrams += report.network.datagrams;
+        files += report.files.0;
+        stored += report.files.1;
     }
     assert!(broken.is_empty(), "{broken:#?}");
     println!(
         "{seeds} seeds, {} simulated seconds, {crashes} crashes, {texts} texts written, {shown} \
-         shown once, {datagrams} datagrams: 0 lost, 0 doubled, 0 out of order",
+         shown once, {files} files sent, {stored} fetched and stored, {datagrams} datagrams: \
+         0 lost, 0 doubled, 0 out of order",
         simulated.as_secs()
     );
 }
@@ -127,6 +131,11 @@ fn a_message_under_an_old_key_of_its_group_is_caught() {
 #[test]
 fn an_operation_that_does_not_follow_the_newest_is_caught() {
     assert!(caught_at(Bug::OperationWithoutCas, 4).is_some());
+}
+
+#[test]
+fn a_message_that_goes_before_its_file_is_caught() {
+    assert!(caught_at(Bug::FileSentBeforeCommit, 1).is_some());
 }
 
 #[test]

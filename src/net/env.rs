@@ -144,6 +144,8 @@ pub enum Bug {
     StaleEpochAccepted,
     /// The home takes an operation that does not follow the group's newest one.
     OperationWithoutCas,
+    /// The client sends the message of a file before the home has committed the file.
+    FileSentBeforeCommit,
 }
 
 impl Env {

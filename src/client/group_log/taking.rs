@@ -65,8 +65,10 @@ impl Core {
             Verdict::Trouble { takes_id, .. } => *takes_id && !entry.tried,
             Verdict::Nothing => false,
         };
+        let mut anew = false;
         let effect = self.profile.store.commit(|tx| {
-            begin_stay(tx, name, &entry.log, stay)?;
+            anew = begin_stay(tx, name, &entry.log, stay)?;
+            let whole = whole && !anew;
             let mut lines = 0;
             if let (true, Some(header)) = (takes_id, header)
                 && let Some(hole) = take_id(tx, &entry.log, header, whole, &digest)?
@@ -119,6 +121,9 @@ impl Core {
             };
             Ok::<_, StoreError>(effect)
         })?;
+        if anew && let Some((epoch, cursor)) = self.group(name)?.map(|g| (g.epoch, g.cursor)) {
+            self.groups.moved_to(name, epoch, cursor, false);
+        }
         self.forgotten_or_begun(&effect.events)?;
         effect.events.into_iter().for_each(|event| self.emit(event));
         if let (Verdict::Opened { message, .. }, Some(header)) = (&verdict, header) {
@@ -179,22 +184,26 @@ impl Core {
     }
 }
 
-/// Whoever comes in again begins anew: what was written meanwhile is no hole.
+/// Whoever comes in again begins anew: what was written meanwhile is no hole, and nothing is known
+/// of the numbers any more, even if nothing was. True: so it is from here on.
 fn begin_stay(
     tx: &Transaction<'_>,
     name: &GroupName,
     log: &str,
     since: u64,
-) -> Result<(), rusqlite::Error> {
+) -> Result<bool, rusqlite::Error> {
     let begins = tx
         .prepare_cached("UPDATE groups SET stay = ?2 WHERE name = ?1 AND stay < ?2")?
         .execute(params![name.as_str(), bits(since)])?;
-    if begins > 0 {
-        for table in ["highs", "accepted"] {
-            tx.execute(&format!("DELETE FROM {table} WHERE log = ?1"), [log])?;
-        }
+    if begins == 0 {
+        return Ok(false);
     }
-    Ok(())
+    tx.execute("DELETE FROM accepted WHERE log = ?1", [log])?;
+    let anew = tx.execute("DELETE FROM highs WHERE log = ?1", [log])? > 0;
+    if anew {
+        tx.execute("UPDATE groups SET whole = 0 WHERE name = ?1", [name.as_str()])?;
+    }
+    Ok(anew)
 }
 
 /// Notes which operation an author has named.

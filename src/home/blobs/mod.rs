@@ -15,11 +15,12 @@ mod rows;
 mod sweep;
 mod uploads;
 
+use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use bytes::Bytes;
-use tokio::sync::{Mutex, MutexGuard, Semaphore};
+use tokio::sync::{OwnedMutexGuard, Semaphore};
 
 use self::folder::Folder;
 use self::uploads::Uploads;
@@ -28,9 +29,6 @@ use crate::net::Env;
 use crate::types::{BlobId, UserName};
 
 pub use asks::BlobAsk;
-
-/// Turns for so many blobs at a time; two that share one wait for each other.
-const TURNS: usize = 256;
 
 /// Why a chunk was not stored, or is not to be had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -49,6 +47,9 @@ pub enum BlobFault {
     Failed,
 }
 
+/// Whoever holds it begins, commits, drops or removes one blob.
+type Turn = tokio::sync::Mutex<()>;
+
 /// The blobs of one home. Cheap to clone.
 #[derive(Clone)]
 pub struct Blobs {
@@ -59,7 +60,7 @@ struct Inner {
     env: Env,
     folder: Folder,
     uploads: Uploads,
-    turns: Vec<Mutex<()>>,
+    turns: Mutex<BTreeMap<BlobId, Weak<Turn>>>,
     /// Each holds a thread and a chunk.
     files: Semaphore,
     hashings: Semaphore,
@@ -78,7 +79,7 @@ impl Blobs {
             env: env.clone(),
             folder: Folder::beside(database),
             uploads: Uploads::default(),
-            turns: (0..TURNS).map(|_| Mutex::default()).collect(),
+            turns: Mutex::default(),
             files: Semaphore::new(BLOB_FILES_AT_ONCE),
             hashings: Semaphore::new(BLOB_HASHINGS_AT_ONCE),
             requests: Semaphore::new(BLOB_REQUESTS_MAX),
@@ -143,11 +144,18 @@ impl Blobs {
     }
 
     /// Waits until nobody else begins, commits, drops or removes this blob.
-    async fn turn(&self, id: &BlobId) -> Option<MutexGuard<'_, ()>> {
-        let [first, ..] = id.0;
-        match self.inner.turns.get(usize::from(first) % TURNS) {
-            Some(turn) => Some(turn.lock().await),
-            None => None,
-        }
+    async fn turn(&self, id: &BlobId) -> OwnedMutexGuard<()> {
+        let turn = {
+            let mut turns = self.inner.turns.lock().unwrap_or_else(PoisonError::into_inner);
+            let known = turns.get(id).and_then(Weak::upgrade);
+            known.unwrap_or_else(|| {
+                // As few as there are requests at a time.
+                turns.retain(|_, turn| turn.strong_count() > 0);
+                let turn = Arc::new(Turn::default());
+                turns.insert(*id, Arc::downgrade(&turn));
+                turn
+            })
+        };
+        turn.lock_owned().await
     }
 }

@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::client::{Author, Line, Trouble, WireId};
+use sha2::{Digest, Sha256};
+
+use crate::client::{Author, Line, LocalId, MessageView, Trouble, WireId};
 use crate::types::{ChatName, UserName};
 
 /// Everything people wrote, were told and saw, in order. Survives every crash.
@@ -22,6 +24,26 @@ pub struct Diary {
     pub(super) shown: Vec<Shown>,
     /// Holes and other troubles on anybody's screen.
     pub(super) troubles: Vec<(UserName, ChatName, Trouble)>,
+    /// Files that a client took, by the words that go with them.
+    pub(super) files: BTreeMap<String, SentFile>,
+    /// Files on screens: whose, where, and the words that go with them.
+    pub(super) files_shown: BTreeSet<(UserName, LocalId, String)>,
+    /// Words of a file on a screen without their file: whose screen.
+    pub(super) bare: BTreeSet<(UserName, String)>,
+}
+
+/// SHA-256, as a judge reckons it.
+pub fn digest(bytes: &[u8]) -> [u8; 32] {
+    Sha256::digest(bytes).into()
+}
+
+/// A file as it was handed to a client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SentFile {
+    /// Its name.
+    pub name: String,
+    /// SHA-256 of its bytes.
+    pub digest: [u8; 32],
 }
 
 /// A text on a screen.
@@ -65,6 +87,7 @@ impl Diary {
         match line {
             Line::Message(message) => {
                 let Author::Them(author) = &message.author else { return };
+                self.saw_file(reader, message);
                 let id = message.wire_id.as_ref();
                 self.shown.push(Shown {
                     reader: reader.clone(),
@@ -81,6 +104,34 @@ impl Diary {
             }
             Line::Membership { .. } => {}
         }
+    }
+
+    /// A client took this file, with these words.
+    pub fn sent_file(&mut self, caption: &str, file: SentFile) {
+        self.files.insert(caption.to_owned(), file);
+    }
+
+    fn saw_file(&mut self, reader: &UserName, message: &MessageView) {
+        let caption = message.text.clone();
+        if message.file.is_some() {
+            self.files_shown.insert((reader.clone(), message.id, caption));
+        } else if self.files.contains_key(&message.text) {
+            self.bare.insert((reader.clone(), caption));
+        }
+    }
+
+    /// The files that this reader was shown, and what they were when they were sent; `None`: nobody
+    /// sent one with these words.
+    pub fn files_of(&self, reader: &UserName) -> Vec<(LocalId, String, Option<SentFile>)> {
+        let shown = self.files_shown.iter().filter(|(who, ..)| who == reader);
+        shown
+            .map(|(_, id, caption)| (*id, caption.clone(), self.files.get(caption).cloned()))
+            .collect()
+    }
+
+    /// Files that clients took.
+    pub fn files_sent(&self) -> usize {
+        self.files.len()
     }
 
     /// How many texts were written, told sent, and shown to somebody for the first time.
@@ -130,6 +181,9 @@ impl Diary {
                 found.push(format!("I3: {reader} saw n {n} of {author} after {before}: {text:?}"));
             }
             *before = (*before).max(*n);
+        }
+        for (reader, caption) in &self.bare {
+            found.push(format!("F1: shown to {reader} without its file: {caption:?}"));
         }
         for (reader, chat, trouble) in &self.troubles {
             if *trouble == Trouble::Expired && chat.person().is_none() {

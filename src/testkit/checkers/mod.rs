@@ -7,11 +7,12 @@
 mod books;
 mod chain;
 mod diary;
+pub mod files;
 mod group_books;
 pub mod groups;
 mod tap;
 
 pub use books::{Books, Place};
 pub use chain::{Chain, Deed, Stay, Step};
-pub use diary::Diary;
+pub use diary::{Diary, SentFile, digest};
 pub use tap::Tap;

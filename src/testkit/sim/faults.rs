@@ -25,6 +25,7 @@ impl World {
         if self.has_groups {
             self.step_groups(step)?;
         }
+        self.step_files()?;
         // Half of the time something breaks while those texts are under way.
         let pause = if self.chance(60) { 0..80 } else { 80..1_500 };
         let pause = self.rng.random_range(pause);

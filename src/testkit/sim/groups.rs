@@ -135,6 +135,25 @@ impl World {
         });
     }
 
+    /// Whoever was stopped while they made a group asks again: nobody else does it for them.
+    pub(super) fn make_again(&mut self) -> Result<(), SetupError> {
+        if !self.groups.are_quiet() {
+            return Ok(());
+        }
+        for index in 0..self.people.len() {
+            let life = self.people.get(index).and_then(|person| person.running.as_ref());
+            let Some(life) = life else { continue };
+            let views = life.client.groups()?.into_iter();
+            for name in views.filter(|v| v.standing == Standing::Making).map(|v| v.name) {
+                let group = name.clone();
+                self.ask(index, &name, "makes again", async move |client| {
+                    client.create_group(&group, &[], "second", None).await.map(drop)
+                });
+            }
+        }
+        Ok(())
+    }
+
     fn write_to_group(&mut self) -> Result<(), SetupError> {
         let (from, burst) = (self.groups.pick(self.people.len()), 1 + self.groups.pick(BURST));
         let Some(group) = self.groups.name() else { return Ok(()) };

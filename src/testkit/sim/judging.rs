@@ -9,9 +9,9 @@ use tokio::time::sleep;
 use super::world::{Life, Person, World, database, diary};
 use super::{SetupError, SimReport};
 use crate::client::{MessageState, Refusal};
-use crate::testkit::checkers::{Books, groups};
+use crate::testkit::checkers::{Books, files, groups};
 use crate::testkit::net::NetConfig;
-use crate::types::ChatName;
+use crate::types::{ChatName, UserName};
 use crate::wire::Code;
 
 /// After everything is repaired, all that was written must be shown within this.
@@ -43,6 +43,7 @@ impl World {
                 return Ok(());
             }
             sleep(Duration::from_millis(500)).await;
+            self.make_again()?;
             for person in &self.people {
                 if let Some(life) = &person.running {
                     life.client.retry()?;
@@ -54,7 +55,9 @@ impl World {
 
     /// What is not at an end yet: texts, changes of groups, and what people know of groups.
     fn unwell(&mut self) -> Result<Vec<String>, SetupError> {
+        self.note_taken_files();
         let mut unwell = self.note_outcomes()?;
+        unwell.extend(self.files_missing()?);
         if !self.has_groups {
             return Ok(unwell);
         }
@@ -120,10 +123,13 @@ impl World {
             self.violations.extend(found);
             self.violations.extend(Books::audit_cursors(&path, &profiles)?);
         }
+        let home = |user: &UserName| self.blobs_of(user);
+        self.violations.extend(files::audit_sent(&profiles, home)?);
         Ok(())
     }
 
     pub(super) async fn judge(mut self) -> Result<SimReport, SetupError> {
+        let saved = self.judge_files().await?;
         if self.has_groups {
             for person in &self.people {
                 let profile = person.folder.join("profile.sqlite");
@@ -144,11 +150,16 @@ impl World {
         // The end of healing has said some of it before.
         let mut said = BTreeSet::new();
         self.violations.retain(|what| said.insert(what.clone()));
+        let (counts, files) = {
+            let diary = diary(&self.diary);
+            (diary.counts(), diary.files_sent())
+        };
         Ok(SimReport {
             trace_hash: self.net.trace_hash(),
             simulated: self.net.elapsed(),
             crashes: self.crashes,
-            counts: diary(&self.diary).counts(),
+            counts,
+            files: (files, saved),
             network: self.net.counters(),
             trace_tail: self.net.trace_tail(),
             violations: self.violations,

@@ -5,6 +5,7 @@
 //! was not committed by then is lost. Only keys and password costs are cheaper than in life.
 
 mod faults;
+mod files;
 mod groups;
 mod judging;
 mod screen;
@@ -55,6 +56,8 @@ pub struct SimReport {
     pub crashes: usize,
     /// Texts written, told sent, shown.
     pub counts: (usize, usize, usize),
+    /// Files taken by a client, and files stored by a reader.
+    pub files: (usize, usize),
     /// What the network did.
     pub network: NetCounters,
     /// The last events, to find where two runs part.

@@ -1,11 +1,14 @@
 //! A person in front of a client.
 
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use tokio::sync::mpsc;
 
 use super::world::diary;
-use crate::client::{Client, Event, Line, LocalId, MessageState};
+use crate::client::{
+    Client, Direction, Event, Line, LocalId, MessageState, SaveTo, TransferState, TransferView,
+};
 use crate::net::Env;
 use crate::testkit::checkers::Diary;
 use crate::testkit::net::SimNet;
@@ -21,6 +24,8 @@ pub(super) struct Screen {
     pub(super) client: Client,
     pub(super) diary: Arc<Mutex<Diary>>,
     pub(super) net: SimNet,
+    /// Where files are stored.
+    pub(super) saved: PathBuf,
 }
 
 impl Screen {
@@ -40,8 +45,18 @@ impl Screen {
                         }
                     }
                 }
+                Event::Transfer { view } => self.save(&view).await,
                 _ => {}
             }
+        }
+    }
+
+    /// What has come is stored, once.
+    async fn save(&self, view: &TransferView) {
+        let is_here = view.direction == Direction::Down && view.state == TransferState::Done;
+        if is_here && !self.saved.join(&view.name).exists() {
+            // A client that stops stores nothing more: somebody does so at the end.
+            let _ = self.client.save_file(view.id, &SaveTo::Folder(self.saved.clone())).await;
         }
     }
 
@@ -50,6 +65,12 @@ impl Screen {
         for line in lines {
             // A client that stops takes nothing more, as if the person had not done it.
             let _ = self.client.mark_read(line.chat());
+            if let Line::Message(message) = line
+                && let Some(file) = &message.file
+                && file.transfer == TransferState::NotFetched
+            {
+                let _ = self.client.resume_transfer(message.id);
+            }
             // In a group everybody answers everybody: not every time.
             if line.chat().person().is_some() || line.id().0 % GROUP_REACTIONS == 0 {
                 let _ = self.client.react(line.id(), Some("+"));
@@ -65,6 +86,9 @@ impl Screen {
             // A kill here: they were not on the screen yet, and come again.
             self.env.disk_pause().await;
             for line in &lines {
+                if let Line::Trouble { .. } = line {
+                    self.net.note(&format!("{} sees {line:?}", self.name));
+                }
                 diary(&self.diary).saw(&self.name, line);
             }
             // A kill here: they were, and come again marked.

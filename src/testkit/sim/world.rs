@@ -12,6 +12,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
+use super::files::{Files, policy, saved};
 use super::groups::Groups;
 use super::screen::Screen;
 use super::{SetupError, SimConfig, SimReport};
@@ -73,6 +74,7 @@ pub(super) struct World {
     /// Whether there are groups at all.
     pub(super) has_groups: bool,
     pub(super) groups: Groups,
+    pub(super) files: Files,
 }
 
 pub(super) struct Person {
@@ -148,6 +150,7 @@ impl World {
             last_log: None,
             has_groups: config.groups,
             groups,
+            files: Files::new(seed),
         })
     }
 
@@ -310,6 +313,7 @@ impl World {
         let cluster = self.at();
         let Some(person) = self.people.get_mut(index) else { return Ok(()) };
         let profile = Profile::open(&env, &person.folder)?;
+        std::fs::create_dir_all(saved(&person.folder))?;
         let name = person.name.clone();
         let unlocked = account::sign_up(&env, profile, &cluster, &name, PASSWORD).await?;
         person.unlock = Some(unlocked.unlock_key());
@@ -336,12 +340,14 @@ impl World {
     ) {
         let Some(person) = self.people.get_mut(index) else { return };
         let (client, events) = Client::start(env, unlocked, Mode::SendAndReceive);
+        client.set_transfers(policy());
         let screen = Screen {
             env: env.clone(),
             name: person.name.clone(),
             client: client.clone(),
             diary: Arc::clone(&self.diary),
             net: self.net.clone(),
+            saved: saved(&person.folder),
         };
         env.spawn(screen.watch(events));
         person.running = Some(Life { killed, env: env.clone(), client });
