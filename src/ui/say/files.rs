@@ -78,7 +78,7 @@ fn picture_error(path: &Path, error: &PictureError) -> Told {
         ),
         PictureError::TooManyPixels { width, height } => Told::new(
             format!("{name} says that it is {width} x {height} pixels; nothing was sent."),
-            "If that is right, --original sends it without looking at it.",
+            "If that is right, send it inside an archive: whoever opens it alone may run out of memory.",
         ),
         PictureError::TooLarge { bytes, bytes_max } => Told::new(
             format!(
