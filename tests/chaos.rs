@@ -17,13 +17,14 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use fastchat::client::account::{self, Cluster, Where};
+use fastchat::client::account::{self, AccountError, Cluster, Where};
 use fastchat::client::{
     Author, Client, Event, Line, LocalId, MessageState, Mode, Profile, Standing, Unlocked,
 };
 use fastchat::net::{CaCert, Env};
 use fastchat::testkit::checkers::{Books, Diary, Tap, groups};
 use fastchat::types::{ChatName, GroupName, UserName};
+use fastchat::wire::Code;
 use processes::{Place, Running, send};
 use rustix::process::Signal;
 use tokio::sync::mpsc;
@@ -131,12 +132,26 @@ impl Living {
     }
 
     async fn begin(&mut self, env: &Env) -> Unlocked {
-        let profile = Profile::open(env, &self.folder).unwrap();
         if let Some(key) = &self.unlock {
+            let profile = Profile::open(env, &self.folder).unwrap();
             return profile.unlock_with_key(env, key).unwrap();
         }
         let (cluster, name) = (&self.cluster, &self.name);
-        let unlocked = account::sign_up(env, profile, cluster, name, PASSWORD).await.unwrap();
+        let deadline = Instant::now() + SILENCE_MAX;
+        let unlocked = loop {
+            let profile = Profile::open(env, &self.folder).unwrap();
+            match account::sign_up(env, profile, cluster, name, PASSWORD).await {
+                Ok(unlocked) => break unlocked,
+                // On a busy machine links between servers come and go: a person tries again.
+                Err(
+                    AccountError::Refused { code: Code::HomeDown | Code::SlowDown, .. }
+                    | AccountError::Unreachable,
+                ) if Instant::now() < deadline => {
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                }
+                Err(error) => panic!("{name}: {error}"),
+            }
+        };
         self.unlock = Some(unlocked.unlock_key().to_vec());
         self.tell(News::Ready);
         unlocked

@@ -22,12 +22,15 @@ const PERCENT: u32 = 30;
 /// Larger ones wait until somebody asks for them.
 const AUTO_FETCH_BYTES: u64 = 100_000;
 
+/// Taken by whose client, as which message, with which caption, for which chat.
+type Taken = (usize, LocalId, String, ChatName);
+
 /// The files of a run.
 pub(super) struct Files {
     rng: StdRng,
     count: usize,
     /// What clients took since somebody looked: by whom.
-    taken: Arc<Mutex<Vec<(usize, LocalId, String, ChatName)>>>,
+    taken: Arc<Mutex<Vec<Taken>>>,
     /// What clients should have taken and did not.
     refused: Arc<Mutex<Vec<String>>>,
 }
