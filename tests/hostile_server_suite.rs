@@ -621,7 +621,12 @@ async fn a_server_that_says_yes_to_everything_decides_nothing_that_is_not_its_ow
 #[test]
 fn every_attack_stands_in_the_list_and_the_list_names_no_other() {
     let list = include_str!("../docs/ATTACKS.md");
-    let other = [include_str!("hostile_server.rs"), include_str!("chunks.rs")].concat();
+    let other = [
+        include_str!("hostile_server.rs"),
+        include_str!("chunks.rs"),
+        include_str!("hostile_chunks.rs"),
+    ]
+    .concat();
     let here = [
         include_str!("hostile_server_suite.rs"),
         include_str!("hostile_groups.rs"),
