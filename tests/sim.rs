@@ -105,27 +105,27 @@ fn an_answer_before_the_commit_is_caught() {
 
 #[test]
 fn a_producer_number_in_another_transaction_is_caught() {
-    assert!(caught_at(Bug::DedupInAnotherTransaction, 3).is_some());
+    assert!(caught_at(Bug::DedupInAnotherTransaction, 13).is_some());
 }
 
 #[test]
 fn a_home_that_does_not_look_for_gaps_is_caught() {
-    assert!(caught_at(Bug::NoGapCheck, 1).is_some());
+    assert!(caught_at(Bug::NoGapCheck, 2).is_some());
 }
 
 #[test]
 fn a_cursor_before_the_clients_commit_is_caught() {
-    assert!(caught_at(Bug::ClientAckBeforeCommit, 32).is_some());
+    assert!(caught_at(Bug::ClientAckBeforeCommit, 48).is_some());
 }
 
 #[test]
 fn a_removed_member_who_is_sent_more_is_caught() {
-    assert!(caught_at(Bug::RemovedStillReads, 1).is_some());
+    assert!(caught_at(Bug::RemovedStillReads, 38).is_some());
 }
 
 #[test]
 fn a_message_under_an_old_key_of_its_group_is_caught() {
-    assert!(caught_at(Bug::StaleEpochAccepted, 1).is_some());
+    assert!(caught_at(Bug::StaleEpochAccepted, 25).is_some());
 }
 
 #[test]
