@@ -239,7 +239,7 @@ async fn two_who_store_one_file_at_once_get_two_and_an_own_file_is_fetched_back(
     assert_eq!(saved, named);
     let nowhere = SaveTo::Folder(named.join("no"));
     let error = bob.client.save_file(theirs, &nowhere).await.unwrap_err();
-    assert!(matches!(error, FileError::Io { .. }), "{error}");
+    assert!(matches!(error, FileError::NoFolder(_)), "{error}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -145,6 +145,9 @@ fn nothing_is_overwritten_and_a_number_without_a_file_is_named(world: &World) {
     world.run(&["-p", "bob", "send", "alice", "a text"], 0);
     let none = world.run(&["-p", "bob", "transfer", "save", "9999"], 5);
     assert!(none.err().contains("Message 9999 has no file."), "{}", none.err());
+    // Nothing is fetched for a folder that is not there.
+    let nowhere = world.run(&["-p", "bob", "transfer", "save", &id, "nowhere/"], 5);
+    assert!(nowhere.err().contains("There is no folder"), "{}", nowhere.err());
     world.run(&["-p", "bob", "transfer", "resume", "9999"], 5);
     world.run(&["-p", "bob", "transfer", "cancel", "9999"], 5);
     world.run(&["-p", "bob", "transfer", "resume"], 0);

@@ -226,7 +226,7 @@ pub(super) fn send(error: &SendError) -> Stop {
 pub(super) fn file(error: &FileError, to: &dyn fmt::Display) -> Stop {
     let exit = match error {
         FileError::Send(error) => return send(error),
-        FileError::NotFound(_) | FileError::NoFile(_) => Exit::NotFound,
+        FileError::NotFound(_) | FileError::NoFolder(_) | FileError::NoFile(_) => Exit::NotFound,
         FileError::NotAFile(_)
         | FileError::Empty(_)
         | FileError::TooLarge { .. }

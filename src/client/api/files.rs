@@ -154,6 +154,9 @@ pub enum FileError {
     /// Nothing is there.
     #[error("{0}: no such file")]
     NotFound(PathBuf),
+    /// Where a file is to be stored is no folder.
+    #[error("{0}: no such folder")]
+    NoFolder(PathBuf),
     /// A folder, a device, a pipe.
     #[error("{0} is not a file")]
     NotAFile(PathBuf),

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
@@ -29,9 +30,19 @@ pub enum SaveTo {
 }
 
 impl SaveTo {
-    /// What a person typed: a folder that is there, or the name of a file.
+    /// What a person typed: a folder that is there or ends like one, or the name of a file.
     pub fn typed(path: &Path) -> Self {
-        if path.is_dir() { Self::Folder(path.to_owned()) } else { Self::File(path.to_owned()) }
+        let is_folder = path.is_dir() || path.as_os_str().as_bytes().ends_with(b"/");
+        if is_folder { Self::Folder(path.to_owned()) } else { Self::File(path.to_owned()) }
+    }
+
+    /// The folder must be there before anything is fetched for it.
+    fn check(&self) -> Result<(), FileError> {
+        let folder = match self {
+            Self::Folder(folder) => folder,
+            Self::File(path) => parent(path),
+        };
+        if folder.is_dir() { Ok(()) } else { Err(FileError::NoFolder(folder.to_owned())) }
     }
 
     /// The folder and the name in it. A name that a person chose is taken as it is.
@@ -44,11 +55,15 @@ impl SaveTo {
                     path: path.clone(),
                     cause: io::ErrorKind::InvalidFilename.into(),
                 })?;
-                let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-                Ok((folder.unwrap_or(Path::new(".")).to_owned(), name.to_owned()))
+                Ok((parent(path).to_owned(), name.to_owned()))
             }
         }
     }
+}
+
+/// The folder of a file.
+fn parent(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// Whether a sealed copy is here, as far as the rows say.
@@ -66,6 +81,7 @@ impl Client {
     /// # Errors
     /// [`FileError`]; [`FileError::Transfer`] when it cannot come.
     pub async fn save_file(&self, id: LocalId, to: &SaveTo) -> Result<PathBuf, FileError> {
+        to.check()?;
         let mut changes = self.core.lock().files.carried.changes();
         let mut asked = false;
         for _ in 0..TRIES_MAX {

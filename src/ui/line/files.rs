@@ -229,12 +229,6 @@ impl Session {
             None => SaveTo::Folder(self.options.folders.downloads.clone()),
             Some(typed) => {
                 let path = files::expanded(typed, self.options.folders.home.as_deref());
-                if typed.ends_with('/') && !path.is_dir() {
-                    return self.mistake(&format!(
-                        "There is no folder {}; nothing was stored.",
-                        crate::ui::text::clean_line(typed)
-                    ));
-                }
                 SaveTo::typed(&path)
             }
         };

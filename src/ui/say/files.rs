@@ -27,6 +27,13 @@ pub fn file_error(error: &FileError, to: &dyn fmt::Display, place: Place) -> Tol
                 Place::Shell => "A text goes before -f, or with the file: -m CAPTION",
             },
         ),
+        FileError::NoFolder(path) => Told::new(
+            format!(
+                "There is no folder {}; nothing was stored.",
+                clean_line(&path.to_string_lossy())
+            ),
+            "Make it first, or name another one.",
+        ),
         FileError::NotAFile(path) => Told::new(
             format!("{} is not a file.", name(path)),
             "A folder goes as an archive: tar czf FILE.tgz FOLDER",
